@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+# The verbs of the build: culvert_folder, culvert_program, culvert_unit_test, culvert_fuzz.
+
+set(CMAKE_C_STANDARD 17)
+set(CMAKE_C_EXTENSIONS ON)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+
+option(CULVERT_SANITIZE "build with ASan and UBSan" OFF)
+option(CULVERT_FUZZ "build the fuzz entries with libFuzzer (needs clang)" OFF)
+
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(SODIUM REQUIRED IMPORTED_TARGET libsodium>=1.0.18)
+pkg_check_modules(EVENT REQUIRED IMPORTED_TARGET libevent_core>=2.1.12)
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson>=2.13)
+pkg_check_modules(FYAML REQUIRED IMPORTED_TARGET libfyaml>=0.7)
+
+add_library(culvert_flags INTERFACE)
+target_include_directories(culvert_flags INTERFACE ${CMAKE_SOURCE_DIR})
+target_compile_definitions(culvert_flags INTERFACE _GNU_SOURCE CULVERT_VERSION="${PROJECT_VERSION}")
+target_compile_options(culvert_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion
+	-Wstrict-prototypes -Wvla -Wmissing-prototypes -Werror=implicit-function-declaration
+	-fno-strict-aliasing -fno-common)
+
+add_library(culvert_sanitize INTERFACE)
+if(CULVERT_SANITIZE)
+	target_compile_options(culvert_sanitize INTERFACE -fsanitize=address,undefined
+		-fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+	target_link_options(culvert_sanitize INTERFACE -fsanitize=address,undefined)
+else()
+	target_compile_options(culvert_sanitize INTERFACE -fstack-protector-strong
+		-fstack-clash-protection -fcf-protection)
+	target_compile_definitions(culvert_sanitize INTERFACE
+		$<$<NOT:$<CONFIG:Debug>>:_FORTIFY_SOURCE=2>)
+	target_link_options(culvert_sanitize INTERFACE -Wl,-z,relro,-z,now,-z,noexecstack)
+endif()
+if(CULVERT_FUZZ)
+	target_compile_options(culvert_sanitize INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+target_link_libraries(culvert_flags INTERFACE culvert_sanitize)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+include(CheckPIESupported)
+check_pie_supported()
+
+# culvert_folder(NAME [DEPS folder...] [LIBS target...]): all .c files of the folder become one library.
+function(culvert_folder name)
+	cmake_parse_arguments(arg "" "" "DEPS;LIBS" ${ARGN})
+	file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${name}/*.c)
+	if(NOT sources)
+		add_library(culvert_${name} INTERFACE)
+		return()
+	endif()
+	add_library(culvert_${name} STATIC ${sources})
+	set(deps ${arg_DEPS})
+	list(TRANSFORM deps PREPEND culvert_)
+	target_link_libraries(culvert_${name} PUBLIC culvert_flags ${deps} ${arg_LIBS})
+endfunction()
+
+# culvert_program(NAME SOURCE DEPS folder...)
+function(culvert_program name source)
+	cmake_parse_arguments(arg "" "" "DEPS" ${ARGN})
+	if(NOT EXISTS ${CMAKE_SOURCE_DIR}/${source})
+		return()
+	endif()
+	add_executable(${name} ${source})
+	set(deps ${arg_DEPS})
+	list(TRANSFORM deps PREPEND culvert_)
+	target_link_libraries(${name} PRIVATE culvert_flags ${deps})
+endfunction()

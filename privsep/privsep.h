@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * privsep: the few fixed messages between daemon (user) and helper (root), over one SOCK_SEQPACKET Unix socket.
+ * Fixed-size structs, no text that root has to parse beyond bounded, NUL-terminated names. One request, one answer,
+ * in order; descriptors travel by SCM_RIGHTS with the answer. When the socket closes, the helper undoes all.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "base/pkt.h"
+
+#define PRIVSEP_SOCKET "/run/culvert/helper.sock"
+
+enum {
+	PRIVSEP_VERSION = 1,
+	PRIVSEP_PREFIXES = 64,
+	PRIVSEP_SEARCH = 6,	  /* search domains */
+	PRIVSEP_DOMAIN_LEN = 254, /* with NUL */
+	PRIVSEP_RESOLVERS = 3,
+};
+
+enum privsep_op {
+	PRIVSEP_HELLO = 1,  /* version check */
+	PRIVSEP_TUN = 2,    /* make the TUN: addresses; answer carries its descriptor and name */
+	PRIVSEP_ROUTES = 3, /* the whole set of routed prefixes: added and removed to match; all or nothing */
+	PRIVSEP_DNS = 4,    /* point the laptop's resolver at the stub; answer carries UDP and TCP sockets on port 53
+			     * and the resolvers that were configured before */
+	PRIVSEP_UNDO = 5,   /* undo everything now, in order, and say so; closing the socket does the same */
+};
+
+struct privsep_tun {
+	struct ipaddr addr[2]; /* host addresses; family 0 = none */
+};
+struct privsep_routes {
+	uint32_t n;
+	struct prefix prefix[PRIVSEP_PREFIXES];
+};
+struct privsep_dns {
+	uint32_t nsearch;
+	char search[PRIVSEP_SEARCH][PRIVSEP_DOMAIN_LEN]; /* put in front of the laptop's own */
+	uint8_t ndots;					 /* 0 = leave */
+};
+struct privsep_request {
+	uint32_t version, op;
+	union {
+		struct privsep_tun tun;
+		struct privsep_routes routes;
+		struct privsep_dns dns;
+	};
+};
+struct privsep_answer {
+	uint32_t version, op;
+	int32_t code; /* 0 or negative errno; `text` says why */
+	uint32_t nfds;
+	char text[512];
+	char tun_name[16];
+	uint32_t nresolvers;
+	union sockaddr_any resolver[PRIVSEP_RESOLVERS]; /* the laptop's own, before us */
+	uint32_t nsearch;
+	char search[PRIVSEP_SEARCH][PRIVSEP_DOMAIN_LEN]; /* the laptop's own */
+};
+
+/* Both ends. Blocking send/receive of one message; -EPROTO for another size or version; -EPIPE when closed. */
+int privsep_send_request(int sock, const struct privsep_request *req);
+int privsep_recv_request(int sock, struct privsep_request *req);
+int privsep_send_answer(int sock, const struct privsep_answer *ans, const int *fds, unsigned nfds);
+/* `fds` has room for 4; unexpected ones are closed. */
+int privsep_recv_answer(int sock, struct privsep_answer *ans, int *fds, unsigned *nfds);

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tun: the TUN device, its offloads (IFF_VNET_HDR, TSO), addresses and routes, by ioctl and rtnetlink.
+ * The making half runs as root in the helper; the reading and writing half in the daemon on the passed descriptor.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "base/pkt.h"
+
+enum { TUN_NAME_LEN = 16, TUN_ROUTE_PROTO = 77 /* rtm_protocol of every route we make */ };
+
+/* --- root: make and configure ------------------------------------------------------------------- */
+
+/* Makes a non-persistent TUN with vnet header and, where accepted, TSO4/TSO6 and checksum offload; up, MTU INNER_MTU. `name`
+ * may hold a %d; the real name comes back in it. Returns the descriptor (non-blocking) or negative errno. */
+int tun_create(char name[static TUN_NAME_LEN], struct error *e);
+/* Adds a host address (/32 or /128, no DAD for v6). */
+int tun_add_addr(const char *name, const struct ipaddr *a, struct error *e);
+/* Adds a device route with TUN_ROUTE_PROTO and preferred source `src` (family 0 = none). -EEXIST is an error. */
+int tun_add_route(const char *name, const struct prefix *p, const struct ipaddr *src, struct error *e);
+int tun_del_route(const char *name, const struct prefix *p, struct error *e);
+
+/* What the machine routes now, all tables but local: for conflicts. Calls `cb` for each unicast route with a device. */
+struct tun_route {
+	struct prefix dst;
+	char dev[TUN_NAME_LEN];
+	uint8_t proto;
+	bool gateway; /* reached through a gateway, else on-link */
+};
+int tun_each_route(void (*cb)(void *arg, const struct tun_route *r), void *arg, struct error *e);
+/* 0, or -EADDRINUSE/-EINVAL with the sentence that names the conflict: `p` takes the default route (shorter than /8 for v4,
+ * /16 for v6), loopback, link-local, multicast; or equals, contains or lies in an on-link network of another device
+ * or equals/lies inside a more specific gateway route of another device. */
+int tun_check_route(const struct prefix *p, const char *own_dev, struct error *e);
+
+/* --- user: packets ------------------------------------------------------------------------------- */
+
+struct tun;
+struct tun_stats {
+	uint64_t rx_packets, rx_super, tx_packets, tx_super, tx_full, rx_bad;
+};
+/* Takes ownership of `fd` on success. */
+int tun_open(struct tun **tp, int fd, struct error *e);
+void tun_close(struct tun *t);
+int tun_fd(const struct tun *t);
+/* Reads one packet into the TUN's own buffer: 1 = *pkt is valid until the next call (and its bytes may be changed);
+ * 0 = none now; negative errno = the device is gone. Transport checksums of TCP and UDP are undefined, others complete. */
+int tun_read(struct tun *t, struct pkt *pkt);
+/* Writes one packet or super-packet; fills in what the kernel needs (pseudo-header sum, gso). Drops are counted. */
+void tun_write(struct tun *t, struct pkt *pkt);
+const struct tun_stats *tun_stats(const struct tun *t);
