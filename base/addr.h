@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Addresses: IP addresses, prefixes, socket endpoints, and their text. Comparison is by value.
- * Text forms: "10.1.2.3", "fd00::1", prefixes with "/len", endpoints "1.2.3.4:80" and "[fd00::1]:80".
+ * Text forms: "10.1.2.3", "fd00::1", prefixes with "/len", endpoints "1.2.3.4:80" and
+ * "[fd00::1]:80".
  */
 #pragma once
 

@@ -3,10 +3,10 @@
  * Errors of the control path carry a sentence that the user will read.
  *
  * Functions return 0, a negative errno (passed up unchanged) or a positive code of the module's own
- * enum (the caller must handle it). Where a `struct error *` is a parameter it is filled whenever the
- * result is not 0; NULL is allowed. The sentence names the subject and the cause, and ends with the
- * remedy where there is one; no trailing newline. It is printed once, at the top.
- * The data path has no strings: it counts.
+ * enum (the caller must handle it). Where a `struct error *` is a parameter it is filled whenever
+ * the result is not 0; NULL is allowed. The sentence names the subject and the cause, and ends with
+ * the remedy where there is one; no trailing newline. It is printed once, at the top. The data path
+ * has no strings: it counts.
  */
 #pragma once
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A hash table with a key of its own (SipHash-2-4), so that a peer who chooses the keys cannot choose
- * the buckets. Intrusive: the caller embeds a `struct hash_node`; the table owns only its buckets.
+ * A hash table with a key of its own (SipHash-2-4), so that a peer who chooses the keys cannot
+ * choose the buckets. Intrusive: the caller embeds a `struct hash_node`; the table owns only its
+ * buckets.
  */
 #pragma once
 
@@ -21,7 +22,7 @@ struct hash_table {
 
 uint64_t siphash(const uint64_t key[static 2], const void *data, size_t len);
 
-int hash_init(struct hash_table *t); /* 0 or -ENOMEM */
+int hash_init(struct hash_table *t);  /* 0 or -ENOMEM */
 void hash_fini(struct hash_table *t); /* frees buckets, not nodes; NULL-safe on zeroed tables */
 uint64_t hash_of(const struct hash_table *t, const void *key, size_t len);
 /* Never fails: when growing fails the chains get longer. */

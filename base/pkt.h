@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An inner packet (one IP packet) on its way between TUN, netstack and overlay: a view, never an owner.
- * It is valid for the call it is passed to; who wants to keep it copies it.
+ * An inner packet (one IP packet) on its way between TUN, netstack and overlay: a view, never an
+ * owner. It is valid for the call it is passed to; who wants to keep it copies it.
  *
- * Super-packets. `gso` != 0: an IPv4/IPv6 TCP packet of up to 64 KiB that stands for several segments of
- * `gso` payload bytes each (the last may be shorter). The node that sends it over a path cuts it there.
+ * Super-packets. `gso` != 0: an IPv4/IPv6 TCP packet of up to 64 KiB that stands for several
+ * segments of `gso` payload bytes each (the last may be shorter). The node that sends it over a
+ * path cuts it there.
  *
  * Checksums. Inside culvert everything is protected by the AEAD, so the checksum field of an
- * unfragmented TCP or UDP packet is undefined: nobody computes or verifies it, and tun/ has the kernel
- * fill it in (docs/protocol.md). IPv4 header checksums, ICMP's, and those of fragmented datagrams are right.
+ * unfragmented TCP or UDP packet is undefined: nobody computes or verifies it, and tun/ has the
+ * kernel fill it in (docs/protocol.md). IPv4 header checksums, ICMP's, and those of fragmented
+ * datagrams are right.
  */
 #pragma once
 
@@ -16,8 +18,9 @@
 #include "base/util.h"
 
 enum {
-	INNER_MTU = 1420, /* of every inner packet that is no super-packet, everywhere and for ever */
-	PKT_MAX = 65535,  /* bytes of a super-packet */
+	INNER_MTU =
+		1420, /* of every inner packet that is no super-packet, everywhere and for ever */
+	PKT_MAX = 65535, /* bytes of a super-packet */
 };
 
 struct pkt {
@@ -27,9 +30,9 @@ struct pkt {
 };
 
 /*
- * An opaque token for "a transport and an address on it". overlay/ keeps and compares it (path_equal),
- * only transport/ and node/ look inside. `local` is the address the peer reached us at, so that answers
- * leave from it.
+ * An opaque token for "a transport and an address on it". overlay/ keeps and compares it
+ * (path_equal), only transport/ and node/ look inside. `local` is the address the peer reached us
+ * at, so that answers leave from it.
  */
 struct path {
 	uint32_t transport; /* which of the node's transports */

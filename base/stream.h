@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stream: a host socket, an lwIP connection and (later) an upgraded API-server connection look the same,
- * so relay/ joins any two and rpc/ speaks over any.
+ * stream: a host socket, an lwIP connection and (later) an upgraded API-server connection look the
+ * same, so relay/ joins any two and rpc/ speaks over any.
  *
- * Non-blocking, one loop, one thread. Two ways to move bytes; a stream has the one that costs it no copy:
- *   readv/writev         always present
- *   peek/consume         bytes that have arrived lie in the stream's own memory (lwIP): look, then take
- *   reserve/commit       room in the stream's own send memory (lwIP): fill, then commit
+ * Non-blocking, one loop, one thread. Two ways to move bytes; a stream has the one that costs it no
+ * copy: readv/writev         always present peek/consume         bytes that have arrived lie in the
+ * stream's own memory (lwIP): look, then take reserve/commit       room in the stream's own send
+ * memory (lwIP): fill, then commit
  *
- * Life: the owner closes or aborts it exactly once; both free it and after that no callback comes. Any
- * callback may do so. Errors: after STREAM_ERROR only close/abort are allowed.
+ * Life: the owner closes or aborts it exactly once; both free it and after that no callback comes.
+ * Any callback may do so. Errors: after STREAM_ERROR only close/abort are allowed.
  */
 #pragma once
 
@@ -32,13 +32,16 @@ struct stream_ops {
 	ssize_t (*readv)(struct stream *s, const struct iovec *iov, int n);
 	/* > 0 bytes taken (maybe fewer than given); -EAGAIN = full; other negative errno */
 	ssize_t (*writev)(struct stream *s, const struct iovec *iov, int n);
-	/* Fills up to `max` iov with bytes ready to be read; number of iov, 0 = end, -EAGAIN = none now. */
+	/* Fills up to `max` iov with bytes ready to be read; number of iov, 0 = end, -EAGAIN = none
+	 * now. */
 	int (*peek)(struct stream *s, struct iovec *iov, int max);
 	void (*consume)(struct stream *s, size_t len);
-	/* Fills up to `max` iov with free send memory; number of iov or -EAGAIN = full. commit() sends. */
+	/* Fills up to `max` iov with free send memory; number of iov or -EAGAIN = full. commit()
+	 * sends. */
 	int (*reserve)(struct stream *s, struct iovec *iov, int max);
 	void (*commit)(struct stream *s, size_t len);
-	/* Which events to deliver from now on; `ev` is a mask of READABLE and WRITABLE. ERROR always comes. */
+	/* Which events to deliver from now on; `ev` is a mask of READABLE and WRITABLE. ERROR
+	 * always comes. */
 	void (*want)(struct stream *s, unsigned ev);
 	/* Ends our direction after what was written (FIN). Once. */
 	void (*shutdown)(struct stream *s);
@@ -69,11 +72,13 @@ static inline ssize_t stream_write(struct stream *s, const void *buf, size_t len
 	return s->ops->writev(s, &v, 1);
 }
 
-static inline void stream_set(struct stream *s, void (*cb)(struct stream *, unsigned, void *), void *arg)
+static inline void stream_set(struct stream *s, void (*cb)(struct stream *, unsigned, void *),
+			      void *arg)
 {
 	s->cb = cb;
 	s->arg = arg;
 }
 
-/* A stream over a connected, non-blocking stream socket (TCP or Unix). Owns `fd` on success only. */
+/* A stream over a connected, non-blocking stream socket (TCP or Unix). Owns `fd` on success only.
+ */
 int stream_from_fd(struct event_base *base, int fd, struct stream **sp);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Small things every file needs: sizes, bounds, unaligned big- and little-endian access, cleanup. */
+/* Small things every file needs: sizes, bounds, unaligned big- and little-endian access, cleanup.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -9,15 +10,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ARRAY_SIZE(a)	     (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b)	     ((a) < (b) ? (a) : (b))
-#define MAX(a, b)	     ((a) > (b) ? (a) : (b))
-#define ROUND_UP(n, to)	     (((n) + (to)-1) / (to) * (to))
-#define likely(x)	     __builtin_expect(!!(x), 1)
-#define unlikely(x)	     __builtin_expect(!!(x), 0)
+#define ARRAY_SIZE(a)	      (sizeof(a) / sizeof((a)[0]))
+#define MIN(a, b)	      ((a) < (b) ? (a) : (b))
+#define MAX(a, b)	      ((a) > (b) ? (a) : (b))
+#define ROUND_UP(n, to)	      (((n) + (to)-1) / (to) * (to))
+#define likely(x)	      __builtin_expect(!!(x), 1)
+#define unlikely(x)	      __builtin_expect(!!(x), 0)
 #define container_of(p, t, m) ((t *)((char *)(p)-offsetof(t, m)))
-#define printf_like(f, a)    __attribute__((format(printf, f, a)))
-#define must_check	     __attribute__((warn_unused_result))
+#define printf_like(f, a)     __attribute__((format(printf, f, a)))
+#define must_check	      __attribute__((warn_unused_result))
 
 /* A local that goes away by itself: `cleanup(free_ptr) char *s = ...`; let go with steal_ptr(). */
 #define cleanup(fn) __attribute__((cleanup(fn)))
@@ -103,4 +104,5 @@ static inline void put_le64(void *p, uint64_t v)
 	memcpy(p, &v, sizeof(v));
 }
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "get_le/put_le assume a little-endian host");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+	       "get_le/put_le assume a little-endian host");

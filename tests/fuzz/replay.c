@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Runs a fuzz entry over every file of a corpus folder; fails when the folder is empty, so that it cannot pass by accident. */
+/* Runs a fuzz entry over every file of a corpus folder; fails when the folder is empty, so that it
+ * cannot pass by accident. */
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
