@@ -47,6 +47,7 @@ void rpc_fail(struct rpc_request *req, int code, const char *fmt, ...) printf_li
 int rpc_parse(const void *data, size_t len, json_t **msg);
 
 /* Blocking helper for the cli: sends one call on `fd` and waits for its answer; notifications that come in between go to
- * `note` (progress). Interruptible: -EINTR when a signal handler ran. Does not own `fd`. */
+ * `note` (progress; params may be NULL). Interruptible: -EINTR when a signal handler ran. Does not own `fd`. 0: *result is the caller's. An
+ * answer that is an error: its code, also in *code, and its sentence in `e`. *code stays 0 when the connection broke (-errno). */
 int rpc_call_blocking(int fd, const char *method, json_t *params, void (*note)(void *arg, const char *method, json_t *params),
 		      void *arg, json_t **result, int *code, struct error *e);
