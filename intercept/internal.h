@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of intercept/ share. */
+#pragma once
+
+#include "intercept/intercept.h"
+
+/* [A-Za-z0-9] first and last, [A-Za-z0-9._-] between, 1..max characters. */
+bool object_name_valid(const char *name, size_t max);
+
+/* A list such as "http (80), metrics (9090)" that is cut with "..." when it is full. */
+struct text {
+	char s[512];
+	size_t len;
+};
+void text_add(struct text *t, const char *fmt, ...) printf_like(2, 3);

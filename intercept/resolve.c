@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From what the user asked for to one intercept: which workload, service and ports are meant. */
+#include <stdio.h>
+
+#include "intercept/internal.h"
+
+struct names {
+	const char *workload, *ns;
+};
+
+/* The page's rule: NAME is the workload unless --workload is given; then NAME is only a name. With --namespace and no --workload it is
+ * called NAME-NS. */
+static int find_names(struct intercept *out, const struct intercept_request *req, const char *connected_ns,
+		      struct names *n, struct error *e)
+{
+	int len;
+
+	if (!object_name_valid(req->name, INTERCEPT_NAME_MAX))
+		return error_set(e, INTERCEPT_INVALID,
+				 "'%.100s' cannot be the name of an intercept: use letters, digits, '.', '_' "
+				 "and '-'.",
+				 req->name);
+	n->workload = *req->workload ? req->workload : req->name;
+	n->ns = *req->ns ? req->ns : connected_ns;
+	if (req->ns_given && !*req->workload)
+		len = snprintf(out->name, sizeof(out->name), "%s-%s", req->name, n->ns);
+	else
+		len = snprintf(out->name, sizeof(out->name), "%s", req->name);
+	if (len >= (int)sizeof(out->name))
+		return error_set(e, INTERCEPT_INVALID, "The name '%s-%s' is longer than %d characters.",
+				 req->name, n->ns, INTERCEPT_NAME_MAX);
+	return 0;
+}
+
+static int workload_missing(const struct names *n, const struct workload *const *all, size_t count,
+			    struct error *e)
+{
+	struct text have = {.len = 0};
+
+	for (size_t i = 0; i < count; i++) {
+		if (!strcmp(all[i]->name, n->workload) && strcmp(all[i]->ns, n->ns))
+			return error_set(e, INTERCEPT_NOT_FOUND,
+					 "There is no workload '%s' in namespace '%s', but there is one in "
+					 "namespace '%s': use --namespace %s.",
+					 n->workload, n->ns, all[i]->ns, all[i]->ns);
+		if (!strcmp(all[i]->ns, n->ns))
+			text_add(&have, "%s", all[i]->name);
+	}
+	if (!have.len)
+		return error_set(e, INTERCEPT_NOT_FOUND,
+				 "There is no workload '%s' in namespace '%s', which has none at all; "
+				 "'culvert list -A' shows those of every namespace.",
+				 n->workload, n->ns);
+	return error_set(e, INTERCEPT_NOT_FOUND, "There is no workload '%s' in namespace '%s'; there are: %s.",
+			 n->workload, n->ns, have.s);
+}
+
+static int find_workload(const struct workload **wp, const struct names *n, const struct workload *const *all,
+			 size_t count, struct error *e)
+{
+	const struct workload *w = NULL;
+
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(all[i]->name, n->workload) || strcmp(all[i]->ns, n->ns))
+			continue;
+		if (w)
+			return error_set(e, INTERCEPT_AMBIGUOUS,
+					 "Both a %s and a %s are called '%s' in namespace '%s'; rename one.",
+					 workload_kind_title(w->kind), workload_kind_title(all[i]->kind),
+					 n->workload, n->ns);
+		w = all[i];
+	}
+	if (!w)
+		return workload_missing(n, all, count, e);
+	*wp = w;
+	return 0;
+}
+
+static int find_service(const struct service **sp, const struct workload *w, const char *wanted,
+			struct error *e)
+{
+	struct text have = {.len = 0};
+
+	for (unsigned i = 0; i < w->nservices; i++) {
+		text_add(&have, "%s", w->service[i].name);
+		if (*wanted && !strcmp(w->service[i].name, wanted)) {
+			*sp = &w->service[i];
+			return 0;
+		}
+	}
+	if (w->nservices == 0)
+		return error_set(e, INTERCEPT_INVALID,
+				 "%s %s cannot be intercepted: no service selects its pods.",
+				 workload_kind_title(w->kind), w->name);
+	if (*wanted)
+		return error_set(e, INTERCEPT_NOT_FOUND,
+				 "No service '%s' belongs to %s %s; there are: %s.", wanted,
+				 workload_kind_title(w->kind), w->name, have.s);
+	if (w->nservices > 1)
+		return error_set(e, INTERCEPT_AMBIGUOUS,
+				 "Several services belong to %s %s: %s. Say which one with --service.",
+				 workload_kind_title(w->kind), w->name, have.s);
+	*sp = &w->service[0];
+	return 0;
+}
+
+/* UDP ports are no choice: an intercept takes TCP connections. */
+static void list_ports(struct text *t, const struct service *s)
+{
+	for (unsigned i = 0; i < s->nports; i++) {
+		if (s->port[i].udp)
+			continue;
+		if (*s->port[i].name)
+			text_add(t, "%s (%u)", s->port[i].name, s->port[i].port);
+		else
+			text_add(t, "%u", s->port[i].port);
+	}
+}
+
+static bool port_is(const struct service_port *p, const char *id)
+{
+	char number[8];
+
+	snprintf(number, sizeof(number), "%u", p->port);
+	return !strcmp(p->name, id) || !strcmp(number, id);
+}
+
+static int find_port(const struct service_port **pp, const struct service *s, const char *id, uint16_t local,
+		     struct error *e)
+{
+	const struct service_port *found = NULL;
+	struct text have = {.len = 0};
+	unsigned choices = 0;
+	char example[12] = "LOCAL";
+
+	for (unsigned i = 0; i < s->nports; i++) {
+		const struct service_port *p = &s->port[i];
+
+		if (*id && p->udp && port_is(p, id) && !found)
+			return error_set(e, INTERCEPT_INVALID,
+					 "Port %s of service %s is UDP; only TCP ports can be intercepted.",
+					 id, s->name);
+		if (p->udp)
+			continue;
+		choices++;
+		if (!found && (!*id || port_is(p, id)))
+			found = p;
+	}
+	list_ports(&have, s);
+	if (choices == 0)
+		return error_set(e, INTERCEPT_INVALID, "Service %s has no TCP port.", s->name);
+	if (!found)
+		return error_set(e, INTERCEPT_NOT_FOUND, "Service %s has no port '%s'; it has: %s.", s->name,
+				 id, have.s);
+	if (local)
+		snprintf(example, sizeof(example), "%u", local);
+	if (!*id && choices > 1)
+		return error_set(e, INTERCEPT_AMBIGUOUS,
+				 "Service %s has several ports: %s. Say which one with --port %s:PORT.",
+				 s->name, have.s, example);
+	*pp = found;
+	return 0;
+}
+
+static int add_port(struct intercept *out, const struct service *s, const char *id, uint16_t local,
+		    struct error *e)
+{
+	const struct service_port *p = NULL;
+	struct intercept_port *to = &out->port[out->nports];
+	int r = find_port(&p, s, id, local, e);
+
+	if (r)
+		return r;
+	for (unsigned i = 0; i < out->nports; i++) {
+		if (out->port[i].target == p->target)
+			return error_set(e, INTERCEPT_INVALID,
+					 "--port names port %u of service %s twice (port %u of the pod).",
+					 p->port, s->name, p->target);
+	}
+	*to = (struct intercept_port){
+		.local = local ? local : p->port, .port = p->port, .target = p->target};
+	memcpy(to->name, p->name, sizeof(to->name));
+	out->nports++;
+	return 0;
+}
+
+int intercept_resolve(struct intercept *out, const struct intercept_request *req,
+		      const struct workload *const *all, size_t n, const char *connected_ns, struct error *e)
+{
+	struct intercept i = {.on_down = req->on_down, .hold_s = req->hold_s};
+	const struct workload *w = NULL;
+	const struct service *s = NULL;
+	struct names names;
+	int r = find_names(&i, req, connected_ns, &names, e);
+
+	if (r == 0)
+		r = find_workload(&w, &names, all, n, e);
+	if (r == 0)
+		r = find_service(&s, w, req->service, e);
+	if (r)
+		return r;
+	i.kind = w->kind;
+	memcpy(i.workload, w->name, sizeof(i.workload));
+	memcpy(i.ns, w->ns, sizeof(i.ns));
+	memcpy(i.service, s->name, sizeof(i.service));
+	/* No --port at all: the only port there is, on the same number here. */
+	if (req->nports == 0)
+		r = add_port(&i, s, "", 0, e);
+	for (unsigned k = 0; r == 0 && k < req->nports; k++)
+		r = add_port(&i, s, req->port[k].id, req->port[k].local, e);
+	if (r)
+		return r;
+	*out = i;
+	return 0;
+}
+
+static bool same_workload(const struct intercept *a, const struct intercept *b)
+{
+	return a->kind == b->kind && !strcmp(a->workload, b->workload) && !strcmp(a->ns, b->ns);
+}
+
+static const struct intercept_port *shared_port(const struct intercept *a, const struct intercept *b)
+{
+	for (unsigned i = 0; i < a->nports; i++) {
+		for (unsigned k = 0; k < b->nports; k++) {
+			if (a->port[i].target == b->port[k].target)
+				return &a->port[i];
+		}
+	}
+	return NULL;
+}
+
+int intercept_check(const struct intercept *a, const struct intercept *const *others, size_t n, struct error *e)
+{
+	for (size_t i = 0; i < n; i++) {
+		const struct intercept *o = others[i];
+		const struct intercept_port *p = NULL;
+		bool mine = !strcmp(a->owner, o->owner);
+		char port[8];
+
+		if (!same_workload(a, o) || (mine && !strcmp(a->name, o->name)))
+			continue;
+		p = shared_port(a, o);
+		if (!p)
+			continue;
+		snprintf(port, sizeof(port), "%u", p->port);
+		if (mine)
+			return error_set(e, INTERCEPT_CLASH,
+					 "Port %s of %s %s is already intercepted by you, as '%s'; leave that "
+					 "first: culvert leave %s.",
+					 *p->name ? p->name : port, workload_kind_title(a->kind), a->workload,
+					 o->name, o->name);
+		return error_set(e, INTERCEPT_CLASH,
+				 "Port %s of %s %s is already intercepted by %s, as '%s'; ask %s to leave it.",
+				 *p->name ? p->name : port, workload_kind_title(a->kind), a->workload, o->owner,
+				 o->name, o->owner);
+	}
+	return 0;
+}
