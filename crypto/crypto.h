@@ -58,6 +58,8 @@ int aead_open(uint8_t *out, const uint8_t *in, size_t len, uint64_t counter, con
 /* --- replay window: RFC 6479, 8192 bits ---------------------------------------------------------- */
 
 enum { REPLAY_BITS = 8192 };
+/* Counters from here on are never sent nor accepted, so that the arithmetic cannot wrap. */
+#define REPLAY_LIMIT (UINT64_MAX - REPLAY_BITS)
 struct replay {
 	uint64_t next; /* highest counter seen + 1 */
 	uint64_t bits[REPLAY_BITS / 64];
@@ -135,7 +137,7 @@ struct transport_keys {
 	uint8_t send[KEY_LEN], receive[KEY_LEN];
 };
 
-/* Precomputed once per (our static, their static): DH(s, s). -EINVAL if the public key is of low order. */
+/* DH(s, s). -EINVAL if the public key is of low order: no handshake with such a peer can succeed. */
 int handshake_static_dh(uint8_t ss[static KEY_LEN], const struct identity *self, const uint8_t remote[static KEY_LEN]);
 
 /* Writes message 1 without its MACs. `claim` NULL: MSG_INITIATION, else MSG_INVITATION. Returns its length
@@ -147,9 +149,11 @@ int handshake_initiate(struct handshake *hs, uint8_t *msg, const struct identity
  * -EBADMSG otherwise, hs untouched. The caller then finds the peer, checks the timestamp and sets hs->psk. */
 int handshake_consume_initiation(struct handshake *hs, const uint8_t *msg, size_t len,
 				 const struct identity *self, struct invite_claim *claim);
-/* Writes message 2 without MACs; needs hs->psk and hs->local_index; gives the keys and wipes hs. */
+/* Writes message 2 (MSG_RESPONSE_LEN) without MACs; needs hs->psk and hs->local_index; gives the keys and
+ * wipes hs, except for the two indices, which now name the session. 0, or -EINVAL: then no keys. */
 int handshake_respond(struct handshake *hs, uint8_t *msg, struct transport_keys *keys);
-/* Opens message 2; on 0 gives the keys and wipes hs; on -EBADMSG hs is untouched. */
+/* Opens message 2; on 0 gives the keys and wipes hs, except for the two indices; on -EBADMSG hs is
+ * untouched (it may have been a forgery: go on waiting). Checks the receiver index too. */
 int handshake_consume_response(struct handshake *hs, const uint8_t *msg, size_t len,
 			       const struct identity *self, struct transport_keys *keys);
 void handshake_wipe(struct handshake *hs);
@@ -175,7 +179,7 @@ void cookie_reply(struct cookie_checker *c, uint8_t *reply, const uint8_t *msg, 
 struct cookie_jar {
 	uint8_t mac1_key[KEY_LEN], cookie_key[KEY_LEN]; /* from the peer's public key */
 	uint8_t cookie[COOKIE_LEN];
-	nsec_t cookie_born; /* 0 = none; good for 120 s */
+	nsec_t cookie_born; /* 0 = none; used for 115 s of its 120 */
 	uint8_t last_mac1[MAC_LEN];
 	bool have_last_mac1;
 };
