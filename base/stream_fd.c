@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A host socket as a stream.
+ *
+ * Readiness is epoll's own, level-triggered, so that who moves bytes behind our back (splice) need
+ * not tell us. Paused on both sides (want 0), epoll would not look at the socket at all and a reset
+ * would go unseen for as long as the pause lasts. So then the socket is watched edge-triggered, and
+ * each edge asks SO_ERROR. (Watching for EV_CLOSED instead spins: libevent turns EPOLLERR into
+ * READ|WRITE, which nobody waits for, and epoll reports it again.)
+ */
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <sys/socket.h>
+
+#include "base/stream.h"
+
+enum { DRAIN_MAX = 256 * 1024 };
+
+struct fd_stream {
+	struct stream s;
+	int fd;
+	unsigned wanted;
+	struct event read, write;
+	struct event paused; /* edge-triggered; added while wanted == 0, and never together with the
+				others */
+	bool broken;	     /* STREAM_ERROR was told: no more events */
+};
+
+static struct fd_stream *self(struct stream *s)
+{
+	return container_of(s, struct fd_stream, s);
+}
+
+/* The callback may free f: nothing follows it. */
+static void on_ready(int fd, short what, void *arg)
+{
+	struct fd_stream *f = arg;
+	unsigned ev = what & EV_READ ? STREAM_READABLE : STREAM_WRITABLE;
+
+	(void)fd;
+	if (f->s.cb)
+		f->s.cb(&f->s, ev, f->s.arg);
+}
+
+static void unwatch(struct fd_stream *f)
+{
+	event_del(&f->read);
+	event_del(&f->write);
+	event_del(&f->paused);
+}
+
+static void on_paused(int fd, short what, void *arg)
+{
+	struct fd_stream *f = arg;
+	int error = 0;
+	socklen_t len = sizeof(error);
+
+	(void)what;
+	if (!f->s.error) {
+		if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 || !error)
+			return;
+		f->s.error = -error;
+	}
+	f->broken = true;
+	unwatch(f);
+	if (f->s.cb)
+		f->s.cb(&f->s, STREAM_ERROR, f->s.arg);
+}
+
+static ssize_t fd_readv(struct stream *s, const struct iovec *iov, int n)
+{
+	ssize_t r;
+
+	do {
+		r = readv(self(s)->fd, iov, n);
+	} while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : r;
+}
+
+static ssize_t fd_writev(struct stream *s, const struct iovec *iov, int n)
+{
+	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)n};
+	ssize_t r;
+
+	do {
+		r = sendmsg(self(s)->fd, &msg, MSG_NOSIGNAL);
+	} while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : r;
+}
+
+/* Without memory epoll cannot be asked, and nothing would ever come again: told as an error, next
+ * turn. */
+static void watch(struct fd_stream *f, struct event *ev)
+{
+	if (event_add(ev, NULL) < 0) {
+		f->s.error = -ENOMEM;
+		event_active(&f->paused, EV_READ, 1);
+	}
+}
+
+static void fd_want(struct stream *s, unsigned ev)
+{
+	struct fd_stream *f = self(s);
+	unsigned changed = ev ^ f->wanted;
+
+	if (!changed || f->broken)
+		return;
+	f->wanted = ev;
+	if (ev)
+		event_del(&f->paused);
+	if ((changed & STREAM_READABLE) && !(ev & STREAM_READABLE))
+		event_del(&f->read);
+	if ((changed & STREAM_WRITABLE) && !(ev & STREAM_WRITABLE))
+		event_del(&f->write);
+	if (changed & ev & STREAM_READABLE)
+		watch(f, &f->read);
+	if (changed & ev & STREAM_WRITABLE)
+		watch(f, &f->write);
+	if (!ev)
+		watch(f, &f->paused);
+}
+
+static void fd_shutdown(struct stream *s)
+{
+	/* ENOTCONN: a reset came first; the next read or write says so. */
+	(void)shutdown(self(s)->fd, SHUT_WR);
+}
+
+static void destroy(struct fd_stream *f)
+{
+	unwatch(f);
+	close(f->fd);
+	free(f);
+}
+
+/*
+ * close(2) with unread bytes resets a TCP connection, and a reset may overtake what was written. So
+ * the end is sent first and what has already come is read away. Bytes that come later still lead to
+ * a reset: lingering is the owner's matter.
+ */
+static void fd_close(struct stream *s)
+{
+	struct fd_stream *f = self(s);
+	size_t drained = 0;
+	char buf[16384];
+	ssize_t n;
+
+	(void)shutdown(f->fd, SHUT_WR);
+	while (drained < DRAIN_MAX && (n = recv(f->fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0)
+		drained += (size_t)n;
+	destroy(f);
+}
+
+static void fd_abort(struct stream *s)
+{
+	struct linger reset = {.l_onoff = 1, .l_linger = 0};
+
+	/* A Unix socket has no reset: its peer sees the end, or ECONNRESET when bytes were left
+	 * unread. */
+	(void)setsockopt(self(s)->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	destroy(self(s));
+}
+
+static int fd_fd(struct stream *s)
+{
+	return self(s)->fd;
+}
+
+static const struct stream_ops fd_ops = {
+	.readv = fd_readv,
+	.writev = fd_writev,
+	.want = fd_want,
+	.shutdown = fd_shutdown,
+	.close = fd_close,
+	.abort = fd_abort,
+	.fd = fd_fd,
+};
+
+int stream_from_fd(struct event_base *base, int fd, struct stream **sp)
+{
+	struct fd_stream *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return -ENOMEM;
+	f->s.ops = &fd_ops;
+	f->fd = fd;
+	if (event_assign(&f->read, base, fd, EV_READ | EV_PERSIST, on_ready, f) < 0 ||
+	    event_assign(&f->write, base, fd, EV_WRITE | EV_PERSIST, on_ready, f) < 0 ||
+	    event_assign(&f->paused, base, fd, EV_READ | EV_PERSIST | EV_ET, on_paused, f) < 0 ||
+	    event_add(&f->paused, NULL) < 0) {
+		free(f);
+		return -EINVAL;
+	}
+	*sp = &f->s;
+	return 0;
+}

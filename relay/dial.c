@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A TCP connection to a host, without waiting. Whatever connect(2) says at once is also told later,
+ * by the callback. */
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <netinet/tcp.h>
+
+#include "base/addr.h"
+#include "relay/internal.h"
+
+struct dial {
+	struct event_base *base;
+	int fd; /* -1 = not even a socket */
+	int error;
+	void (*cb)(void *arg, struct stream *s, int error);
+	void *arg;
+	struct event ev;
+};
+
+static void dial_free(struct dial *d)
+{
+	event_del(&d->ev);
+	if (d->fd >= 0)
+		close(d->fd);
+	free(d);
+}
+
+void dial_cancel(struct dial *d)
+{
+	dial_free(d);
+}
+
+static int socket_error(int fd)
+{
+	int error = 0;
+	socklen_t len = sizeof(error);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+		return -errno;
+	return -error;
+}
+
+static void on_result(int fd, short what, void *arg)
+{
+	struct dial *d = arg;
+	struct stream *s = NULL;
+	int error = d->error;
+
+	if (!error && (what & EV_TIMEOUT))
+		error = -ETIMEDOUT;
+	if (!error)
+		error = socket_error(fd);
+	event_del(&d->ev); /* before the stream watches the same descriptor in its own way */
+	if (!error)
+		error = stream_from_fd(d->base, fd, &s);
+	if (!error)
+		d->fd = -1;
+	void (*cb)(void *, struct stream *, int) = d->cb;
+	void *cb_arg = d->arg;
+	dial_free(d);
+	cb(cb_arg, s, error);
+}
+
+/* 0 under way or connected, or negative errno. */
+static int start(struct dial *d, const union sockaddr_any *to)
+{
+	int one = 1;
+
+	d->fd = socket(to->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+	if (d->fd < 0)
+		return -errno;
+	/* Whole answers are handed over: waiting for more only costs. A target that vanished must
+	 * not be held for ever. */
+	(void)setsockopt(d->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	(void)setsockopt(d->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	if (connect(d->fd, &to->sa, sockaddr_len(to)) < 0 && errno != EINPROGRESS)
+		return -errno;
+	return 0;
+}
+
+int dial_tcp(struct event_base *base, const union sockaddr_any *to, nsec_t timeout,
+	     void (*cb)(void *arg, struct stream *s, int error), void *arg, struct dial **dp)
+{
+	struct timeval tv = {
+		.tv_sec = (time_t)(timeout / NSEC_PER_SEC),
+		.tv_usec = (suseconds_t)(timeout % NSEC_PER_SEC / 1000),
+	};
+	struct dial *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return -ENOMEM;
+	d->base = base;
+	d->cb = cb;
+	d->arg = arg;
+	d->error = start(d, to);
+	event_assign(&d->ev, base, d->error ? -1 : d->fd, d->error ? 0 : EV_WRITE, on_result, d);
+	if (!d->error && event_add(&d->ev, timeout ? &tv : NULL) < 0)
+		d->error = -ENOMEM;
+	if (d->error)
+		event_active(&d->ev, EV_WRITE, 1);
+	*dp = d;
+	return 0;
+}
