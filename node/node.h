@@ -2,9 +2,10 @@
 /*
  * node: one member of the overlay on the event loop: overlay/ + transport/ + clock + batches.
  *
- * Way out: node_send() cuts super-packets to the path's MTU, seals each segment into one arena, and flushes a batch when it is full, when
- * the path changes, or when the loop turn ends. Way in: datagrams are opened, consecutive TCP segments of a flow are
- * coalesced into super-packets again, and ops->inner gets them. One thread.
+ * Way out: node_send() cuts super-packets to the path's MTU, seals each segment into one arena, and
+ * flushes a batch when it is full, when the path changes, or when the loop turn ends. Way in:
+ * datagrams are opened, consecutive TCP segments of a flow are coalesced into super-packets again,
+ * and ops->inner gets them. One thread.
  */
 #pragma once
 
@@ -16,42 +17,51 @@ struct event_base;
 struct node;
 
 struct node_ops {
-	/* Inner packets from `p` whose source was accepted; valid during the call; the caller may change the bytes. */
+	/* Inner packets from `p` whose source was accepted; valid during the call; the caller may
+	 * change the bytes. */
 	void (*inner)(void *arg, struct overlay_peer *p, struct pkt *pkt);
-	/* All inner packets of this turn were delivered (flush a TUN batch, lwIP output). Optional. */
+	/* All inner packets of this turn were delivered (flush a TUN batch, lwIP output). Optional.
+	 */
 	void (*idle)(void *arg);
 	/* As in overlay_ops. Optional each. */
 	void (*established)(void *arg, struct overlay_peer *p, bool fresh);
 	void (*away)(void *arg, struct overlay_peer *p);
 	void (*back)(void *arg, struct overlay_peer *p);
-	struct overlay_peer *(*admit)(void *arg, const uint8_t pub[static KEY_LEN], const struct invite_claim *claim);
+	struct overlay_peer *(*admit)(void *arg, const uint8_t pub[static KEY_LEN],
+				      const struct invite_claim *claim);
 	void (*stamp)(void *arg, nsec_t last);
-	/* An inner packet does not fit and may not be cut: the sender should hear Packet Too Big (len > INNER_MTU). Optional. */
+	/* An inner packet does not fit and may not be cut: the sender should hear Packet Too Big
+	 * (len > INNER_MTU). Optional. */
 	void (*too_big)(void *arg, const struct pkt *pkt, uint32_t mtu);
 };
 
 struct node_config {
 	struct event_base *base;
 	struct identity identity;
-	nsec_t last_stamp;	    /* persisted TAI64N, 0 = none */
-	union sockaddr_any bind;    /* UDP; port 0 = any */
+	nsec_t last_stamp;	 /* persisted TAI64N, 0 = none */
+	union sockaddr_any bind; /* UDP; port 0 = any */
 };
 
 struct node_stats {
-	uint64_t super_in, super_out;	/* super-packets delivered / cut */
-	uint64_t inner_in, inner_out;	/* inner packets (segments) */
+	uint64_t super_in, super_out; /* super-packets delivered / cut */
+	uint64_t inner_in, inner_out; /* inner packets (segments) */
 	uint64_t too_big;
-	uint64_t no_route;
+	uint64_t no_route;    /* no peer for the destination, or no path to the peer */
+	uint64_t oversize_in; /* a peer sent more than INNER_MTU in one datagram */
 };
 
-int node_new(struct node **np, const struct node_config *cfg, const struct node_ops *ops, void *arg, struct error *e);
+int node_new(struct node **np, const struct node_config *cfg, const struct node_ops *ops, void *arg,
+	     struct error *e);
 void node_free(struct node *n);
-struct overlay *node_overlay(struct node *n); /* peers and routes are managed there */
+/* Peers and routes are managed there. Ask each time, do not keep it: asking has the overlay's
+ * timers looked at after the current callback, since what is done with it may have moved them. */
+struct overlay *node_overlay(struct node *n);
 int node_local(const struct node *n, union sockaddr_any *sa);
 /* A path over this node's UDP transport to `remote`. */
 struct path node_udp_path(const struct node *n, const union sockaddr_any *remote);
 
-/* Routes by the destination, or sends to `p`. The packet is consumed during the call; its bytes may be changed. */
+/* Routes by the destination, or sends to `p`. The packet is consumed during the call; its bytes may
+ * be changed. */
 void node_send(struct node *n, struct pkt *pkt);
 void node_send_to(struct node *n, struct overlay_peer *p, struct pkt *pkt);
 void node_flush(struct node *n);

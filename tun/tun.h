@@ -15,6 +15,10 @@ enum { TUN_NAME_LEN = 16, TUN_ROUTE_PROTO = 77 /* rtm_protocol of every route we
 /* Makes a non-persistent TUN with vnet header and, where accepted, TSO4/TSO6 and checksum offload; up, MTU INNER_MTU. `name`
  * may hold a %d; the real name comes back in it. Returns the descriptor (non-blocking) or negative errno. */
 int tun_create(char name[static TUN_NAME_LEN], struct error *e);
+/* Removes the device at once, also while others hold its descriptor (their reads fail then). 0 when it is gone already. */
+int tun_remove(const char *name, struct error *e);
+/* Is IPv6 switched off for it (as on a machine with IPv6 disabled)? */
+bool tun_ipv6_off(const char *name);
 /* Adds a host address (/32 or /128, no DAD for v6). */
 int tun_add_addr(const char *name, const struct ipaddr *a, struct error *e);
 /* Adds a device route with TUN_ROUTE_PROTO and preferred source `src` (family 0 = none). -EEXIST is an error. */
@@ -38,7 +42,7 @@ int tun_check_route(const struct prefix *p, const char *own_dev, struct error *e
 
 struct tun;
 struct tun_stats {
-	uint64_t rx_packets, rx_super, tx_packets, tx_super, tx_full, rx_bad;
+	uint64_t rx_packets, rx_super, tx_packets, tx_super, tx_full, rx_bad, tx_bad;
 };
 /* Takes ownership of `fd` on success. */
 int tun_open(struct tun **tp, int fd, struct error *e);

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The glue: overlay/ says what and when, transport/ carries, libevent's loop drives both. */
+#include <errno.h>
+#include <event2/event.h>
+
+#include "node/internal.h"
+
+enum { UDP_ID = 0 /* of the one transport there is, in paths */ };
+
+/* --- timers
+ * --------------------------------------------------------------------------------------- */
+
+static void set_timer(struct node *n)
+{
+	nsec_t at = overlay_next(n->overlay), now, wait;
+	struct timeval tv;
+
+	if (at == n->timer_at)
+		return;
+	n->timer_at = at;
+	if (!at) {
+		event_del(n->timer);
+		return;
+	}
+	now = clock_boot();
+	wait = at > now ? at - now : 0;
+	tv.tv_sec = (time_t)(wait / NSEC_PER_SEC);
+	tv.tv_usec = (suseconds_t)(wait % NSEC_PER_SEC / 1000 + 1); /* never early */
+	event_add(n->timer, &tv);
+}
+
+static void on_timer(int fd, short what, void *arg)
+{
+	struct node *n = arg;
+
+	(void)fd;
+	(void)what;
+	n->timer_at = 0;
+	overlay_tick(n->overlay, clock_boot());
+	node_end_turn(n);
+}
+
+static void on_turn_end(int fd, short what, void *arg)
+{
+	struct node *n = arg;
+
+	(void)fd;
+	(void)what;
+	n->turn_pending = false;
+	node_flush(n);
+	set_timer(n);
+}
+
+void node_end_turn(struct node *n)
+{
+	if (n->turn_pending)
+		return;
+	n->turn_pending = true;
+	event_active(n->turn_end, EV_TIMEOUT, 0);
+}
+
+/* --- what overlay/ calls
+ * ---------------------------------------------------------------------------- */
+
+static void on_send(void *arg, const struct path *path, const uint8_t *data, size_t len)
+{
+	struct node *n = arg;
+
+	transport_send(n->udp, path, data, len, len);
+}
+
+static void on_established(void *arg, struct overlay_peer *p, bool fresh)
+{
+	struct node *n = arg;
+
+	if (n->ops->established)
+		n->ops->established(n->arg, p, fresh);
+}
+
+static void on_away(void *arg, struct overlay_peer *p)
+{
+	struct node *n = arg;
+
+	if (n->ops->away)
+		n->ops->away(n->arg, p);
+}
+
+static void on_back(void *arg, struct overlay_peer *p)
+{
+	struct node *n = arg;
+
+	if (n->ops->back)
+		n->ops->back(n->arg, p);
+}
+
+static struct overlay_peer *on_admit(void *arg, const uint8_t pub[static KEY_LEN],
+				     const struct invite_claim *claim)
+{
+	struct node *n = arg;
+
+	return n->ops->admit ? n->ops->admit(n->arg, pub, claim) : NULL;
+}
+
+static void on_stamp(void *arg, nsec_t last)
+{
+	struct node *n = arg;
+
+	if (n->ops->stamp)
+		n->ops->stamp(n->arg, last);
+}
+
+static nsec_t on_real(void *arg)
+{
+	(void)arg;
+	return clock_real();
+}
+
+static const struct overlay_ops overlay_ops = {
+	.send = on_send,
+	.unqueue = node_on_unqueue,
+	.established = on_established,
+	.away = on_away,
+	.back = on_back,
+	.admit = on_admit,
+	.stamp = on_stamp,
+	.real = on_real,
+};
+
+/* No `unreachable`: an ICMP error is a hint that nobody signed, so timers alone decide about peers.
+ */
+static const struct transport_ops transport_ops = {
+	.receive = node_on_datagrams,
+	.idle = node_on_idle,
+};
+
+/* --- life
+ * ------------------------------------------------------------------------------------------- */
+
+/* Three buffers in one allocation, each with the room around it that sealing and opening touch. */
+static int make_buffers(struct node *n)
+{
+	enum {
+		AROUND = AEAD_HEAD + TAG_LEN + AEAD_TAIL,
+		ARENA = ROUND_UP(BATCH_BYTES + DATAGRAM_MAX, 64) + AROUND,
+		SEGMENT = ROUND_UP(INNER_MTU, 64) + AROUND,
+		RECEIVED = TRANSPORT_BATCH + AROUND,
+	};
+
+	n->memory = calloc(1, ARENA + SEGMENT + RECEIVED);
+	if (!n->memory)
+		return -ENOMEM;
+	n->out.arena = n->memory + AEAD_HEAD;
+	n->segment = n->memory + ARENA + AEAD_HEAD;
+	n->received = n->memory + ARENA + SEGMENT + AEAD_HEAD;
+	return merge_new(&n->merge, node_on_merged, n);
+}
+
+static void free_node(struct node **n)
+{
+	node_free(*n);
+}
+
+int node_new(struct node **np, const struct node_config *cfg, const struct node_ops *ops, void *arg,
+	     struct error *e)
+{
+	cleanup(free_node) struct node *n = calloc(1, sizeof(*n));
+	int err;
+
+	if (!n)
+		return error_errno(e, -ENOMEM, "node");
+	n->ops = ops;
+	n->arg = arg;
+	err = make_buffers(n);
+	if (!err)
+		err = overlay_new(&n->overlay, &overlay_ops, n, &cfg->identity, cfg->last_stamp);
+	if (err)
+		return error_errno(e, err, "node");
+	n->timer = evtimer_new(cfg->base, on_timer, n);
+	n->turn_end = event_new(cfg->base, -1, 0, on_turn_end, n);
+	if (!n->timer || !n->turn_end)
+		return error_errno(e, -ENOMEM, "node");
+	err = transport_udp_new(&n->udp, cfg->base, &cfg->bind, UDP_ID, &transport_ops, n, e);
+	if (err)
+		return err;
+	*np = steal_ptr(n);
+	return 0;
+}
+
+void node_free(struct node *n)
+{
+	if (!n)
+		return;
+	if (n->udp)
+		node_flush(n);
+	if (n->timer)
+		event_free(n->timer);
+	if (n->turn_end)
+		event_free(n->turn_end);
+	transport_free(n->udp);
+	overlay_free(n->overlay);
+	merge_free(n->merge);
+	free(n->memory);
+	free(n);
+}
+
+struct overlay *node_overlay(struct node *n)
+{
+	/* The caller is about to add peers, start handshakes: that may have moved the next
+	 * deadline. */
+	node_end_turn(n);
+	return n->overlay;
+}
+
+int node_local(const struct node *n, union sockaddr_any *sa)
+{
+	return transport_local(n->udp, sa);
+}
+
+struct path node_udp_path(const struct node *n, const union sockaddr_any *remote)
+{
+	(void)n;
+	return (struct path){.transport = UDP_ID, .remote = *remote};
+}
+
+void node_kick(struct node *n)
+{
+	transport_rebind(n->udp);
+	node_end_turn(n);
+}
+
+const struct node_stats *node_stats(const struct node *n)
+{
+	return &n->stats;
+}
+
+const struct transport_stats *node_transport_stats(const struct node *n)
+{
+	return transport_stats(n->udp);
+}

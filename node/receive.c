@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The way in: open each datagram of a batch, put TCP segments together, deliver. Runs live until
+ * all that lay ready in the socket is read (idle), so nothing ever waits for a segment that may not
+ * come.
+ */
+#include "node/internal.h"
+
+#include "base/ip.h"
+
+void node_on_datagrams(void *arg, const struct path *from, const uint8_t *data, size_t len,
+		       size_t stride)
+{
+	struct node *n = arg;
+	nsec_t now = clock_boot();
+
+	for (size_t at = 0; at < len; at += stride) {
+		struct overlay_peer *p;
+		struct pkt pkt;
+
+		if (overlay_receive(n->overlay, from, data + at, MIN(stride, len - at), n->received,
+				    &pkt, &p, now) != 1)
+			continue;
+		/* Others rely on this bound; a peer that breaks it speaks another protocol. */
+		if (pkt.len > INNER_MTU) {
+			n->stats.oversize_in++;
+			continue;
+		}
+		n->stats.inner_in++;
+		merge_packet(n->merge, p, pkt.data, pkt.len);
+	}
+}
+
+/*
+ * A run has waited while callbacks ran, which may have removed its peer: the source must (still) be
+ * routed to it. What was never in a run was checked a moment ago.
+ */
+static bool still_owned(struct node *n, const struct overlay_peer *p, const struct pkt *pkt)
+{
+	struct ipaddr src, dst;
+
+	if (pkt->data >= n->received && pkt->data < n->received + TRANSPORT_BATCH)
+		return true;
+	return !ip_addrs(pkt->data, pkt->len, &src, &dst) && overlay_route(n->overlay, &src) == p;
+}
+
+void node_on_merged(void *arg, void *owner, struct pkt *pkt)
+{
+	struct node *n = arg;
+
+	if (!still_owned(n, owner, pkt))
+		return;
+	n->stats.super_in += pkt->gso != 0;
+	n->ops->inner(n->arg, owner, pkt);
+}
+
+void node_on_idle(void *arg)
+{
+	struct node *n = arg;
+
+	merge_flush(n->merge);
+	if (n->ops->idle)
+		n->ops->idle(n->arg);
+	node_end_turn(n);
+}
