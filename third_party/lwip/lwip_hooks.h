@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Functions that lwIP's TCP calls in netstack/lwip_ip.c. */
+#pragma once
+
+#include "lwip/ip_addr.h"
+
+/* The initial sequence number of RFC 6528: a clock plus a keyed hash of the 4-tuple. */
+u32_t netstack_isn(const ip_addr_t *local, u16_t lport, const ip_addr_t *remote, u16_t rport);
+/* A keyed hash of the 4-tuple, for the table of connections. */
+u32_t netstack_tuple_hash(const ip_addr_t *local, u16_t lport, const ip_addr_t *remote,
+			  u16_t rport);
