@@ -72,8 +72,7 @@ struct udp_flows {
 	uint8_t batch[BATCH][PKT_MAX + 1]; /* what is never received into is never paged in */
 };
 
-/* --- table ---------------------------------------------------------------------------------------
- */
+/* --- table ----------------------------------------------------------------- */
 
 static uint64_t flow_hash(const struct udp_flows *u, const struct flow *flow, enum kind kind)
 {
@@ -155,8 +154,7 @@ static void flow_free(struct udp_flow *f)
 	free(f);
 }
 
-/* --- idle time -----------------------------------------------------------------------------------
- */
+/* --- idle time ------------------------------------------------------------- */
 
 static void timer_set(struct udp_flows *u, nsec_t now)
 {
@@ -208,8 +206,7 @@ static void touch(struct udp_flow *f)
 		timer_set(u, f->used);
 }
 
-/* --- receiving -----------------------------------------------------------------------------------
- */
+/* --- receiving ------------------------------------------------------------- */
 
 static void flow_refused(struct udp_flow *f)
 {
@@ -281,8 +278,7 @@ static void on_readable(int fd, short what, void *arg)
 		f->u->stats.errors++;
 }
 
-/* --- sending -------------------------------------------------------------------------------------
- */
+/* --- sending --------------------------------------------------------------- */
 
 /* A connected socket, or negative errno. */
 static int flow_socket(const union sockaddr_any *to, enum kind kind)
@@ -438,8 +434,7 @@ void udp_flows_echo(struct udp_flows *u, const struct flow *flow, uint16_t seq, 
 	flow_output(f, iov, 2);
 }
 
-/* --- the object ----------------------------------------------------------------------------------
- */
+/* --- the object ------------------------------------------------------------ */
 
 void udp_flows_forget_peer(struct udp_flows *u, void *token)
 {
