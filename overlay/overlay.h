@@ -20,7 +20,7 @@ struct overlay_peer;
 enum {
 	REKEY_AFTER_TIME = 120,	 /* s; the initiator of a session renews it */
 	REJECT_AFTER_TIME = 180, /* s */
-	REKEY_ATTEMPT_TIME = 90, /* s; then retries go on, but queued packets are dropped and `gave_up` is told */
+	REKEY_ATTEMPT_TIME = 90, /* s; then queued packets are dropped, and only persistent peers are tried further */
 	REKEY_TIMEOUT = 5,	 /* s, plus up to 333 ms of jitter */
 	KEEPALIVE_TIMEOUT = 10,	 /* s; ours: persistent, each way */
 	PEER_DEAD_AFTER = 25,	 /* s of silence */
@@ -45,6 +45,7 @@ enum overlay_drop {
 	DROP_QUEUE_FULL,   /* waiting for a handshake */
 	DROP_UNDER_LOAD,   /* answered with a cookie instead */
 	DROP_LIMIT,	   /* a bound of the enum above */
+	DROP_CONTROL,	   /* a control message of a type we do not know */
 	OVERLAY_NUM_DROPS,
 };
 const char *overlay_drop_name(enum overlay_drop d);
@@ -56,12 +57,16 @@ struct overlay_ops {
 	void (*unqueue)(void *arg, struct overlay_peer *p, const uint8_t *packet, size_t len);
 	/* A session with this peer is confirmed: our first or a new one (rekey). `fresh`: there was none alive. */
 	void (*established)(void *arg, struct overlay_peer *p, bool fresh);
-	/* Nothing authenticated for PEER_DEAD_AFTER s (told once, until `established` or data again = back). */
+	/* Nothing authenticated for PEER_DEAD_AFTER s (told once, until `established` or data again = back).
+	 * Watched while either side persists, or data that we sent is unanswered. */
 	void (*away)(void *arg, struct overlay_peer *p);
 	void (*back)(void *arg, struct overlay_peer *p);
 	/* An initiation by a key that is no peer. Return a peer made by overlay_peer_add() for it, or NULL for
 	 * silence. `claim` is NULL for a plain initiation. Optional (NULL = silence). */
 	struct overlay_peer *(*admit)(void *arg, const uint8_t pub[static KEY_LEN], const struct invite_claim *claim);
+	/* A peer that admit() gave has not confirmed its first session in time: it may be forgotten (schedule its
+	 * removal). Optional. */
+	void (*lapsed)(void *arg, struct overlay_peer *p);
 	/* The TAI64N (as ns) we last sent has grown: persist it sometime. Optional. */
 	void (*stamp)(void *arg, nsec_t last);
 	nsec_t (*real)(void *arg); /* wall clock, for TAI64N */

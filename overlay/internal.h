@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * overlay internals: the objects, and which file does what.
+ *
+ *   overlay.c    the object, drop counters, the table of session indices
+ *   peer.c       peers by key and by address; making, finding, removing
+ *   keypair.c    the three keypair slots and the confirm rule
+ *   handshake.c  starting and answering handshakes; the tie-break; admission
+ *   admission.c  how many initiations, and from where: under load, half-open, per-source rate
+ *   send.c       sealing, keepalives
+ *   receive.c    dispatch, opening, replay, the inner source
+ *   timers.c     deadlines of a peer, and what happens at them
+ *   queue.c      packets that wait for a session
+ *   route.c      prefix -> peer, and each peer's routes
+ *   trie.c       longest prefix match
+ *
+ * A peer's state is changed only after a message has been authenticated, and then at once: no
+ * forged or half-handled datagram leaves anything behind.
+ */
+#pragma once
+
+#include <errno.h>
+
+#include "base/hash.h"
+#include "base/ip.h"
+#include "overlay/admission.h"
+#include "overlay/overlay.h"
+#include "overlay/queue.h"
+#include "overlay/trie.h"
+
+enum {
+	COLLISION_TIME = 1,   /* s: initiations of both sides this close are "at once" */
+	KEEPALIVE_ANSWER = 1, /* s: an ALIVE is answered if we have been silent for as long */
+	INITIATIONS_PER_SECOND = 50, /* of one peer */
+	HALF_OPEN_TIME = 15, /* s: an admitted peer has as long to confirm its first session */
+	PATH_SLOTS = 4,	     /* of the 256 that the counter's high byte can name */
+	COUNT_BITS = 56,     /* of the counter; the path slot is above */
+	PADDING = 16,
+};
+
+/* WireGuard's 2^60 and 2^64, scaled to the 56 bits that our counter has. */
+#define REKEY_AFTER_MESSAGES  (UINT64_C(1) << (COUNT_BITS - 4))
+#define REJECT_AFTER_MESSAGES ((UINT64_C(1) << COUNT_BITS) - REPLAY_BITS - 1)
+#define SECONDS(n)	      ((nsec_t)(n)*NSEC_PER_SEC)
+
+/* First byte of a control plaintext (docs/protocol.md, "Control in data messages"). */
+enum control {
+	CONTROL_ALIVE = 1, /* I keep this session up and shall be heard every KEEPALIVE_TIMEOUT */
+};
+
+/* A session index that we have given out: of a running handshake, or of a keypair. */
+struct session_index {
+	struct hash_node node;
+	uint32_t value; /* 0 = not in the table */
+	struct overlay_peer *peer;
+	struct keypair *keypair; /* NULL: the handshake that we have started */
+};
+
+struct keypair {
+	struct session_index index;
+	uint32_t remote_index;
+	bool initiator; /* we started it, so we renew it */
+	nsec_t born;
+	uint64_t sent; /* messages sealed */
+	struct transport_keys keys;
+	struct replay window;		     /* of path slot 0 */
+	struct replay *more[PATH_SLOTS - 1]; /* of the others: made when first used */
+};
+
+/* The one handshake that we may have started with a peer. */
+struct pending {
+	struct session_index index; /* .value != 0: it runs */
+	struct handshake hs;
+	struct path path; /* where the initiation went */
+	nsec_t sent;
+};
+
+/* Points in time, 0 = not set. Packets only store them; `deadline` may be too early, never too
+ * late. */
+struct timers {
+	nsec_t deadline;     /* when timers_run() must look at this peer */
+	nsec_t last_sent;    /* any data message, keepalives too */
+	nsec_t keepalive_at; /* answer the data that came with a keepalive, if nothing else goes out
+			      */
+	nsec_t answer_by;    /* data went out: if nothing has come by then, handshake */
+	nsec_t waiting_since;	    /* first data message that nothing has come after */
+	nsec_t retry_at;	    /* (next) initiation */
+	nsec_t first_attempt;	    /* of this series of initiations */
+	nsec_t last_handshake_sent; /* initiation or response */
+	nsec_t persist_since;
+	unsigned attempts;
+	bool eager; /* this series backs off from 0.2 s, instead of REKEY_TIMEOUT each */
+	bool persist;
+	bool kept;	  /* the peer has said ALIVE */
+	bool present;	  /* heard of, and not away since */
+	bool away;	  /* told so */
+	bool last_minute; /* renewal for the sake of receiving was started */
+};
+
+struct overlay_peer {
+	struct overlay *overlay;
+	struct overlay_peer *next, **link; /* in overlay.peers */
+	struct hash_node by_key, by_addr;
+	uint8_t pub[KEY_LEN], psk[KEY_LEN];
+	struct prefix addr; /* its /64 */
+	struct invite_claim claim;
+	bool has_claim;
+	void *user;
+
+	struct path path;
+	bool has_path;
+	struct cookie_jar jar;
+	struct pending pending;
+	struct keypair *current, *previous, *unconfirmed; /* WireGuard's current, previous, next */
+	uint8_t greatest_stamp[TAI64N_LEN];		  /* of the initiations we accepted */
+	nsec_t second;					  /* that `initiations` counts in */
+	unsigned initiations;
+	struct source *half_open; /* admitted, no session confirmed yet */
+	nsec_t half_open_until;
+
+	struct timers t;
+	struct queue queue;
+	struct route *routes;
+	unsigned nroutes;
+	nsec_t last_handshake, last_receive, rtt;
+	uint64_t rx_bytes, tx_bytes, rx_packets, tx_packets;
+};
+
+struct overlay {
+	struct overlay_ops ops;
+	void *arg;
+	struct identity self;
+	struct prefix own_addr;
+	nsec_t last_stamp;
+	uint64_t jitter; /* state of a small generator */
+	uint64_t drops[OVERLAY_NUM_DROPS];
+	struct overlay_peer *peers;
+	struct hash_table by_key, by_addr, by_index;
+	struct trie routes4, routes6;
+	struct cookie_checker checker;
+	struct admission admission;
+	nsec_t next; /* earliest deadline of all peers, or earlier */
+	uint8_t padded[AEAD_HEAD + INNER_MTU + AEAD_TAIL]; /* a packet that needs padding */
+};
+
+/* overlay.c */
+void overlay_drop(struct overlay *o, enum overlay_drop why);
+void overlay_seed_jitter(struct overlay *o, uint64_t seed); /* for simulations */
+nsec_t overlay_jitter(struct overlay *o, nsec_t below);	    /* 0 .. below - 1 */
+/* Puts `si` in the table under `value`, or under a fresh random index if that is 0. */
+void index_insert(struct overlay *o, struct session_index *si, uint32_t value);
+void index_remove(struct overlay *o, struct session_index *si); /* if it is in */
+struct session_index *index_find(const struct overlay *o, uint32_t value);
+
+/* keypair.c */
+struct keypair *keypair_new(struct overlay_peer *p, bool initiator, uint32_t index, nsec_t now);
+void keypair_free(struct overlay_peer *p, struct keypair **kp); /* NULL ok; wipes, clears */
+bool keypair_alive(const struct keypair *kp, nsec_t now);
+struct replay *keypair_window(struct keypair *kp,
+			      unsigned slot); /* NULL: no such slot, or no memory */
+/* We started it: it is current at once. */
+void keypair_install(struct overlay_peer *p, struct keypair *kp);
+/* The peer started it: it waits as `unconfirmed` for the first message under it. */
+void keypair_offer(struct overlay_peer *p, struct keypair *kp);
+/* That message came. */
+void keypair_confirm(struct overlay_peer *p);
+
+/* route.c */
+void route_remove_all(struct overlay_peer *p);
+
+/* handshake.c */
+void handshake_start(struct overlay_peer *p, bool force, nsec_t now);
+void handshake_send_initiation(struct overlay_peer *p, nsec_t now);
+void handshake_cancel(struct overlay_peer *p);
+void handshake_receive(struct overlay *o, const struct path *from, const uint8_t *msg, size_t len,
+		       nsec_t now);
+/* A session with confirmed keys: tell, let the queue go, make the other side know. */
+void handshake_complete(struct overlay_peer *p, bool fresh, nsec_t now);
+void half_open_end(struct overlay_peer *p);
+
+/* send.c */
+void send_keepalive(struct overlay_peer *p, nsec_t now); /* empty */
+void send_alive(struct overlay_peer *p, nsec_t now);	 /* persistent: asks for an answer */
+
+/* timers.c */
+void timers_arm(struct overlay_peer *p, nsec_t when);
+void timers_sent(struct overlay_peer *p, bool data, nsec_t now);
+void timers_received(struct overlay_peer *p, nsec_t now);
+void timers_received_data(struct overlay_peer *p, nsec_t now);
+void timers_initiated(struct overlay_peer *p, nsec_t now);
+void timers_responded(struct overlay_peer *p, nsec_t now);
+void timers_complete(struct overlay_peer *p, nsec_t now);
+void timers_update(struct overlay_peer *p, nsec_t now); /* something else than a packet changed */
+void timers_run(struct overlay_peer *p, nsec_t now);

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* send: sealing inner packets and the small messages of our own. The data path: no allocation here.
+ */
+#include "overlay/internal.h"
+
+enum { RECEIVER_AT = 4, COUNTER_AT = 8 };
+
+/* A whole MSG_DATA into `out`; returns its length. */
+static size_t seal(struct overlay *o, struct keypair *kp, const uint8_t *in, size_t len,
+		   uint8_t *out)
+{
+	/* Padding hides lengths, but must not make a datagram longer than a full packet's. */
+	size_t padded = len > INNER_MTU ? len : MIN(ROUND_UP(len, PADDING), (size_t)INNER_MTU);
+	if (padded != len) {
+		uint8_t *copy = o->padded + AEAD_HEAD;
+		memcpy(copy, in, len);
+		memset(copy + len, 0, padded - len);
+		in = copy;
+	}
+	uint64_t counter = kp->sent++; /* path slot 0 */
+	aead_seal(out + MSG_DATA_HEAD_LEN, in, padded, counter, kp->keys.send);
+	put_le32(out, MSG_DATA);
+	put_le32(out + RECEIVER_AT, kp->remote_index);
+	put_le64(out + COUNTER_AT, counter);
+	return padded + MSG_DATA_OVERHEAD;
+}
+
+static bool renewal_due(const struct keypair *kp, nsec_t now)
+{
+	return kp->sent > REKEY_AFTER_MESSAGES ||
+	       (kp->initiator && now - kp->born >= SECONDS(REKEY_AFTER_TIME));
+}
+
+int overlay_seal(struct overlay *o, struct overlay_peer *p, const uint8_t *in, size_t len,
+		 uint8_t *out, size_t *outlen, struct path *path, nsec_t now)
+{
+	struct keypair *kp = p->current;
+	if (unlikely(!p->has_path))
+		return -ENETUNREACH;
+	if (unlikely(!len || len > PKT_MAX))
+		return -EMSGSIZE;
+	if (unlikely(!keypair_alive(kp, now))) {
+		handshake_start(p, false, now);
+		return -EAGAIN;
+	}
+	*outlen = seal(o, kp, in, len, out);
+	*path = p->path;
+	p->tx_packets++;
+	p->tx_bytes += len;
+	timers_sent(p, true, now);
+	if (unlikely(renewal_due(kp, now)))
+		handshake_start(p, false, now);
+	return 0;
+}
+
+void overlay_queue(struct overlay *o, struct overlay_peer *p, const uint8_t *packet, size_t len,
+		   nsec_t now)
+{
+	unsigned dropped = len <= PKT_MAX ? queue_push(&p->queue, packet, len) : 1;
+	o->drops[DROP_QUEUE_FULL] += dropped;
+	handshake_start(p, false, now);
+}
+
+static void send_small(struct overlay_peer *p, const uint8_t *text, size_t len, nsec_t now)
+{
+	struct overlay *o = p->overlay;
+	uint8_t in[AEAD_HEAD + PADDING + AEAD_TAIL] = {0};
+	uint8_t out[AEAD_HEAD + MSG_DATA_OVERHEAD + PADDING + AEAD_TAIL] = {0};
+	struct keypair *kp = p->current;
+	if (!p->has_path || !keypair_alive(kp, now))
+		return;
+	memcpy(in + AEAD_HEAD, text, len);
+	size_t n = seal(o, kp, in + AEAD_HEAD, len, out + AEAD_HEAD);
+	timers_sent(p, false, now);
+	o->ops.send(o->arg, &p->path, out + AEAD_HEAD, n);
+	if (renewal_due(kp, now))
+		handshake_start(p, false, now);
+}
+
+void send_keepalive(struct overlay_peer *p, nsec_t now)
+{
+	send_small(p, (const uint8_t *)"", 0, now);
+}
+
+void send_alive(struct overlay_peer *p, nsec_t now)
+{
+	send_small(p, (const uint8_t[]){CONTROL_ALIVE}, 1, now);
+}

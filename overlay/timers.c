@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * timers: what a peer does because time passes.
+ *
+ * Packets only store points in time. `deadline` is the earliest of them, or earlier: arming lowers
+ * it, taking a reason away leaves it, and timers_run() computes it anew; so a packet costs a few
+ * stores, and a wake-up for nothing comes at most once per KEEPALIVE_TIMEOUT.
+ *
+ *   keepalive_at   data came and nothing went out for KEEPALIVE_TIMEOUT: empty message
+ *   answer_by      data went out and nothing came for KEEPALIVE + REKEY_TIMEOUT: handshake
+ *   retry_at       the initiation is unanswered: again; after REKEY_ATTEMPT_TIME give up, or
+ * (persistent) never away           nothing came for PEER_DEAD_AFTER although something should have
+ *   persistent     ALIVE each KEEPALIVE_TIMEOUT of our silence, sessions renewed before they end
+ *   expiry         keys older than REJECT_AFTER_TIME are wiped; half-open peers lapse
+ */
+#include "overlay/internal.h"
+
+enum {
+	RETRY_JITTER_MS = 333,
+	EAGER_FIRST_MS = 200,
+};
+
+static void earliest(nsec_t *a, nsec_t b)
+{
+	if (b && (!*a || b < *a))
+		*a = b;
+}
+
+void timers_arm(struct overlay_peer *p, nsec_t when)
+{
+	earliest(&p->t.deadline, when);
+	earliest(&p->overlay->next, when);
+}
+
+/* --- what happened -------------------------------------------------------------------------------
+ */
+
+void timers_sent(struct overlay_peer *p, bool data, nsec_t now)
+{
+	struct timers *t = &p->t;
+	t->last_sent = now;
+	t->keepalive_at = 0;
+	if (!data)
+		return;
+	if (!t->answer_by) {
+		t->answer_by = now + SECONDS(KEEPALIVE_TIMEOUT + REKEY_TIMEOUT) +
+			       overlay_jitter(p->overlay, RETRY_JITTER_MS * NSEC_PER_MSEC);
+		timers_arm(p, t->answer_by);
+	}
+	if (!t->waiting_since) {
+		t->waiting_since = now;
+		timers_arm(p, now + SECONDS(PEER_DEAD_AFTER));
+	}
+}
+
+void timers_received(struct overlay_peer *p, nsec_t now)
+{
+	struct timers *t = &p->t;
+	p->last_receive = now;
+	t->answer_by = 0;
+	t->waiting_since = 0;
+	t->present = true;
+	if (unlikely(t->away)) {
+		t->away = false;
+		if (p->overlay->ops.back)
+			p->overlay->ops.back(p->overlay->arg, p);
+	}
+}
+
+void timers_received_data(struct overlay_peer *p, nsec_t now)
+{
+	if (p->t.keepalive_at)
+		return;
+	p->t.keepalive_at = now + SECONDS(KEEPALIVE_TIMEOUT);
+	timers_arm(p, p->t.keepalive_at);
+}
+
+static nsec_t retry_delay(struct overlay_peer *p)
+{
+	nsec_t normal = SECONDS(REKEY_TIMEOUT);
+	if (!p->t.eager)
+		return normal + overlay_jitter(p->overlay, RETRY_JITTER_MS * NSEC_PER_MSEC);
+	nsec_t d = MIN((EAGER_FIRST_MS * NSEC_PER_MSEC) << MIN(p->t.attempts - 1, 8U), normal);
+	return d - d / 4 + overlay_jitter(p->overlay, d / 2);
+}
+
+void timers_initiated(struct overlay_peer *p, nsec_t now)
+{
+	p->t.attempts++;
+	p->t.last_handshake_sent = now;
+	p->t.retry_at = now + retry_delay(p);
+	timers_arm(p, p->t.retry_at);
+}
+
+/* It is the peer's turn now; but if we want the session and it does not come, we try ourselves. */
+void timers_responded(struct overlay_peer *p, nsec_t now)
+{
+	struct timers *t = &p->t;
+	t->last_handshake_sent = now;
+	t->retry_at = 0;
+	if (!keypair_alive(p->current, now) && (t->persist || p->queue.count)) {
+		t->retry_at = now + SECONDS(t->persist ? 1 : REKEY_TIMEOUT) +
+			      overlay_jitter(p->overlay, RETRY_JITTER_MS * NSEC_PER_MSEC);
+		timers_arm(p, t->retry_at);
+	}
+}
+
+void timers_complete(struct overlay_peer *p, nsec_t now)
+{
+	p->last_handshake = now;
+	p->t.retry_at = 0;
+	p->t.attempts = 0;
+	p->t.last_minute = false;
+}
+
+/* --- what is due ---------------------------------------------------------------------------------
+ */
+
+static nsec_t away_at(const struct overlay_peer *p)
+{
+	const struct timers *t = &p->t;
+	if (!t->present)
+		return 0;
+	if (t->persist || t->kept)
+		return MAX(p->last_receive, t->persist_since) + SECONDS(PEER_DEAD_AFTER);
+	return t->waiting_since ? t->waiting_since + SECONDS(PEER_DEAD_AFTER) : 0;
+}
+
+/* A persistent peer's own: `now` in the answer means at once. */
+static nsec_t persist_at(const struct overlay_peer *p, nsec_t now)
+{
+	const struct timers *t = &p->t;
+	const struct keypair *kp = p->current;
+	if (!t->persist || !p->has_path)
+		return 0;
+	if (!keypair_alive(kp, now))
+		return t->retry_at ? 0 : now;
+	nsec_t at = t->last_sent + SECONDS(KEEPALIVE_TIMEOUT);
+	if (!t->retry_at)
+		earliest(&at,
+			 kp->born + SECONDS(kp->initiator ? REKEY_AFTER_TIME
+							  : REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT -
+								    REKEY_TIMEOUT));
+	return at;
+}
+
+static nsec_t expiry(const struct keypair *kp)
+{
+	return kp ? kp->born + SECONDS(REJECT_AFTER_TIME) : 0;
+}
+
+void timers_update(struct overlay_peer *p, nsec_t now)
+{
+	nsec_t d = 0;
+	earliest(&d, p->t.keepalive_at);
+	earliest(&d, p->t.answer_by);
+	earliest(&d, p->t.retry_at);
+	earliest(&d, away_at(p));
+	earliest(&d, persist_at(p, now));
+	earliest(&d, expiry(p->current));
+	earliest(&d, expiry(p->previous));
+	earliest(&d, expiry(p->unconfirmed));
+	earliest(&d, p->half_open ? p->half_open_until : 0);
+	timers_arm(p, d);
+}
+
+static bool due(nsec_t at, nsec_t now)
+{
+	return at && at <= now;
+}
+
+static void expire(struct overlay_peer *p, nsec_t now)
+{
+	struct overlay *o = p->overlay;
+	if (due(expiry(p->current), now))
+		keypair_free(p, &p->current);
+	if (due(expiry(p->previous), now))
+		keypair_free(p, &p->previous);
+	if (due(expiry(p->unconfirmed), now))
+		keypair_free(p, &p->unconfirmed);
+	if (p->half_open && p->half_open_until <= now) {
+		half_open_end(p);
+		keypair_free(p, &p->unconfirmed);
+		if (o->ops.lapsed)
+			o->ops.lapsed(o->arg, p);
+	}
+}
+
+static void retry(struct overlay_peer *p, nsec_t now)
+{
+	struct timers *t = &p->t;
+	t->retry_at = 0;
+	if (now - t->first_attempt >= SECONDS(REKEY_ATTEMPT_TIME)) {
+		p->overlay->drops[DROP_NO_SESSION] += queue_free_list(queue_take(&p->queue));
+		t->first_attempt = now;
+		if (!t->persist) {
+			handshake_cancel(p);
+			return;
+		}
+	}
+	if (p->has_path)
+		handshake_send_initiation(p, now);
+}
+
+static void go_away(struct overlay_peer *p, nsec_t now)
+{
+	p->t.present = false;
+	p->t.kept = false;
+	p->t.away = true;
+	if (p->t.persist)
+		handshake_start(p, true, now);
+	if (p->overlay->ops.away)
+		p->overlay->ops.away(p->overlay->arg, p);
+}
+
+static void persist(struct overlay_peer *p, nsec_t now)
+{
+	if (!keypair_alive(p->current, now)) {
+		handshake_start(p, true, now);
+		return;
+	}
+	if (p->t.last_sent + SECONDS(KEEPALIVE_TIMEOUT) <= now)
+		send_alive(p, now);
+	if (due(persist_at(p, now), now))
+		handshake_start(p, false, now); /* to renew */
+}
+
+void timers_run(struct overlay_peer *p, nsec_t now)
+{
+	struct timers *t = &p->t;
+	t->deadline = 0;
+	expire(p, now);
+	if (due(away_at(p), now))
+		go_away(p, now);
+	if (due(t->keepalive_at, now)) {
+		t->keepalive_at = 0;
+		send_keepalive(p, now);
+	}
+	if (due(t->answer_by, now)) {
+		t->answer_by = 0;
+		if (!t->retry_at)
+			handshake_start(p, t->persist, now);
+	}
+	if (due(t->retry_at, now))
+		retry(p, now);
+	if (due(persist_at(p, now), now))
+		persist(p, now);
+	timers_update(p, now);
+}
