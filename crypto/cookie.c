@@ -122,6 +122,7 @@ void cookie_add_macs(struct cookie_jar *j, uint8_t *msg, size_t len, nsec_t now)
 
 	mac(m->mac1, j->mac1_key, KEY_LEN, msg, len - sizeof(*m));
 	memcpy(j->last_mac1, m->mac1, MAC_LEN);
+	j->last_sender = get_le32(msg + MSG_HEAD_LEN);
 	j->have_last_mac1 = true;
 	if (j->cookie_born && now - j->cookie_born < COOKIE_LIFE - COOKIE_LATENCY)
 		mac(m->mac2, j->cookie, COOKIE_LEN, msg, len - MAC_LEN);
@@ -135,7 +136,8 @@ int cookie_consume(struct cookie_jar *j, const uint8_t *reply, size_t len, nsec_
 	uint8_t cookie[COOKIE_LEN];
 	int ret = -EBADMSG;
 
-	if (!wire_is(reply, len, MSG_COOKIE, MSG_COOKIE_LEN) || !j->have_last_mac1)
+	if (!wire_is(reply, len, MSG_COOKIE, MSG_COOKIE_LEN) || !j->have_last_mac1 ||
+	    get_le32(w->receiver) != j->last_sender)
 		return -EBADMSG;
 	if (crypto_aead_xchacha20poly1305_ietf_decrypt(cookie, NULL, NULL, w->cookie,
 						       sizeof(w->cookie), j->last_mac1, MAC_LEN,

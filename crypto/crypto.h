@@ -181,6 +181,7 @@ struct cookie_jar {
 	uint8_t cookie[COOKIE_LEN];
 	nsec_t cookie_born; /* 0 = none; used for 115 s of its 120 */
 	uint8_t last_mac1[MAC_LEN];
+	uint32_t last_sender; /* index in the message of last_mac1: a reply must name it */
 	bool have_last_mac1;
 };
 void cookie_jar_init(struct cookie_jar *j, const uint8_t peer_pub[static KEY_LEN]);
