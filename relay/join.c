@@ -6,16 +6,16 @@
  * two streams least, and reads only what it can get rid of, so back-pressure needs no buffer of
  * ours:
  *
- *   SPLICE   both are sockets: kernel to kernel, through a pipe that is held only while bytes are
- * in it PEEK     the source shows its bytes (lwIP): written from there, consumed as far as taken
+ *   SPLICE   both are sockets: kernel to kernel, through a pipe held only while bytes are in it
+ *   PEEK     the source shows its bytes (lwIP): written from there, consumed as far as taken
  *   RESERVE  the sink shows its free memory (lwIP): read into it
  *   COPY     neither: through a buffer on the stack; what the sink did not take waits in `rest`
  *
  * After each move a half is in one state, from which the events to ask for follow:
  *
- *   EMPTY    asks the source for READABLE; also when the turn's budget is used up, so that others
- * get their turn BLOCKED  asks the sink for WRITABLE, and nothing of the source ENDED    the
- * source's end was passed on as shutdown; asks for nothing
+ *   EMPTY    asks the source for READABLE; also when the budget of the turn is used up
+ *   BLOCKED  asks the sink for WRITABLE, and nothing of the source
+ *   ENDED    the source's end was passed on as shutdown; asks for nothing
  *
  * Both ENDED: closed, done. An error anywhere: both aborted, done. A stream may call back while we
  * are inside one of its operations; then the work is put off to the next turn of the loop, as is a
