@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
@@ -28,10 +29,11 @@ int identity_from_private(struct identity *id, const uint8_t priv[static KEY_LEN
 
 /* --- the key file ----------------------------------------------------------------------------- */
 
-static int key_file_make(struct identity *id, const char *path, struct error *e)
+/* Makes the file's folder and locks it until the descriptor is closed. */
+static int folder_lock(const char *path, struct error *e)
 {
 	cleanup(free_ptr) char *folder = strdup(path);
-	char text[KEY_TEXT_LEN];
+	cleanup(close_fd) int fd = -1;
 
 	if (!folder)
 		return error_errno(e, -ENOMEM, "key file %s", path);
@@ -41,7 +43,21 @@ static int key_file_make(struct identity *id, const char *path, struct error *e)
 		int ret = dir_make(folder, 0700, e);
 		if (ret)
 			return ret;
+	} else {
+		strcpy(folder, slash ? "/" : "."); /* a path has at least one character and NUL */
 	}
+	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || flock(fd, LOCK_EX))
+		return error_errno(e, -errno, "key file %s: locking its folder", path);
+	int ret = fd;
+	fd = -1;
+	return ret;
+}
+
+static int key_file_make(struct identity *id, const char *path, struct error *e)
+{
+	char text[KEY_TEXT_LEN];
+
 	identity_generate(id);
 	key_format(id->priv, text);
 	text[KEY_TEXT_LEN - 1] = '\n'; /* a line, not a string */
@@ -87,13 +103,17 @@ static int key_file_check(int fd, const char *path, struct error *e)
 	return 0;
 }
 
-static int key_file_read(struct identity *id, int fd, const char *path, struct error *e)
+/* -ENOENT: there is none (and no sentence). */
+static int key_file_read(struct identity *id, const char *path, struct error *e)
 {
 	char text[KEY_TEXT_LEN + 2] = {
 		0}; /* one byte more than a key and a line's end, one for NUL */
 	uint8_t priv[KEY_LEN];
-	int ret = key_file_check(fd, path, e);
+	cleanup(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
+	if (fd < 0)
+		return errno == ENOENT ? -ENOENT : error_errno(e, -errno, "key file %s", path);
+	int ret = key_file_check(fd, path, e);
 	if (ret)
 		return ret;
 	ssize_t n = read_some(fd, text, sizeof(text) - 1);
@@ -103,13 +123,11 @@ static int key_file_read(struct identity *id, int fd, const char *path, struct e
 	}
 	if (n == KEY_TEXT_LEN && text[n - 1] == '\n')
 		text[n - 1] = '\0';
-	if (key_parse(priv, text) || identity_from_private(id, priv)) {
+	if (key_parse(priv, text) || identity_from_private(id, priv))
 		ret = error_set(e, -EINVAL,
 				"key file %s: does not hold a private key (one line of %d base64 "
 				"characters); restore it, or remove it to get a new key",
 				path, KEY_TEXT_LEN - 1);
-		goto out;
-	}
 out:
 	crypto_wipe(text, sizeof(text));
 	crypto_wipe(priv, sizeof(priv));
@@ -118,13 +136,17 @@ out:
 
 int identity_load(struct identity *id, const char *path, struct error *e)
 {
-	cleanup(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	int ret = key_file_read(id, path, e);
 
-	if (fd < 0 && errno == ENOENT)
-		return key_file_make(id, path, e);
-	if (fd < 0)
-		return error_errno(e, -errno, "key file %s", path);
-	return key_file_read(id, fd, path, e);
+	if (ret != -ENOENT)
+		return ret;
+	/* Two programs that start at once must not each make a key: the second finds the first's.
+	 */
+	cleanup(close_fd) int lock = folder_lock(path, e);
+	if (lock < 0)
+		return lock;
+	ret = key_file_read(id, path, e);
+	return ret == -ENOENT ? key_file_make(id, path, e) : ret;
 }
 
 /* --- overlay addresses --------------------------------------------------------------------------
