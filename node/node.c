@@ -93,6 +93,14 @@ static void on_back(void *arg, struct overlay_peer *p)
 		n->ops->back(n->arg, p);
 }
 
+static void on_lapsed(void *arg, struct overlay_peer *p)
+{
+	struct node *n = arg;
+
+	if (n->ops->lapsed)
+		n->ops->lapsed(n->arg, p);
+}
+
 static struct overlay_peer *on_admit(void *arg, const uint8_t pub[static KEY_LEN],
 				     const struct invite_claim *claim)
 {
@@ -121,6 +129,7 @@ static const struct overlay_ops overlay_ops = {
 	.established = on_established,
 	.away = on_away,
 	.back = on_back,
+	.lapsed = on_lapsed,
 	.admit = on_admit,
 	.stamp = on_stamp,
 	.real = on_real,
@@ -225,6 +234,7 @@ struct path node_udp_path(const struct node *n, const union sockaddr_any *remote
 void node_kick(struct node *n)
 {
 	transport_rebind(n->udp);
+	overlay_kick(n->overlay, clock_boot());
 	node_end_turn(n);
 }
 

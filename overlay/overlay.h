@@ -96,6 +96,9 @@ void overlay_peer_initiate(struct overlay *o, struct overlay_peer *p, bool force
 /* Keep a session up from now on, with keepalives, retrying for ever: jittered 0.2 s growing to 5 s. */
 void overlay_peer_persist(struct overlay *o, struct overlay_peer *p, bool on, nsec_t now);
 
+/* The network or the power state changed: handshakes with all persistent peers that have a path start now. */
+void overlay_kick(struct overlay *o, nsec_t now);
+
 struct overlay_peer_stats {
 	nsec_t last_handshake; /* 0 = never */
 	nsec_t last_receive;   /* last authenticated datagram */

@@ -128,6 +128,13 @@ void overlay_peer_persist(struct overlay *o, struct overlay_peer *p, bool on, ns
 	timers_update(p, now);
 }
 
+void overlay_kick(struct overlay *o, nsec_t now)
+{
+	for (struct overlay_peer *p = o->peers; p; p = p->next)
+		if (p->t.persist)
+			handshake_start(p, true, now);
+}
+
 void overlay_peer_stats(const struct overlay_peer *p, struct overlay_peer_stats *st)
 {
 	*st = (struct overlay_peer_stats){
