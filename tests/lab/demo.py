@@ -126,7 +126,8 @@ class Demo:
 
 
 def play(lab):
-    user = f"env HOME={lab.home} XDG_RUNTIME_DIR={lab.home}/run XDG_STATE_HOME={lab.home}/state CULVERT_HELPER={lab.dir}/helper.sock"
+    home = lab.home()
+    user = f"env HOME={home} XDG_RUNTIME_DIR={home}/run XDG_STATE_HOME={home}/state CULVERT_HELPER={lab.dir}/helper-laptop.sock"
     on = f"ip netns exec {lab.ns('laptop')} {user} setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups"
     say(f"""
 It stays up. To be on the laptop, or in the cluster:

@@ -2,7 +2,7 @@
 """A laptop, a router and a cluster, in network namespaces of their own, with real programs in them.
 
     laptop 10.99.1.2 --- 10.99.1.1 router 10.99.2.1 --- 10.99.2.2 cluster --- bridge pods 10.244.0.1/24, fd10:244::1/64
-    home DNS on the router                              manager :7400         +- web    10.244.0.10 ::10  service 10.96.0.20
+    other  10.99.3.2 --- 10.99.3.1 home DNS             manager :7400         +- web    10.244.0.10 ::10  service 10.96.0.20
                                                         DNS 10.96.0.10:53     +- shop   10.244.0.11 ::11  service 10.96.0.21
                                                                               +- client 10.244.0.30 ::30
 
@@ -88,7 +88,8 @@ class Process:
 
 
 class Lab:
-    NAMES = ("laptop", "router", "cluster", "web", "shop", "client")
+    NAMES = ("laptop", "other", "router", "cluster", "web", "shop", "client")
+    LAPTOPS = ("laptop", "other")
 
     def __init__(self, prefix=None, folder=None, binaries=None):
         self.prefix = prefix or f"cv{os.getpid()}"
@@ -106,10 +107,10 @@ class Lab:
         else:
             self.dir = tempfile.mkdtemp(prefix=f"{self.prefix}-")
         os.chmod(self.dir, 0o755)
-        self.home = os.path.join(self.dir, "home")
-        for d in ("home", "home/run", "home/state"):
-            os.mkdir(os.path.join(self.dir, d), 0o700)
-            os.chown(os.path.join(self.dir, d), NOBODY, NOBODY)
+        for d in ("", "/run", "/state"):
+            for name in self.LAPTOPS:
+                os.mkdir(self.home(name) + d, 0o700)
+                os.chown(self.home(name) + d, NOBODY, NOBODY)
         try:
             self.network()
         except BaseException:
@@ -160,6 +161,9 @@ class Lab:
         with contextlib.suppress(OSError):
             os.rmdir("/etc/netns")
 
+    def home(self, laptop="laptop"):
+        return os.path.join(self.dir, f"home-{laptop}")
+
     # -- the network -----------------------------------------------------------------------------
 
     def ns(self, name):
@@ -190,6 +194,10 @@ class Lab:
         self.ip("laptop", "addr", "add", "10.99.1.2/24", "dev", "eth0")
         self.ip("laptop", "route", "add", "default", "via", "10.99.1.1")
         self.ip("router", "addr", "add", "10.99.1.1/24", "dev", "home")
+        self.veth("other", "eth0", "router", "cafe")
+        self.ip("other", "addr", "add", "10.99.3.2/24", "dev", "eth0")
+        self.ip("other", "route", "add", "default", "via", "10.99.3.1")
+        self.ip("router", "addr", "add", "10.99.3.1/24", "dev", "cafe")
         self.ip("router", "addr", "add", "10.99.2.1/24", "dev", "dc")
         self.ip("cluster", "addr", "add", "10.99.2.2/24", "dev", "eth0")
         self.ip("cluster", "route", "add", "default", "via", "10.99.2.1")
@@ -208,19 +216,21 @@ class Lab:
             if service:
                 self.ip(name, "addr", "add", f"{service}/32", "dev", "lo")
                 self.ip("cluster", "route", "add", f"{service}/32", "via", f"10.244.0.{host}")
-        os.makedirs(f"/etc/netns/{self.ns('laptop')}")
-        with open(f"/etc/netns/{self.ns('laptop')}/resolv.conf", "w") as f:
-            f.write("# the laptop's own\nnameserver 10.99.1.1\nsearch home.lan\noptions timeout:1 attempts:2\n")
+        for name in self.LAPTOPS:
+            os.makedirs(f"/etc/netns/{self.ns(name)}")
+            with open(f"/etc/netns/{self.ns(name)}/resolv.conf", "w") as f:
+                f.write("# the laptop's own\nnameserver 10.99.1.1\nsearch home.lan\noptions timeout:1 attempts:2\n")
 
     def sysctl(self, name, key, value, check=True):
         sh("ip", "netns", "exec", self.ns(name), "sysctl", "-q", "-w", f"{key}={value}", check=check)
 
     # -- programs --------------------------------------------------------------------------------
 
-    def env(self):
+    def env(self, where="laptop"):
+        home = self.home(where if where in self.LAPTOPS else "laptop")
         env = {k: v for k, v in os.environ.items() if not k.startswith("CULVERT_")}
-        env.update(HOME=self.home, XDG_RUNTIME_DIR=f"{self.home}/run", XDG_STATE_HOME=f"{self.home}/state",
-                   CULVERT_HELPER=f"{self.dir}/helper.sock", NO_COLOR="1", PATH=f"{self.bin}:{os.environ['PATH']}",
+        env.update(HOME=home, XDG_RUNTIME_DIR=f"{home}/run", XDG_STATE_HOME=f"{home}/state",
+                   CULVERT_HELPER=f"{self.dir}/helper-{where}.sock", NO_COLOR="1", PATH=f"{self.bin}:{os.environ['PATH']}",
                    ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0:exitcode=99"))
         return env
 
@@ -232,7 +242,7 @@ class Lab:
     def run(self, name, *argv, user=None, check=True, timeout=60, stdin=None, env=None):
         """A command in a namespace, to its end."""
         done = subprocess.run(self.argv(name, argv, user), input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL,
-                              capture_output=True, text=True, timeout=timeout, env={**self.env(), **(env or {})})
+                              capture_output=True, text=True, timeout=timeout, env={**self.env(name), **(env or {})})
         if check and done.returncode:
             raise Failed(f"{name}$ {' '.join(str(a) for a in argv)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done
@@ -240,16 +250,16 @@ class Lab:
     def start(self, name, label, *argv, user=None, env=None, cwd=None):
         """A program in a namespace that stays."""
         log = os.path.join(self.dir, f"{label}.log")
-        p = Process(label, self.argv(name, argv, user), log, {**self.env(), **(env or {})}, cwd)
+        p = Process(label, self.argv(name, argv, user), log, {**self.env(name), **(env or {})}, cwd)
         self.processes.append(p)
         return p
 
-    def culvert(self, *args, check=True, timeout=60, **kw):
-        """The user's command on the laptop."""
-        return self.run("laptop", f"{self.bin}/culvert", *args, user=NOBODY, check=check, timeout=timeout, **kw)
+    def culvert(self, *args, on="laptop", check=True, timeout=60, **kw):
+        """The user's command on a laptop."""
+        return self.run(on, f"{self.bin}/culvert", *args, user=NOBODY, check=check, timeout=timeout, **kw)
 
-    def culvert_json(self, *args):
-        return json.loads(self.culvert(*args, "-o", "json").stdout)
+    def culvert_json(self, *args, on="laptop"):
+        return json.loads(self.culvert(*args, "-o", "json", on=on).stdout)
 
     def write(self, name, text, mode=0o644):
         path = os.path.join(self.dir, name)
@@ -372,11 +382,14 @@ ports:
         self.wait_listening(name, 80)
         return agent
 
-    def start_helper(self):
-        self.helper = self.start("laptop", "helper", f"{self.bin}/culvert-helper", "--socket", f"{self.dir}/helper.sock",
-                                 "--state", f"{self.dir}/helper-state", "--allow", str(NOBODY))
-        wait_for("the helper's socket", lambda: os.path.exists(f"{self.dir}/helper.sock"))
-        return self.helper
+    def start_helper(self, on="laptop"):
+        socket = f"{self.dir}/helper-{on}.sock"
+        helper = self.start(on, f"helper-{on}", f"{self.bin}/culvert-helper", "--socket", socket,
+                            "--state", f"{self.dir}/helper-state-{on}", "--allow", str(NOBODY))
+        wait_for("the helper's socket", lambda: os.path.exists(socket))
+        if on == "laptop":
+            self.helper = helper
+        return helper
 
     def start_cluster(self):
         self.start_dns()
@@ -385,9 +398,9 @@ ports:
         self.start_agent("web")
         self.start_agent("shop")
 
-    def connect(self, *extra, invite=None):
-        invite = invite or self.invite_laptop()
-        return self.culvert("connect", "--manager", MANAGER, "--invite", invite, *extra)
+    def connect(self, *extra, on="laptop", name=None, check=True):
+        name = name or {"laptop": "ana", "other": "ben"}[on]
+        return self.culvert("connect", "--manager", MANAGER, "--invite", self.invite_laptop(name), *extra, on=on, check=check)
 
     def invite_laptop(self, name="ana"):
         path = f"{self.dir}/manager/{name}.invite"
@@ -405,8 +418,8 @@ ports:
     def curl(self, url, *extra, where="laptop", check=True, timeout=30):
         return self.run(where, "curl", "-sS", "--max-time", str(timeout - 5), *extra, url, check=check, timeout=timeout).stdout
 
-    def daemon_pid(self):
-        for pid in sh("ip", "netns", "pids", self.ns("laptop")).stdout.split():
+    def daemon_pid(self, on="laptop"):
+        for pid in sh("ip", "netns", "pids", self.ns(on)).stdout.split():
             with contextlib.suppress(OSError):
                 cmd = open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0")
                 if cmd[0].endswith(b"culvert") and b"daemon" in cmd:
