@@ -148,7 +148,7 @@ static void respond(struct overlay_peer *p, struct handshake *hs, const struct p
 	memcpy(p->greatest_stamp, hs->timestamp, TAI64N_LEN);
 	p->path = *from;
 	p->has_path = true;
-	p->last_receive = now;
+	timers_received(p, now);
 	if (ignore)
 		return;
 	struct keypair *kp = keypair_new(p, false, 0, now);

@@ -59,7 +59,7 @@ void timers_received(struct overlay_peer *p, nsec_t now)
 	p->last_receive = now;
 	t->answer_by = 0;
 	t->waiting_since = 0;
-	t->present = true;
+	t->present = p->last_handshake != 0;
 	if (unlikely(t->away)) {
 		t->away = false;
 		if (p->overlay->ops.back)
@@ -108,6 +108,7 @@ void timers_responded(struct overlay_peer *p, nsec_t now)
 void timers_complete(struct overlay_peer *p, nsec_t now)
 {
 	p->last_handshake = now;
+	p->t.present = true;
 	p->t.retry_at = 0;
 	p->t.attempts = 0;
 	p->t.last_minute = false;
