@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of helper/ share:
+ *   helper.c    options, the socket, the loop
+ *   session.c   what one daemon has asked for: done and undone
+ *   guard.c     the process that outlives the helper to put resolv.conf back
+ *   harden.c    privileges given up at the start
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#include "privsep/privsep.h"
+#include "tun/tun.h"
+
+struct helper_options {
+	const char *socket, *state, *resolv_conf;
+	unsigned nallow;
+	uid_t allow[16]; /* besides root */
+};
+
+/* --- guard.c -------------------------------------------------------------------------------------
+ */
+
+struct guard {
+	pid_t pid; /* 0 = none */
+	int pipe;  /* its other end sees our end */
+};
+
+/* One helper at a time owns the state folder, and with it resolv.conf; the guard shares the lock,
+ * so a new helper waits for the guard of a killed one. Returns the lock's descriptor, or -EBUSY. */
+int guard_lock(const char *state, struct error *e);
+int guard_start(struct guard *g, const struct helper_options *o, int lock, struct error *e);
+/* Lets it go; what it would have undone is undone already. */
+void guard_stop(struct guard *g);
+
+/* --- session.c -----------------------------------------------------------------------------------
+ */
+
+/* What stands now for the daemon that holds the helper. Zero-initialised = nothing. */
+struct session {
+	const struct helper_options *options;
+	int lock;
+	char tun[TUN_NAME_LEN]; /* "" = none */
+	int tun_fd;		/* a copy: keeps the name ours until it is removed */
+	struct ipaddr addr[2];
+	struct privsep_routes routes;
+	bool dns;
+	struct guard guard;
+};
+
+/* Each fills the answer (code and text) and up to 4 descriptors that the caller sends and closes.
+ */
+void session_tun(struct session *s, const struct privsep_tun *q, struct privsep_answer *a,
+		 int *fds);
+void session_routes(struct session *s, const struct privsep_routes *q, struct privsep_answer *a);
+void session_dns(struct session *s, const struct privsep_dns *q, struct privsep_answer *a,
+		 int *fds);
+/* Undoes all; 0, 1 when something was left to its new owner, or the first error. `e` says it when
+ * not 0. */
+int session_undo(struct session *s, struct error *e);
+
+/* --- harden.c ------------------------------------------------------------------------------------
+ */
+
+int harden(struct error *e);
