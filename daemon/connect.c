@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* connect and quit: from the request to a session, and back to nothing. */
+#include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "daemon/hostnet.h"
+#include "daemon/internal.h"
+#include "daemon/link.h"
+#include "daemon/netwatch.h"
+#include "daemon/session.h"
+#include "daemon/tunnel.h"
+#include "node/node.h"
+
+/* --- the request ------------------------------------------------------------------------------------- */
+
+static int read_prefixes(struct prefixes *set, const json_t *list, const char *flag, struct error *e)
+{
+	struct prefix p;
+	json_t *v;
+	size_t i;
+
+	json_array_foreach((json_t *)(uintptr_t)list, i, v) {
+		const char *s = json_string_value(v) ? json_string_value(v) : "";
+		int err = prefix_parse(&p, s);
+
+		if (err)
+			return error_set(e, -EINVAL, "--%s %s: %s", flag, s,
+					 err == -EDOM ? "bits are set behind the prefix length"
+						      : "no prefix such as 10.0.0.0/8");
+		if (prefixes_add(set, &p))
+			return error_set(e, -EINVAL, "--%s: more than %d prefixes", flag, PREFIXES_MAX);
+	}
+	return 0;
+}
+
+static int read_request(struct session_config *c, const struct daemon *d, json_t *params, struct error *e)
+{
+	const json_t *invite = json_object_get(params, "invite");
+	const char *path = json_string_value(json_object_get(params, "invite_path"));
+	const char *manager = json_string_value(json_object_get(params, "manager"));
+	const char *ns = json_string_value(json_object_get(params, "namespace"));
+	int err;
+
+	memset(c, 0, sizeof(*c));
+	if (!json_is_string(invite))
+		return error_set(e, -EINVAL, "connect needs an invite");
+	err = invite_parse(&c->invite, json_string_value(invite), json_string_length(invite), e);
+	if (err)
+		return error_wrap(e, err, "%s", path ? path : "invite");
+	c->manager_given = manager != NULL;
+	if (manager && sockaddr_parse(&c->manager, manager))
+		return error_set(e, -EINVAL, "--manager %s: no address such as 192.0.2.1:31820", manager);
+	if (ns && (strlen(ns) >= sizeof(c->ns) || !name_valid(ns)))
+		return error_set(e, -EINVAL, "--namespace %s: not a name", ns);
+	snprintf(c->ns, sizeof(c->ns), "%s", ns ? ns : "");
+	snprintf(c->state_dir, sizeof(c->state_dir), "%s", d->dir.state);
+	err = read_prefixes(&c->also, json_object_get(params, "also_proxy"), "also-proxy", e);
+	return err ? err : read_prefixes(&c->never, json_object_get(params, "never_proxy"), "never-proxy", e);
+}
+
+/* --- the answer --------------------------------------------------------------------------------------- */
+
+static json_t *describe(struct session *s, bool already)
+{
+	struct overlay_peer *p = tunnel_manager(session_tunnel(s));
+	const struct path *path = overlay_peer_path(p);
+	struct overlay_peer_stats st;
+	char buf[ADDR_STRLEN] = "";
+	nsec_t rtt = link_rtt(session_link(s));
+
+	overlay_peer_stats(p, &st);
+	if (path)
+		sockaddr_format(&path->remote, buf);
+	return json_pack("{s:s,s:s,s:s,s:s,s:f,s:I,s:b}", "manager", buf, "name", session_hello(s)->name,
+			 "namespace", session_namespace(s), "transport", "udp", "round_trip_ms",
+			 (double)(rtt ? rtt : st.rtt) / 1e6, "elapsed_ms",
+			 (json_int_t)(session_elapsed(s) / NSEC_PER_MSEC), "already", already);
+}
+
+static void on_progress(void *arg, const char *text)
+{
+	struct daemon *d = arg;
+
+	if (d->connecting)
+		control_progress(d->connecting, text);
+}
+
+static void on_connected(void *arg)
+{
+	struct daemon *d = arg;
+
+	log_info("connected as %s, namespace %s", session_hello(d->session)->name, session_namespace(d->session));
+	netwatch_ignore(d->netwatch, hostnet_tun_name(session_hostnet(d->session)));
+	if (d->connect_req)
+		rpc_reply(d->connect_req, describe(d->session, false));
+	d->connect_req = NULL;
+	d->connecting = NULL;
+}
+
+static void on_failed(void *arg, int code, const char *text)
+{
+	struct daemon *d = arg;
+
+	log_error("connect: %s", text);
+	if (d->connect_req)
+		rpc_fail(d->connect_req, code, "%s", text);
+	d->connect_req = NULL;
+	d->connecting = NULL;
+	session_free(d->session);
+	d->session = NULL;
+	daemon_check_idle(d);
+}
+
+static const struct session_ops session_callbacks = {
+	.progress = on_progress,
+	.connected = on_connected,
+	.failed = on_failed,
+};
+
+static void answer_connected(struct daemon *d, const struct session_config *want, struct rpc_request *req)
+{
+	const struct session_config *have = session_config(d->session);
+
+	if (session_state(d->session) != SESSION_CONNECTED)
+		rpc_fail(req, RPC_CONFLICT, "another `culvert connect` or `culvert quit` is under way");
+	else if (memcmp(want->invite.claim.id, have->invite.claim.id, INVITE_ID_LEN) ||
+		 memcmp(want->invite.manager, have->invite.manager, KEY_LEN))
+		rpc_fail(req, RPC_CONFLICT, "already connected as %s; run `culvert quit` first",
+			 session_hello(d->session)->name);
+	else if (!prefixes_equal(&want->also, &have->also) || !prefixes_equal(&want->never, &have->never) ||
+		 (want->ns[0] && strcmp(want->ns, session_namespace(d->session))))
+		rpc_fail(req, RPC_CONFLICT,
+			 "already connected with other settings; run `culvert quit` first to change them");
+	else
+		rpc_reply(req, describe(d->session, true));
+}
+
+void daemon_connect(struct daemon *d, struct control_client *cl, json_t *params, struct rpc_request *req)
+{
+	struct session_config cfg;
+	struct error e;
+
+	if (d->stopping) {
+		rpc_fail(req, RPC_CONFLICT, "the daemon is about to end; try again");
+	} else if (read_request(&cfg, d, params, &e)) {
+		rpc_fail(req, RPC_USAGE, "%s", e.text);
+	} else if (d->session) {
+		answer_connected(d, &cfg, req);
+	} else {
+		d->connecting = cl;
+		d->connect_req = req;
+		if (session_new(&d->session, d->base, &cfg, &session_callbacks, d, &e)) {
+			d->connecting = NULL;
+			d->connect_req = NULL;
+			log_error("connect: %s", e.text);
+			rpc_fail(req, RPC_FAILED, "%s", e.text);
+		}
+	}
+	crypto_wipe(&cfg.invite, sizeof(cfg.invite));
+}
+
+/* --- the end ------------------------------------------------------------------------------------------- */
+
+static void stop_loop(struct daemon *d)
+{
+	/* The answer to quit leaves in the same turn; the loop ends when its caller has hung up, at latest soon. */
+	struct timeval soon = {.tv_usec = 300000};
+
+	event_base_loopexit(d->base, control_clients(d->control) ? &soon : NULL);
+}
+
+static void on_session_closed(void *arg)
+{
+	struct daemon *d = arg;
+
+	method_session_ends(d);
+	session_free(d->session);
+	d->session = NULL;
+	if (!d->stopping) {
+		daemon_check_idle(d);
+		return;
+	}
+	if (d->quit_req)
+		rpc_reply(d->quit_req, json_object());
+	d->quit_req = NULL;
+	log_info("quit: everything is undone");
+	stop_loop(d);
+}
+
+void daemon_connect_abandoned(struct daemon *d)
+{
+	log_info("connect: interrupted; undoing it");
+	rpc_fail(d->connect_req, RPC_FAILED, "interrupted");
+	d->connecting = NULL;
+	d->connect_req = NULL;
+	session_close(d->session, on_session_closed, d);
+}
+
+void daemon_quit(struct daemon *d, struct rpc_request *req)
+{
+	if (d->stopping) {
+		if (req)
+			rpc_fail(req, RPC_CONFLICT, "another `culvert quit` is under way");
+		else
+			event_base_loopexit(d->base, NULL); /* a second signal does not wait */
+		return;
+	}
+	d->stopping = true;
+	d->quit_req = req;
+	if (d->connect_req)
+		rpc_fail(d->connect_req, RPC_FAILED, "interrupted by `culvert quit`");
+	d->connect_req = NULL;
+	d->connecting = NULL;
+	if (!d->session)
+		on_session_closed(d);
+	else if (session_state(d->session) != SESSION_CLOSING)
+		session_close(d->session, on_session_closed, d);
+}
+
+void daemon_check_idle(struct daemon *d)
+{
+	if (d->stopping ? !d->session && !control_clients(d->control)
+			: d->exit_idle && !d->session && !control_clients(d->control))
+		event_base_loopexit(d->base, NULL);
+}

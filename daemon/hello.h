@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the manager answers to a laptop's hello (docs/control.md), checked and bounded. */
+#pragma once
+
+#include <jansson.h>
+
+#include "daemon/prefixes.h"
+#include "dns/dns.h"
+#include "privsep/privsep.h"
+
+struct hello {
+	char version[32], name[128], ns[64];
+	struct ipaddr address; /* the IPv4 /32 given to this laptop */
+	struct prefixes prefixes;
+	bool has_dns;
+	union sockaddr_any dns_server;
+	unsigned ndomains, nsearch;
+	char domain[DNS_DOMAINS][256];
+	char search[PRIVSEP_SEARCH][PRIVSEP_DOMAIN_LEN];
+};
+
+/* 0, or -EINVAL with the sentence. `h` is zeroed first, so that two may be compared as bytes. */
+int hello_parse(struct hello *h, const json_t *j, struct error *e);

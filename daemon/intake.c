@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The intake. Life of a connection:
+ *
+ *   tcp_syn -> DIALLING 127.0.0.1 -(refused)-> DIALLING ::1 -(refused)-> reject, gone
+ *                   | connected                    | connected
+ *                   v                              v
+ *              ACCEPTED: the SYN is played into the stack, `app` waits (NULL: it broke or the intercept ended)
+ *                   | tcp_open               | tcp_cancel: local stream aborted, gone
+ *                   v
+ *              JOINED: a relay owns both streams; gone when it is done
+ */
+#include <errno.h>
+#include <event2/event.h>
+#include <sys/queue.h>
+
+#include "base/log.h"
+#include "crypto/crypto.h"
+#include "daemon/intake.h"
+#include "netstack/netstack.h"
+#include "relay/relay.h"
+
+#define DIAL_TIMEOUT (5 * NSEC_PER_SEC)
+
+struct conn {
+	TAILQ_ENTRY(conn) entry;
+	struct intake *in;
+	uint16_t overlay, local;
+	bool second;		  /* the dial under way is to ::1 */
+	struct netstack_syn *syn; /* ours to answer while not NULL */
+	struct dial *dial;
+	struct stream *app; /* connected, not yet joined */
+	struct relay *relay;
+};
+
+/* A port with what is counted about it; the count outlives a new set that still has the port. */
+struct port {
+	struct intake_port cfg;
+	unsigned open;
+	uint64_t total;
+};
+
+struct intake {
+	struct event_base *base;
+	struct netstack *stack;
+	struct prefix agents; /* the overlay: where a SYN may come from */
+	unsigned n;
+	struct port port[INTAKE_PORTS];
+	TAILQ_HEAD(, conn) conns;
+	struct intake_stats stats;
+	struct log_limit refused_log;
+};
+
+static struct port *find_port(struct intake *in, uint16_t overlay)
+{
+	unsigned i;
+
+	for (i = 0; i < in->n; i++)
+		if (in->port[i].cfg.overlay == overlay)
+			return &in->port[i];
+	return NULL;
+}
+
+static void conn_end(struct conn *c)
+{
+	struct port *p = find_port(c->in, c->overlay);
+
+	TAILQ_REMOVE(&c->in->conns, c, entry);
+	c->in->stats.open--;
+	if (p && p->open)
+		p->open--;
+	free(c);
+}
+
+/* Ends it in whatever state it is in. */
+static void conn_abort(struct conn *c)
+{
+	if (c->dial)
+		dial_cancel(c->dial);
+	if (c->syn)
+		netstack_reject(c->in->stack, c->syn, REJECT_REFUSED);
+	if (c->app)
+		c->app->ops->abort(c->app);
+	if (c->relay)
+		relay_abort(c->relay);
+	conn_end(c);
+}
+
+/* As conn_abort, while the stack goes on: a conn that waits for tcp_open stays until then, without `app`. */
+static void conn_doom(struct conn *c)
+{
+	struct stream *app = steal_ptr(c->app);
+
+	if (!app)
+		conn_abort(c);
+	else
+		app->ops->abort(app);
+}
+
+static void on_dialled(void *arg, struct stream *s, int error);
+
+static int start_dial(struct conn *c)
+{
+	union sockaddr_any to;
+
+	sockaddr_parse(&to, c->second ? "[::1]:1" : "127.0.0.1:1");
+	if (c->second)
+		to.in6.sin6_port = htons(c->local);
+	else
+		to.in.sin_port = htons(c->local);
+	return dial_tcp(c->in->base, &to, DIAL_TIMEOUT, on_dialled, c, &c->dial);
+}
+
+static void dial_failed(struct conn *c, int error)
+{
+	struct netstack_syn *syn = steal_ptr(c->syn);
+	struct intake *in = c->in;
+
+	in->stats.refused++;
+	log_limited(&in->refused_log, 10 * NSEC_PER_SEC, "intake: 127.0.0.1:%u: %s; the application serves",
+		    (unsigned)c->local, strerror(-error));
+	conn_end(c);
+	netstack_reject(in->stack, syn, error == -ETIMEDOUT ? REJECT_UNREACHABLE : REJECT_REFUSED);
+}
+
+/* The process reset the connection before the agent's handshake was done. */
+static void on_app_error(struct stream *s, unsigned ev, void *arg)
+{
+	struct conn *c = arg;
+
+	if (!(ev & STREAM_ERROR))
+		return;
+	c->app = NULL;
+	s->ops->abort(s);
+}
+
+static void on_dialled(void *arg, struct stream *s, int error)
+{
+	struct conn *c = arg;
+	struct netstack_syn *syn;
+
+	c->dial = NULL;
+	if (!s && error == -ECONNREFUSED && !c->second) {
+		/* Many a development server listens on localhost's IPv6 address alone. */
+		c->second = true;
+		if (!start_dial(c))
+			return;
+	}
+	if (!s) {
+		dial_failed(c, error == -EADDRNOTAVAIL ? -ECONNREFUSED : error);
+		return;
+	}
+	c->app = s;
+	stream_set(s, on_app_error, c);
+	s->ops->want(s, 0);
+	syn = c->syn;
+	c->syn = NULL;
+	netstack_accept(c->in->stack, syn);
+}
+
+void intake_syn(struct intake *in, struct netstack_syn *syn, const struct flow *flow)
+{
+	struct port *p = find_port(in, flow->dport);
+	struct conn *c;
+
+	if (!p || !prefix_contains(&in->agents, &flow->src)) {
+		in->stats.unknown++;
+		netstack_reject(in->stack, syn, REJECT_REFUSED);
+		return;
+	}
+	c = calloc(1, sizeof(*c));
+	if (!c) {
+		netstack_reject(in->stack, syn, REJECT_SILENT);
+		return;
+	}
+	c->in = in;
+	c->overlay = flow->dport;
+	c->local = p->cfg.local;
+	c->syn = syn;
+	TAILQ_INSERT_TAIL(&in->conns, c, entry);
+	in->stats.open++;
+	p->open++;
+	netstack_syn_set(syn, c);
+	if (start_dial(c))
+		dial_failed(c, -EMFILE);
+}
+
+void intake_cancel(void *ctx)
+{
+	struct conn *c = ctx;
+
+	if (!c)
+		return;
+	c->syn = NULL; /* the stack frees it */
+	conn_abort(c);
+}
+
+static void on_done(void *arg, const struct relay_result *res)
+{
+	struct conn *c = arg;
+
+	(void)res;
+	c->relay = NULL;
+	conn_end(c);
+}
+
+void intake_open(void *ctx, struct stream *s)
+{
+	struct conn *c = ctx;
+	struct port *p = find_port(c->in, c->overlay);
+	struct stream *app = steal_ptr(c->app);
+
+	if (!app) {
+		s->ops->abort(s);
+		conn_end(c);
+		return;
+	}
+	if (relay_join(c->in->base, s, app, on_done, c, &c->relay)) {
+		s->ops->abort(s);
+		app->ops->abort(app);
+		conn_end(c);
+		return;
+	}
+	c->in->stats.total++;
+	if (p)
+		p->total++;
+}
+
+int intake_new(struct intake **ip, struct event_base *base, struct netstack *stack, struct error *e)
+{
+	struct intake *in = calloc(1, sizeof(*in));
+
+	if (!in)
+		return error_errno(e, -ENOMEM, "intake");
+	in->base = base;
+	in->stack = stack;
+	in->agents = overlay_prefix();
+	TAILQ_INIT(&in->conns);
+	*ip = in;
+	return 0;
+}
+
+void intake_free(struct intake *in)
+{
+	struct conn *c;
+
+	if (!in)
+		return;
+	while ((c = TAILQ_FIRST(&in->conns)))
+		conn_abort(c);
+	free(in);
+}
+
+int intake_set(struct intake *in, const struct intake_port *ports, unsigned n)
+{
+	cleanup(free_ptr) struct port *next = NULL;
+	struct conn *c, *after;
+	struct port *old;
+	unsigned i;
+
+	if (n > INTAKE_PORTS)
+		return -ENOSPC;
+	next = calloc(n + 1, sizeof(*next));
+	if (!next)
+		return -ENOMEM;
+	for (i = 0; i < n; i++) {
+		next[i].cfg = ports[i];
+		old = find_port(in, ports[i].overlay);
+		if (!old || strcmp(old->cfg.intercept, ports[i].intercept))
+			continue;
+		next[i].open = old->open;
+		next[i].total = old->total;
+	}
+	memcpy(in->port, next, n * sizeof(*next));
+	in->n = n;
+	for (c = TAILQ_FIRST(&in->conns); c; c = after) {
+		after = TAILQ_NEXT(c, entry);
+		if (!find_port(in, c->overlay))
+			conn_doom(c);
+	}
+	return 0;
+}
+
+const struct intake_stats *intake_stats(const struct intake *in)
+{
+	return &in->stats;
+}
+
+void intake_count(const struct intake *in, const char *intercept, unsigned *open, uint64_t *total)
+{
+	unsigned i;
+
+	*open = 0;
+	*total = 0;
+	for (i = 0; i < in->n; i++) {
+		if (strcmp(in->port[i].cfg.intercept, intercept))
+			continue;
+		*open += in->port[i].open;
+		*total += in->port[i].total;
+	}
+}

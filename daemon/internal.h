@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The daemon as its files see it: one object, one loop, at most one session. */
+#pragma once
+
+#include <jansson.h>
+#include <sys/queue.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/userdir.h"
+#include "rpc/rpc.h"
+
+struct control;
+struct control_client;
+struct event_base;
+struct netwatch;
+struct session;
+
+struct daemon {
+	struct event_base *base;
+	struct userdir dir;
+	struct control *control;
+	struct netwatch *netwatch;
+	struct session *session; /* NULL = neither connected nor about to be */
+	nsec_t started;
+	bool exit_idle; /* ends when nobody is connected and nothing is to be kept up */
+	bool stopping;
+
+	/* The connect under way: its caller gets the progress lines and the answer. */
+	struct control_client *connecting; /* NULL = none, or the caller went away */
+	struct rpc_request *connect_req;
+	struct rpc_request *quit_req;
+	TAILQ_HEAD(, errand) errands; /* questions under way at the manager */
+};
+
+/* control.c: the Unix socket. */
+int control_new(struct control **cp, struct daemon *d, struct error *e);
+void control_free(struct control *c); /* removes the socket */
+unsigned control_clients(const struct control *c);
+void control_progress(struct control_client *cl, const char *text);
+
+/* methods.c: what the command line may ask. Answers now or later. */
+void method_call(struct daemon *d, struct control_client *cl, const char *method, json_t *params,
+		 struct rpc_request *req);
+/* The client is gone: what it was waiting for is undone. */
+void method_client_gone(struct daemon *d, struct control_client *cl);
+/* Before the session is freed: who waits for the manager's answer is told. */
+void method_session_ends(struct daemon *d);
+
+/* connect.c: from the request to a session, and back to nothing. */
+void daemon_connect(struct daemon *d, struct control_client *cl, json_t *params, struct rpc_request *req);
+void daemon_connect_abandoned(struct daemon *d);
+void daemon_quit(struct daemon *d, struct rpc_request *req); /* `req` may be NULL: a signal */
+void daemon_check_idle(struct daemon *d);
+
+/* status.c: what is so now, each line measured. `round_trip` of a ping to the manager, 0 = no answer. */
+json_t *status_json(struct daemon *d, nsec_t round_trip);

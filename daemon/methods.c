@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the command line may ask of the daemon (docs/control.md). */
+#include <errno.h>
+#include <stdio.h>
+#include <sys/queue.h>
+
+#include "base/log.h"
+#include "daemon/internal.h"
+#include "daemon/link.h"
+#include "daemon/session.h"
+#include "intercept/intercept.h"
+
+#define MANAGER_TIMEOUT (10 * NSEC_PER_SEC)
+#define PING_TIMEOUT	(1 * NSEC_PER_SEC) /* status waits no longer */
+
+/* A question that the manager is asked on behalf of a client. */
+struct errand {
+	TAILQ_ENTRY(errand) entry;
+	struct daemon *daemon;
+	struct control_client *client; /* NULL = it went away */
+	struct rpc_request *req;
+	char ns[64];
+	bool all;
+	nsec_t sent;
+};
+
+static struct errand *errand_new(struct daemon *d, struct control_client *cl, struct rpc_request *req)
+{
+	struct errand *er = calloc(1, sizeof(*er));
+
+	if (!er) {
+		rpc_fail(req, RPC_INTERNAL, "out of memory");
+		return NULL;
+	}
+	er->daemon = d;
+	er->client = cl;
+	er->req = req;
+	TAILQ_INSERT_TAIL(&d->errands, er, entry);
+	return er;
+}
+
+static void errand_end(struct errand *er)
+{
+	TAILQ_REMOVE(&er->daemon->errands, er, entry);
+	free(er);
+}
+
+static void errand_fail(struct errand *er, int code, const char *message)
+{
+	rpc_fail(er->req, code, "%s", message);
+	errand_end(er);
+}
+
+static bool connected(struct daemon *d, struct rpc_request *req)
+{
+	if (!d->session || session_state(d->session) != SESSION_CONNECTED) {
+		rpc_fail(req, RPC_NOT_CONNECTED, "not connected; run `culvert connect` first");
+		return false;
+	}
+	if (!link_up(session_link(d->session))) {
+		rpc_fail(req, RPC_NOT_CONNECTED,
+			 "the manager does not answer at the moment; `culvert status -w` shows when it does");
+		return false;
+	}
+	return true;
+}
+
+static void ask(struct errand *er, const char *method, json_t *params, rpc_cb *cb)
+{
+	int err = link_call(session_link(er->daemon->session), method, params, MANAGER_TIMEOUT, cb, er);
+
+	if (err)
+		errand_fail(er, RPC_NOT_CONNECTED, strerror(-err));
+}
+
+/* --- list ---------------------------------------------------------------------------------------------- */
+
+static void on_workloads(void *arg, json_t *result, int code, const char *message)
+{
+	struct errand *er = arg;
+	json_t *list = json_object_get(result, "workloads"), *out, *v;
+	size_t i;
+
+	if (!result) {
+		errand_fail(er, code, message);
+		return;
+	}
+	out = json_array();
+	json_array_foreach(list, i, v) {
+		const json_t *w = json_object_get(v, "workload");
+		const char *ns = json_string_value(json_object_get(w, "namespace"));
+
+		if (er->all || (ns && !strcmp(ns, er->ns)))
+			json_array_append(out, v);
+	}
+	rpc_reply(er->req, json_pack("{s:s,s:o}", "namespace", er->all ? "" : er->ns, "workloads", out));
+	errand_end(er);
+}
+
+static void list(struct daemon *d, struct control_client *cl, json_t *params, struct rpc_request *req)
+{
+	const char *ns = json_string_value(json_object_get(params, "namespace"));
+	struct errand *er;
+
+	if (!connected(d, req))
+		return;
+	er = errand_new(d, cl, req);
+	if (!er)
+		return;
+	er->all = json_is_true(json_object_get(params, "all"));
+	snprintf(er->ns, sizeof(er->ns), "%s", ns ? ns : session_namespace(d->session));
+	ask(er, "workloads", json_object(), on_workloads);
+}
+
+/* --- intercept and leave --------------------------------------------------------------------------------- */
+
+/* Flags as they were typed: the page's rules about them are in intercept/. */
+static int read_intercept(struct intercept_request *r, json_t *params, struct error *e)
+{
+	const char *on_down = json_string_value(json_object_get(params, "on_down"));
+	const char *ns = json_string_value(json_object_get(params, "namespace"));
+	const struct {
+		const char *key;
+		char *to;
+		size_t size;
+	} texts[] = {
+		{"name", r->name, sizeof(r->name)},
+		{"workload", r->workload, sizeof(r->workload)},
+		{"namespace", r->ns, sizeof(r->ns)},
+		{"service", r->service, sizeof(r->service)},
+	};
+	json_t *v;
+	size_t i;
+
+	memset(r, 0, sizeof(*r));
+	for (i = 0; i < ARRAY_SIZE(texts); i++) {
+		const char *s = json_string_value(json_object_get(params, texts[i].key));
+
+		if (s && strlen(s) >= texts[i].size)
+			return error_set(e, -EINVAL, "--%s is longer than %zu characters", texts[i].key,
+					 texts[i].size - 1);
+		if (s)
+			strcpy(texts[i].to, s);
+	}
+	r->ns_given = ns != NULL;
+	json_array_foreach(json_object_get(params, "ports"), i, v) {
+		int err = intercept_port_parse(r, json_string_value(v) ? json_string_value(v) : "", e);
+
+		if (err)
+			return err;
+	}
+	return on_down ? intercept_on_down_parse(r, on_down, e) : 0;
+}
+
+static void on_stray_left(void *arg, json_t *result, int code, const char *message)
+{
+	(void)arg;
+	if (!result)
+		log_warn("leave: %s (%d)", message, code);
+}
+
+static void on_intercepted(void *arg, json_t *result, int code, const char *message)
+{
+	struct errand *er = arg;
+	json_t *in = json_object_get(result, "intercept");
+
+	if (!result) {
+		errand_fail(er, code, message);
+		return;
+	}
+	if (er->client) {
+		session_granted(er->daemon->session, in);
+		rpc_reply(er->req, json_incref(result));
+	} else {
+		/* Ctrl-C while the manager was asked: nobody would ever leave it. */
+		(void)link_call(session_link(er->daemon->session), "leave",
+				json_pack("{s:O}", "name", json_object_get(in, "name")), MANAGER_TIMEOUT,
+				on_stray_left, NULL);
+		rpc_fail(er->req, RPC_FAILED, "interrupted");
+	}
+	errand_end(er);
+}
+
+static void intercept(struct daemon *d, struct control_client *cl, json_t *params, struct rpc_request *req)
+{
+	struct intercept_request r;
+	struct error e;
+	struct errand *er;
+	json_t *call;
+
+	if (read_intercept(&r, params, &e)) {
+		rpc_fail(req, RPC_USAGE, "%s", e.text);
+		return;
+	}
+	if (!connected(d, req))
+		return;
+	er = errand_new(d, cl, req);
+	if (!er)
+		return;
+	call = intercept_request_to_json(&r);
+	json_object_set_new(call, "namespace_connected", json_string(session_namespace(d->session)));
+	ask(er, "intercept", call, on_intercepted);
+}
+
+static void on_left(void *arg, json_t *result, int code, const char *message)
+{
+	struct errand *er = arg;
+
+	if (!result) {
+		errand_fail(er, code, message);
+		return;
+	}
+	rpc_reply(er->req, json_object());
+	errand_end(er);
+}
+
+static void leave(struct daemon *d, struct control_client *cl, json_t *params, struct rpc_request *req)
+{
+	json_t *name = json_object_get(params, "name");
+	struct errand *er;
+
+	if (!json_is_string(name)) {
+		rpc_fail(req, RPC_BAD_PARAMS, "leave needs a name");
+		return;
+	}
+	if (!connected(d, req))
+		return;
+	er = errand_new(d, cl, req);
+	if (er)
+		ask(er, "leave", json_pack("{s:O}", "name", name), on_left);
+}
+
+/* --- status ---------------------------------------------------------------------------------------------- */
+
+static void on_pong(void *arg, json_t *result, int code, const char *message)
+{
+	struct errand *er = arg;
+
+	(void)code;
+	(void)message;
+	rpc_reply(er->req, status_json(er->daemon, result ? clock_boot() - er->sent : 0));
+	errand_end(er);
+}
+
+static void status(struct daemon *d, struct control_client *cl, struct rpc_request *req)
+{
+	struct errand *er;
+
+	if (!d->session || !link_up(session_link(d->session))) {
+		rpc_reply(req, status_json(d, 0));
+		return;
+	}
+	er = errand_new(d, cl, req);
+	if (!er)
+		return;
+	er->sent = clock_boot();
+	if (link_call(session_link(d->session), "ping", json_object(), PING_TIMEOUT, on_pong, er))
+		on_pong(er, NULL, 0, NULL);
+}
+
+/* --- the table ---------------------------------------------------------------------------------------------- */
+
+void method_call(struct daemon *d, struct control_client *cl, const char *method, json_t *params,
+		 struct rpc_request *req)
+{
+	if (!strcmp(method, "version"))
+		rpc_reply(req, json_pack("{s:s}", "version", CULVERT_VERSION));
+	else if (!strcmp(method, "connect"))
+		daemon_connect(d, cl, params, req);
+	else if (!strcmp(method, "status"))
+		status(d, cl, req);
+	else if (!strcmp(method, "list"))
+		list(d, cl, params, req);
+	else if (!strcmp(method, "intercept"))
+		intercept(d, cl, params, req);
+	else if (!strcmp(method, "leave"))
+		leave(d, cl, params, req);
+	else if (!strcmp(method, "quit"))
+		daemon_quit(d, req);
+	else
+		rpc_fail(req, RPC_NO_METHOD, "this daemon (%s) knows no method %s", CULVERT_VERSION, method);
+}
+
+void method_client_gone(struct daemon *d, struct control_client *cl)
+{
+	struct errand *er;
+
+	TAILQ_FOREACH(er, &d->errands, entry) {
+		if (er->client == cl)
+			er->client = NULL;
+	}
+	if (d->connecting == cl)
+		daemon_connect_abandoned(d);
+}
+
+void method_session_ends(struct daemon *d)
+{
+	while (!TAILQ_EMPTY(&d->errands))
+		errand_fail(TAILQ_FIRST(&d->errands), RPC_NOT_CONNECTED, "the connection to the cluster was ended");
+}

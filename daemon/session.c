@@ -1,0 +1,642 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A session: the connect sequence, and what repairs it afterwards.
+ *
+ * Three things live side by side and break one by one: keys with the manager (overlay/, retried for ever there), the
+ * control connection (link.c), the laptop's network (hostnet.c). Only the first time do they come one after the other.
+ *
+ * Failures may be met deep inside a callback of the node or the stack, which may not be freed there. So fail() only
+ * notes them; the owner hears of it from the loop.
+ */
+#include <errno.h>
+#include <event2/event.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "daemon/hostnet.h"
+#include "daemon/intake.h"
+#include "daemon/keys.h"
+#include "daemon/link.h"
+#include "daemon/session.h"
+#include "daemon/tunnel.h"
+#include "intercept/intercept.h"
+#include "node/node.h"
+
+enum {
+	HANDSHAKE_HINT = 3,   /* s without an answer: say that we still try */
+	HANDSHAKE_LIMIT = 10, /* s: give up, and say what silence can mean */
+	HELLO_LIMIT = 15,     /* s from the handshake on */
+	ENDPOINT_EVERY = 2,   /* s: then the invite's next endpoint */
+	LEAVE_LIMIT = 2,      /* s that quit waits for the manager */
+};
+
+struct session {
+	struct event_base *base;
+	const struct session_ops *ops;
+	void *arg;
+	struct session_config cfg;
+	enum session_state state;
+	struct keys keys;
+	struct tunnel *tunnel;
+	struct link *link;
+	struct hostnet *hostnet;
+	struct event *tick; /* 1 Hz, only while the sequence waits */
+	struct event *tell; /* runs tell_end() from the loop */
+	unsigned endpoint;
+	unsigned waited; /* ticks in this state */
+	nsec_t started, connected;
+	struct hello hello;
+	bool ipv6;
+	json_t *intercepts;
+	int failed_code;
+	struct error failure;
+	unsigned leaving;
+	void (*closed)(void *arg);
+	void *closed_arg;
+};
+
+static void printf_like(2, 3) progress(struct session *s, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	log_info("connect: %s", text);
+	s->ops->progress(s->arg, text);
+}
+
+static void fail(struct session *s, int code, const char *text)
+{
+	if (s->state >= SESSION_CONNECTED)
+		return;
+	s->state = SESSION_FAILED;
+	s->failed_code = code;
+	error_set(&s->failure, 0, "%s", text);
+	event_active(s->tell, EV_TIMEOUT, 0);
+}
+
+/* From the loop, where the owner may free us. */
+static void tell_end(evutil_socket_t fd, short what, void *arg)
+{
+	struct session *s = arg;
+
+	(void)fd;
+	(void)what;
+	if (s->state == SESSION_CLOSING)
+		s->closed(s->closed_arg);
+	else
+		s->ops->failed(s->arg, s->failed_code, s->failure.text);
+}
+
+static void enter(struct session *s, enum session_state state)
+{
+	struct timeval second = {.tv_sec = 1};
+
+	s->state = state;
+	s->waited = 0;
+	if (state < SESSION_CONNECTED)
+		event_add(s->tick, &second);
+	else
+		event_del(s->tick);
+}
+
+/* --- the manager's key -------------------------------------------------------------------------------- */
+
+static union sockaddr_any current_endpoint(const struct session *s)
+{
+	union sockaddr_any sa = s->cfg.manager;
+
+	if (!s->cfg.manager_given)
+		sockaddr_parse(&sa, s->cfg.invite.endpoint[s->endpoint]); /* checked by session_new */
+	return sa;
+}
+
+static void on_helper_ready(void *arg)
+{
+	struct session *s = arg;
+	union sockaddr_any sa = current_endpoint(s);
+	char buf[ADDR_STRLEN];
+
+	if (s->state != SESSION_HELPER)
+		return;
+	progress(s, "Calling the manager at %s", sockaddr_format(&sa, buf));
+	enter(s, SESSION_HANDSHAKE);
+	tunnel_set_endpoint(s->tunnel, &sa);
+}
+
+static void on_established(void *arg, bool fresh)
+{
+	struct session *s = arg;
+
+	if (s->state == SESSION_HANDSHAKE) {
+		progress(s, "The manager answered");
+		enter(s, SESSION_HELLO);
+	} else if (fresh && s->state == SESSION_CONNECTED) {
+		log_info("manager: a new session of keys was made");
+	}
+	if (s->state == SESSION_HELLO || s->state == SESSION_CONNECTED)
+		link_kick(s->link);
+}
+
+static void on_away(void *arg)
+{
+	(void)arg;
+	log_warn("manager: silent for %d s; trying to reach it", PEER_DEAD_AFTER);
+}
+
+static void on_back(void *arg)
+{
+	struct session *s = arg;
+
+	log_info("manager: heard again");
+	if (s->state == SESSION_CONNECTED)
+		link_kick(s->link);
+}
+
+static void on_stamp(void *arg, nsec_t last)
+{
+	struct session *s = arg;
+	struct error e;
+
+	if (keys_stamp(&s->keys, last, &e))
+		log_warn("%s", e.text);
+}
+
+static void on_tun_gone(void *arg)
+{
+	struct session *s = arg;
+
+	hostnet_restart(s->hostnet);
+}
+
+static const struct tunnel_ops tunnel_callbacks = {
+	.established = on_established,
+	.away = on_away,
+	.back = on_back,
+	.stamp = on_stamp,
+	.tun_gone = on_tun_gone,
+};
+
+static void give_up_handshake(struct session *s)
+{
+	union sockaddr_any sa = current_endpoint(s);
+	char buf[ADDR_STRLEN];
+	struct error e;
+
+	error_set(&e, 0,
+		  "no answer from %s in %d s. A manager is silent to strangers, so this can mean: no manager runs there, UDP is "
+		  "blocked on the way, or the invite is of another manager. Check --manager and ask for a new invite",
+		  sockaddr_format(&sa, buf), HANDSHAKE_LIMIT);
+	fail(s, RPC_TIMEOUT, e.text);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct session *s = arg;
+	union sockaddr_any sa;
+	char buf[ADDR_STRLEN];
+
+	(void)fd;
+	(void)what;
+	s->waited++;
+	if (s->state == SESSION_HELLO && s->waited >= HELLO_LIMIT)
+		fail(s, RPC_TIMEOUT,
+		     "the manager's key answered, but its control port did not; see the manager's log");
+	if (s->state != SESSION_HANDSHAKE)
+		return;
+	if (s->waited >= HANDSHAKE_LIMIT) {
+		give_up_handshake(s);
+		return;
+	}
+	if (!s->cfg.manager_given && s->cfg.invite.nendpoints > 1 && s->waited % ENDPOINT_EVERY == 0) {
+		s->endpoint = (s->endpoint + 1) % s->cfg.invite.nendpoints;
+		sa = current_endpoint(s);
+		progress(s, "No answer yet; calling the manager at %s", sockaddr_format(&sa, buf));
+		tunnel_set_endpoint(s->tunnel, &sa);
+	} else if (s->waited == HANDSHAKE_HINT) {
+		sa = current_endpoint(s);
+		progress(s, "No answer from %s yet; still trying", sockaddr_format(&sa, buf));
+	}
+}
+
+/* --- hello, and what follows from it -------------------------------------------------------------------- */
+
+/* The tunnel must never swallow the datagrams that carry it. */
+static int spare_managers(struct session *s, struct prefixes *routes, struct error *e)
+{
+	union sockaddr_any sa = current_endpoint(s);
+	struct ipaddr ip = sockaddr_ip(&sa);
+	const struct prefix *in = prefixes_find(routes, &ip);
+	struct prefix host = prefix_host(&ip);
+	char a[ADDR_STRLEN], p[ADDR_STRLEN];
+
+	if (!in)
+		return 0;
+	if (s->state < SESSION_CONNECTED)
+		progress(s, "The manager's own address %s lies in %s; it stays outside the tunnel",
+			 ipaddr_format(&ip, a), prefix_format(in, p));
+	if (prefixes_subtract(routes, &host))
+		return error_set(e, -ENOSPC, "%s cannot be kept out of %s: too many routes; use --never-proxy",
+				 ipaddr_format(&ip, a), prefix_format(in, p));
+	return 0;
+}
+
+static int plan_routes(struct session *s, struct prefixes *routes, struct error *e)
+{
+	const struct hello *h = &s->hello;
+	struct ipaddr dns = sockaddr_ip(&h->dns_server);
+	struct prefix host = prefix_host(&dns);
+	struct prefixes all = h->prefixes;
+	unsigned i, err = 0;
+
+	for (i = 0; i < s->cfg.also.n; i++)
+		err |= !!prefixes_add(&all, &s->cfg.also.p[i]);
+	for (i = 0; i < s->cfg.never.n; i++)
+		err |= !!prefixes_subtract(&all, &s->cfg.never.p[i]);
+	if (h->has_dns && !prefixes_find(&all, &dns))
+		err |= !!prefixes_add(&all, &host);
+	if (err)
+		return error_set(e, -ENOSPC, "--also-proxy and --never-proxy make more than %d routes", PREFIXES_MAX);
+	for (i = 0; i < all.n; i++)
+		if (s->ipv6 || all.p[i].addr.family == 4)
+			routes->p[routes->n++] = all.p[i];
+	return spare_managers(s, routes, e);
+}
+
+static int plan(struct session *s, struct hostnet_config *c, struct error *e)
+{
+	const struct hello *h = &s->hello;
+	unsigned i;
+
+	memset(c, 0, sizeof(*c));
+	c->v4 = h->address;
+	if (s->ipv6)
+		c->v6 = overlay_kernel_addr(s->keys.id.pub);
+	if (h->has_dns) {
+		c->dns.cluster = h->dns_server;
+		c->dns.ndomains = h->ndomains;
+		for (i = 0; i < h->ndomains; i++)
+			memcpy(c->dns.domain[i], h->domain[i], sizeof(h->domain[i]));
+		c->nsearch = h->nsearch;
+		memcpy(c->search, h->search, sizeof(c->search));
+	}
+	return plan_routes(s, &c->routes, e);
+}
+
+static int on_hello(void *arg, json_t *answer)
+{
+	struct session *s = arg;
+	struct hostnet_config cfg;
+	struct error e;
+	int err = hello_parse(&s->hello, answer, &e);
+
+	if (!err)
+		err = plan(s, &cfg, &e);
+	if (!err)
+		err = tunnel_set_prefixes(s->tunnel, &cfg.routes, &e);
+	if (err) {
+		log_warn("manager: %s", e.text);
+		fail(s, RPC_FAILED, e.text);
+		return err;
+	}
+	if (s->state == SESSION_HELLO) {
+		progress(s, "Setting up %u routes%s", cfg.routes.n, cfg.dns.ndomains ? " and DNS" : "");
+		enter(s, SESSION_HOSTNET);
+	}
+	if (s->state == SESSION_HOSTNET || s->state == SESSION_CONNECTED)
+		hostnet_apply(s->hostnet, &cfg);
+	return 0;
+}
+
+static void on_refused(void *arg, int code, const char *text)
+{
+	struct session *s = arg;
+
+	log_error("manager: refuses this laptop: %s", text);
+	fail(s, code, text);
+}
+
+/* --- intercepts ------------------------------------------------------------------------------------------- */
+
+/* Opens the intake for exactly the ports of the snapshot. */
+static void set_intake(struct session *s)
+{
+	struct intake_port ports[INTAKE_PORTS];
+	struct intercept in;
+	unsigned n = 0, k;
+	size_t i;
+	json_t *v;
+
+	json_array_foreach(s->intercepts, i, v) {
+		struct error e;
+
+		if (intercept_from_json(&in, json_object_get(v, "intercept"), &e)) {
+			log_warn("manager: an intercept cannot be read: %s", e.text);
+			continue;
+		}
+		for (k = 0; k < in.nports && n < INTAKE_PORTS; k++, n++) {
+			snprintf(ports[n].intercept, sizeof(ports[n].intercept), "%s", in.name);
+			ports[n].overlay = in.port[k].overlay;
+			ports[n].local = in.port[k].local;
+		}
+	}
+	if (intake_set(tunnel_intake(s->tunnel), ports, n))
+		log_warn("intake: out of memory");
+}
+
+static void on_intercepts(void *arg, json_t *params)
+{
+	struct session *s = arg;
+	json_t *list = json_object_get(params, "intercepts");
+
+	if (!json_is_array(list))
+		return;
+	json_decref(s->intercepts);
+	s->intercepts = json_incref(list);
+	set_intake(s);
+}
+
+static void drop_intercept(json_t *list, const char *name)
+{
+	size_t i = json_array_size(list);
+
+	while (i--) {
+		json_t *in = json_object_get(json_array_get(list, i), "intercept");
+		const char *has = json_string_value(json_object_get(in, "name"));
+
+		if (has && !strcmp(has, name))
+			json_array_remove(list, i);
+	}
+}
+
+void session_granted(struct session *s, const json_t *intercept)
+{
+	const char *name = json_string_value(json_object_get(intercept, "name"));
+	json_t *list = json_copy(s->intercepts);
+
+	if (!name || !list)
+		return;
+	drop_intercept(list, name);
+	json_array_append_new(list, json_pack("{s:O,s:i,s:i,s:s}", "intercept", (json_t *)(uintptr_t)intercept,
+					      "agents", 0, "connections", 0, "state", "WAITING"));
+	json_decref(s->intercepts);
+	s->intercepts = list;
+	set_intake(s);
+}
+
+static void on_link_down(void *arg)
+{
+	(void)arg; /* intercepts stay as the last snapshot said */
+}
+
+static const struct link_ops link_callbacks = {
+	.hello = on_hello,
+	.refused = on_refused,
+	.intercepts = on_intercepts,
+	.down = on_link_down,
+};
+
+/* --- the laptop's network ----------------------------------------------------------------------------------- */
+
+static int on_tun(void *arg, int fd, struct error *e)
+{
+	struct session *s = arg;
+	const struct hostnet_config *c = hostnet_config(s->hostnet);
+
+	return tunnel_set_tun(s->tunnel, fd, &c->v4, &c->v6, e);
+}
+
+static void on_hostnet_up(void *arg)
+{
+	struct session *s = arg;
+
+	if (s->state != SESSION_HOSTNET)
+		return;
+	enter(s, SESSION_CONNECTED);
+	s->connected = clock_boot();
+	s->ops->connected(s->arg);
+}
+
+static void on_hostnet_lost(void *arg)
+{
+	struct session *s = arg;
+
+	tunnel_drop_tun(s->tunnel);
+}
+
+static void on_hostnet_failed(void *arg, const char *text)
+{
+	fail(arg, RPC_FAILED, text);
+}
+
+static const struct hostnet_ops hostnet_callbacks = {
+	.ready = on_helper_ready,
+	.tun = on_tun,
+	.up = on_hostnet_up,
+	.lost = on_hostnet_lost,
+	.failed = on_hostnet_failed,
+};
+
+/* --- life ---------------------------------------------------------------------------------------------------- */
+
+/* New interfaces take `default`; without the module there is no such file. */
+static bool has_ipv6(void)
+{
+	cleanup(free_ptr) char *text = NULL;
+	size_t len;
+
+	return !file_read("/proc/sys/net/ipv6/conf/default/disable_ipv6", 16, &text, &len, NULL) &&
+	       text[0] == '0';
+}
+
+static int check_config(const struct session_config *c, struct error *e)
+{
+	union sockaddr_any sa;
+	unsigned i;
+
+	if (c->invite.claim.role != ROLE_LAPTOP)
+		return error_set(e, -EINVAL, "this invite is for an agent; ask for one made by: culvert-manager invite laptop NAME");
+	if (c->invite.claim.expiry && c->invite.claim.expiry < clock_real() / NSEC_PER_SEC)
+		log_info("connect: the invite has expired; it is good only if this laptop has used it");
+	if (!c->manager_given && !c->invite.nendpoints)
+		return error_set(e, -EINVAL, "the invite names no address of the manager; add --manager HOST:PORT");
+	for (i = 0; !c->manager_given && i < c->invite.nendpoints; i++)
+		if (sockaddr_parse(&sa, c->invite.endpoint[i]))
+			return error_set(e, -EINVAL, "the invite names '%s', which is no HOST:PORT", c->invite.endpoint[i]);
+	return 0;
+}
+
+static int make_parts(struct session *s, struct error *e)
+{
+	struct tunnel_config tc = {.invite = &s->cfg.invite, .identity = &s->keys.id};
+	int err = keys_load(&s->keys, s->cfg.state_dir, &s->cfg.invite.claim, e);
+
+	if (err)
+		return err;
+	tc.last_stamp = s->keys.last;
+	err = tunnel_new(&s->tunnel, s->base, &tc, &tunnel_callbacks, s, e);
+	if (!err)
+		err = link_new(&s->link, s->base, s->tunnel, &link_callbacks, s, e);
+	/* Last, so that whatever it says at once finds the others there. */
+	if (!err)
+		err = hostnet_new(&s->hostnet, s->base, &hostnet_callbacks, s, e);
+	return err;
+}
+
+static void free_session(struct session **sp)
+{
+	session_free(*sp);
+}
+
+int session_new(struct session **sp, struct event_base *base, const struct session_config *cfg,
+		const struct session_ops *ops, void *arg, struct error *e)
+{
+	cleanup(free_session) struct session *s = NULL;
+	int err = check_config(cfg, e);
+
+	if (err)
+		return err;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return error_errno(e, -ENOMEM, "session");
+	s->base = base;
+	s->ops = ops;
+	s->arg = arg;
+	s->cfg = *cfg;
+	s->started = clock_boot();
+	s->ipv6 = has_ipv6();
+	s->intercepts = json_array();
+	s->tick = event_new(base, -1, EV_PERSIST, on_tick, s);
+	s->tell = event_new(base, -1, 0, tell_end, s);
+	if (!s->tick || !s->tell || !s->intercepts)
+		return error_errno(e, -ENOMEM, "session");
+	err = make_parts(s, e);
+	if (err)
+		return err;
+	enter(s, SESSION_HELPER);
+	*sp = steal_ptr(s);
+	return 0;
+}
+
+void session_free(struct session *s)
+{
+	if (!s)
+		return;
+	/* The helper first: routes go before what answers behind them. */
+	hostnet_free(s->hostnet);
+	link_free(s->link);
+	tunnel_free(s->tunnel);
+	keys_close(&s->keys);
+	if (s->tick)
+		event_free(s->tick);
+	if (s->tell)
+		event_free(s->tell);
+	json_decref(s->intercepts);
+	crypto_wipe(&s->cfg.invite, sizeof(s->cfg.invite));
+	free(s);
+}
+
+static void on_undone(void *arg)
+{
+	struct session *s = arg;
+
+	event_active(s->tell, EV_TIMEOUT, 0);
+}
+
+static void start_undo(struct session *s)
+{
+	s->leaving = 0;
+	hostnet_undo(s->hostnet, on_undone, s);
+}
+
+static void on_left(void *arg, json_t *result, int code, const char *message)
+{
+	struct session *s = arg;
+
+	if (!result)
+		log_warn("quit: leave: %s (%d)", message, code);
+	if (s->leaving && --s->leaving == 0)
+		start_undo(s);
+}
+
+void session_close(struct session *s, void (*done)(void *arg), void *arg)
+{
+	json_t *v;
+	size_t i;
+
+	s->closed = done;
+	s->closed_arg = arg;
+	enter(s, SESSION_CLOSING);
+	intake_set(tunnel_intake(s->tunnel), NULL, 0);
+	json_array_foreach(s->intercepts, i, v) {
+		json_t *name = json_object_get(json_object_get(v, "intercept"), "name");
+
+		if (!link_call(s->link, "leave", json_pack("{s:O}", "name", name), LEAVE_LIMIT * NSEC_PER_SEC,
+			       on_left, s))
+			s->leaving++;
+	}
+	if (!s->leaving)
+		start_undo(s);
+}
+
+void session_network_changed(struct session *s, const char *why)
+{
+	if (s->state < SESSION_HANDSHAKE)
+		return;
+	log_info("network: %s; calling the manager again", why);
+	tunnel_kick(s->tunnel);
+}
+
+enum session_state session_state(const struct session *s)
+{
+	return s->state;
+}
+
+const struct session_config *session_config(const struct session *s)
+{
+	return &s->cfg;
+}
+
+const struct hello *session_hello(const struct session *s)
+{
+	return &s->hello;
+}
+
+const char *session_namespace(const struct session *s)
+{
+	return s->cfg.ns[0] ? s->cfg.ns : s->hello.ns;
+}
+
+struct link *session_link(struct session *s)
+{
+	return s->link;
+}
+
+struct tunnel *session_tunnel(struct session *s)
+{
+	return s->tunnel;
+}
+
+struct hostnet *session_hostnet(struct session *s)
+{
+	return s->hostnet;
+}
+
+bool session_ipv6(const struct session *s)
+{
+	return s->ipv6;
+}
+
+nsec_t session_elapsed(const struct session *s)
+{
+	return s->connected - s->started;
+}
+
+json_t *session_intercepts(const struct session *s)
+{
+	return s->intercepts;
+}

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * status: every line is looked up now, none is told from memory. "connected" comes from the age of the last
+ * authenticated packet, the round trip from a ping sent for this answer, routes from the kernel's table, DNS from
+ * /etc/resolv.conf. The keys are documented in docs/json.md.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/file.h"
+#include "daemon/hostnet.h"
+#include "daemon/intake.h"
+#include "daemon/internal.h"
+#include "daemon/link.h"
+#include "daemon/session.h"
+#include "daemon/tunnel.h"
+#include "node/node.h"
+#include "tun/tun.h"
+
+static void printf_like(2, 3) warn(json_t *warnings, const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	json_array_append_new(warnings, json_string(text));
+}
+
+static json_t *strings(const char *first, size_t stride, unsigned n)
+{
+	json_t *list = json_array();
+	unsigned i;
+
+	for (i = 0; i < n; i++)
+		json_array_append_new(list, json_string(first + stride * i));
+	return list;
+}
+
+/* --- manager and path ------------------------------------------------------------------------------------- */
+
+static json_t *manager_json(struct session *s, nsec_t round_trip, json_t *warnings)
+{
+	struct overlay_peer_stats st;
+	nsec_t now = clock_boot(), age;
+	bool alive, control = link_up(session_link(s));
+	json_t *j;
+
+	overlay_peer_stats(tunnel_manager(session_tunnel(s)), &st);
+	age = st.last_receive ? now - st.last_receive : 0;
+	alive = st.last_receive && st.session && age < PEER_DEAD_AFTER * NSEC_PER_SEC;
+	j = json_pack("{s:b,s:s,s:b,s:f}", "connected", alive, "version", session_hello(s)->version, "control",
+		      control, "last_packet_s", (double)age / 1e9);
+	if (round_trip)
+		json_object_set_new(j, "round_trip_ms", json_real((double)round_trip / 1e6));
+	if (session_state(s) != SESSION_CONNECTED)
+		return j;
+	if (!alive)
+		warn(warnings,
+		     "the manager has been silent for %llu s; calling it again until it answers. Intercepts and routes are kept",
+		     (unsigned long long)(age / NSEC_PER_SEC));
+	else if (!control)
+		warn(warnings, "the manager's key answers, but not its control port; trying again");
+	else if (!round_trip)
+		warn(warnings, "the manager did not answer a ping within 1 s");
+	return j;
+}
+
+static json_t *path_json(struct session *s)
+{
+	struct overlay_peer *p = tunnel_manager(session_tunnel(s));
+	const struct path *path = overlay_peer_path(p);
+	struct overlay_peer_stats st;
+	char buf[ADDR_STRLEN] = "";
+
+	overlay_peer_stats(p, &st);
+	if (path)
+		sockaddr_format(&path->remote, buf);
+	return json_pack("{s:s,s:s,s:I,s:I}", "transport", "udp", "remote", buf, "received_bytes",
+			 (json_int_t)st.rx_bytes, "sent_bytes", (json_int_t)st.tx_bytes);
+}
+
+/* --- routes -------------------------------------------------------------------------------------------------- */
+
+struct route_search {
+	const struct prefixes *want;
+	const char *dev;
+	bool found[PREFIXES_MAX];
+};
+
+static void on_route(void *arg, const struct tun_route *r)
+{
+	struct route_search *rs = arg;
+	unsigned i;
+
+	for (i = 0; i < rs->want->n; i++)
+		if (!strcmp(r->dev, rs->dev) && prefix_equal(&r->dst, &rs->want->p[i]))
+			rs->found[i] = true;
+}
+
+static json_t *routes_json(struct session *s, json_t *warnings)
+{
+	struct hostnet *h = session_hostnet(s);
+	const struct hostnet_config *c = hostnet_config(h);
+	struct route_search rs = {.want = &c->routes, .dev = hostnet_tun_name(h)};
+	json_t *prefixes = json_array(), *missing = json_array();
+	char buf[ADDR_STRLEN];
+	bool known = !tun_each_route(on_route, &rs, NULL);
+	unsigned i;
+
+	for (i = 0; i < c->routes.n; i++) {
+		prefix_format(&c->routes.p[i], buf);
+		json_array_append_new(prefixes, json_string(buf));
+		if (known && !rs.found[i])
+			json_array_append_new(missing, json_string(buf));
+	}
+	if (json_array_size(missing) && hostnet_up(h))
+		warn(warnings, "%zu of %u routes are not in the kernel's table: somebody removed them",
+		     json_array_size(missing), c->routes.n);
+	if (!session_ipv6(s))
+		warn(warnings, "IPv6 is switched off on this laptop: the cluster's IPv6 addresses are not routed");
+	return json_pack("{s:s,s:o,s:o}", "device", rs.dev, "prefixes", prefixes, "missing", missing);
+}
+
+/* --- DNS -------------------------------------------------------------------------------------------------------- */
+
+static bool stub_in_resolv_conf(void)
+{
+	cleanup(free_ptr) char *text = NULL;
+	struct resolv_conf rc = {0};
+	char buf[ADDR_STRLEN];
+	struct ipaddr ip;
+	size_t len;
+
+	if (file_read("/etc/resolv.conf", 65536, &text, &len, NULL))
+		return false;
+	resolv_parse(&rc, text, len);
+	ip = sockaddr_ip(&rc.resolver[0]);
+	return rc.nresolvers && !strcmp(ipaddr_format(&ip, buf), DNS_STUB_ADDR);
+}
+
+static json_t *dns_json(struct session *s, json_t *warnings)
+{
+	struct hostnet *h = session_hostnet(s);
+	const struct hostnet_config *c = hostnet_config(h);
+	const struct dns_stats *st = hostnet_dns_stats(h);
+	bool in_force = st && stub_in_resolv_conf();
+	char server[ADDR_STRLEN];
+	struct ipaddr ip = sockaddr_ip(&c->dns.cluster);
+
+	if (!c->dns.ndomains)
+		return NULL;
+	if (st && !in_force)
+		warn(warnings, "/etc/resolv.conf was changed by somebody else: names of the cluster do not resolve. Run "
+			       "`culvert quit` and connect again");
+	return json_pack("{s:o,s:o,s:s,s:s,s:b,s:I,s:I}", "domains",
+			 strings(c->dns.domain[0], sizeof(c->dns.domain[0]), c->dns.ndomains), "search",
+			 strings(c->search[0], sizeof(c->search[0]), c->nsearch), "server",
+			 ipaddr_format(&ip, server), "stub", DNS_STUB_ADDR, "in_force", in_force, "queries",
+			 (json_int_t)(st ? st->cluster : 0), "timeouts", (json_int_t)(st ? st->timeouts : 0));
+}
+
+/* --- intercepts ------------------------------------------------------------------------------------------------- */
+
+static json_t *intercepts_json(struct session *s)
+{
+	json_t *out = json_array(), *v;
+	size_t i;
+
+	json_array_foreach(session_intercepts(s), i, v) {
+		json_t *one = json_deep_copy(v);
+		const char *name = json_string_value(json_object_get(json_object_get(one, "intercept"), "name"));
+		unsigned open = 0;
+		uint64_t total = 0;
+
+		if (name)
+			intake_count(tunnel_intake(session_tunnel(s)), name, &open, &total);
+		/* Counted here, where they arrive; the manager's number comes from agents a second later. */
+		json_object_set_new(one, "connections", json_integer((json_int_t)total));
+		json_object_set_new(one, "connections_open", json_integer(open));
+		json_array_append_new(out, one);
+	}
+	return out;
+}
+
+static void session_json(struct session *s, nsec_t round_trip, json_t *j, json_t *warnings)
+{
+	static const char *const names[] = {
+		[SESSION_HELPER] = "asking culvert-helper", [SESSION_HANDSHAKE] = "calling the manager",
+		[SESSION_HELLO] = "greeting the manager",   [SESSION_HOSTNET] = "setting up routes and DNS",
+		[SESSION_CONNECTED] = "connected",	    [SESSION_CLOSING] = "quitting",
+		[SESSION_FAILED] = "failed",
+	};
+	const struct hostnet *h = session_hostnet(s);
+	json_t *dns;
+
+	json_object_set_new(j, "state", json_string(names[session_state(s)]));
+	json_object_set_new(j, "name", json_string(session_hello(s)->name));
+	json_object_set_new(j, "namespace", json_string(session_namespace(s)));
+	json_object_set_new(j, "platform", json_string("static"));
+	json_object_set_new(j, "manager", manager_json(s, round_trip, warnings));
+	json_object_set_new(j, "path", path_json(s));
+	if (session_state(s) != SESSION_CONNECTED)
+		return;
+	json_object_set_new(j, "helper", json_boolean(hostnet_up(h)));
+	if (!hostnet_up(h))
+		warn(warnings, "%s", *hostnet_trouble(h) ? hostnet_trouble(h) : "routes and DNS are being set up again");
+	dns = dns_json(s, warnings);
+	if (dns)
+		json_object_set_new(j, "dns", dns);
+	json_object_set_new(j, "routes", routes_json(s, warnings));
+	json_object_set_new(j, "intercepts", intercepts_json(s));
+}
+
+json_t *status_json(struct daemon *d, nsec_t round_trip)
+{
+	json_t *warnings = json_array();
+	json_t *j = json_pack("{s:{s:b,s:s,s:i,s:I}}", "daemon", "running", 1, "version", CULVERT_VERSION, "pid",
+			      (int)getpid(), "uptime_s", (json_int_t)((clock_boot() - d->started) / NSEC_PER_SEC));
+
+	if (d->session)
+		session_json(d->session, round_trip, j, warnings);
+	else
+		json_object_set_new(j, "state", json_string("not connected"));
+	json_object_set_new(j, "warnings", warnings);
+	return j;
+}

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The laptop's packets: TUN, overlay node and netstack joined.
+ *
+ * The TUN is read level-triggered, at most TUN_BUDGET packets a turn, so that a busy application cannot keep
+ * the node's socket from being read. What the node sends in a turn is flushed at its end.
+ */
+#include <errno.h>
+#include <event2/event.h>
+
+#include "base/ip.h"
+#include "base/log.h"
+#include "daemon/intake.h"
+#include "daemon/tunnel.h"
+#include "netstack/netstack.h"
+#include "node/node.h"
+#include "tun/tun.h"
+
+enum { TUN_BUDGET = 128 };
+
+struct tunnel {
+	const struct tunnel_ops *ops;
+	void *arg;
+	struct event_base *base;
+	struct node *node;
+	struct netstack *stack;
+	struct intake *intake;
+	struct overlay_peer *manager;
+	struct ipaddr stack_addr;
+	struct tun *tun;
+	struct event *tun_readable;
+	struct ipaddr v4, v6; /* the kernel's; family 0 = none */
+	struct prefixes prefixes;
+	struct tunnel_stats stats;
+};
+
+/* --- kernel to overlay ---------------------------------------------------------------------------- */
+
+static void on_tun(evutil_socket_t fd, short what, void *arg)
+{
+	struct tunnel *t = arg;
+	struct ipaddr src, dst;
+	struct pkt pkt;
+	int i, n = 0;
+
+	(void)fd;
+	(void)what;
+	for (i = 0; i < TUN_BUDGET && (n = tun_read(t->tun, &pkt)) > 0; i++) {
+		/* Router solicitations and the like carry other sources; the manager would drop them. */
+		if (ip_addrs(pkt.data, pkt.len, &src, &dst) ||
+		    !(ipaddr_equal(&src, &t->v4) || ipaddr_equal(&src, &t->v6)))
+			t->stats.tun_foreign++;
+		else
+			node_send(t->node, &pkt);
+	}
+	node_flush(t->node);
+	if (n < 0) {
+		log_warn("tun: the device is gone: %s", strerror(-n));
+		tunnel_drop_tun(t);
+		t->ops->tun_gone(t->arg);
+	}
+}
+
+/* --- overlay to kernel and stack -------------------------------------------------------------------- */
+
+static void on_inner(void *arg, struct overlay_peer *p, struct pkt *pkt)
+{
+	struct tunnel *t = arg;
+	struct ipaddr src, dst;
+
+	if (ip_addrs(pkt->data, pkt->len, &src, &dst)) {
+		t->stats.inner_foreign++;
+		return;
+	}
+	if (ipaddr_equal(&dst, &t->stack_addr))
+		netstack_input(t->stack, pkt, p);
+	else if (t->tun && (ipaddr_equal(&dst, &t->v4) || ipaddr_equal(&dst, &t->v6)))
+		tun_write(t->tun, pkt);
+	else
+		t->stats.inner_foreign++;
+}
+
+static void on_established(void *arg, struct overlay_peer *p, bool fresh)
+{
+	struct tunnel *t = arg;
+
+	(void)p;
+	t->ops->established(t->arg, fresh);
+}
+
+static void on_away(void *arg, struct overlay_peer *p)
+{
+	struct tunnel *t = arg;
+
+	(void)p;
+	t->ops->away(t->arg);
+}
+
+static void on_back(void *arg, struct overlay_peer *p)
+{
+	struct tunnel *t = arg;
+
+	(void)p;
+	t->ops->back(t->arg);
+}
+
+static void on_stamp(void *arg, nsec_t last)
+{
+	struct tunnel *t = arg;
+
+	t->ops->stamp(t->arg, last);
+}
+
+static const struct node_ops node_callbacks = {
+	.inner = on_inner,
+	.established = on_established,
+	.away = on_away,
+	.back = on_back,
+	.stamp = on_stamp,
+};
+
+/* --- the stack's side -------------------------------------------------------------------------------- */
+
+static void on_output(void *arg, struct pkt *pkt)
+{
+	struct tunnel *t = arg;
+
+	node_send(t->node, pkt);
+}
+
+static void on_syn(void *arg, struct netstack_syn *syn, const struct flow *flow, void *peer)
+{
+	struct tunnel *t = arg;
+
+	(void)peer;
+	intake_syn(t->intake, syn, flow);
+}
+
+static void on_cancel(void *arg, struct netstack_syn *syn, void *ctx)
+{
+	(void)arg;
+	(void)syn;
+	intake_cancel(ctx);
+}
+
+static void on_open(void *arg, struct stream *s, void *ctx)
+{
+	(void)arg;
+	intake_open(ctx, s);
+}
+
+static void on_udp(void *arg, const struct flow *flow, const uint8_t *data, size_t len, void *peer)
+{
+	struct tunnel *t = arg;
+
+	(void)data;
+	(void)len;
+	(void)peer;
+	netstack_udp_refuse(t->stack, flow);
+}
+
+static void on_echo(void *arg, const struct flow *flow, uint16_t seq, const uint8_t *data, size_t len,
+		    void *peer)
+{
+	struct tunnel *t = arg;
+
+	(void)peer;
+	netstack_echo_reply(t->stack, flow, seq, data, len);
+}
+
+static const struct netstack_ops stack_callbacks = {
+	.output = on_output,
+	.tcp_syn = on_syn,
+	.tcp_cancel = on_cancel,
+	.tcp_open = on_open,
+	.udp = on_udp,
+	.echo = on_echo,
+};
+
+/* --- life --------------------------------------------------------------------------------------------- */
+
+static int make_node(struct tunnel *t, const struct tunnel_config *cfg, struct error *e)
+{
+	struct node_config nc = {
+		.base = t->base,
+		.identity = *cfg->identity,
+		.last_stamp = cfg->last_stamp,
+	};
+	int err;
+
+	/* The IPv6 wildcard takes both families; a kernel without IPv6 has only the other. */
+	sockaddr_parse(&nc.bind, "[::]:0");
+	err = node_new(&t->node, &nc, &node_callbacks, t, e);
+	if (err) {
+		sockaddr_parse(&nc.bind, "0.0.0.0:0");
+		err = node_new(&t->node, &nc, &node_callbacks, t, e);
+	}
+	crypto_wipe(&nc.identity, sizeof(nc.identity));
+	return err;
+}
+
+static int add_manager(struct tunnel *t, const struct invite *inv, struct error *e)
+{
+	struct overlay *o = node_overlay(t->node);
+	struct prefix all = overlay_prefix();
+	int err = overlay_peer_add(o, &t->manager, inv->manager, inv->psk, &inv->claim, t);
+
+	if (err)
+		return error_set(e, err, "the invite's manager key cannot be used: %s", strerror(-err));
+	/* The hub is trusted to forward other nodes' packets (docs/protocol.md). */
+	err = overlay_route_add(o, &all, t->manager);
+	return err ? error_errno(e, err, "route to the manager") : 0;
+}
+
+static void free_tunnel(struct tunnel **tp)
+{
+	tunnel_free(*tp);
+}
+
+int tunnel_new(struct tunnel **tp, struct event_base *base, const struct tunnel_config *cfg,
+	       const struct tunnel_ops *ops, void *arg, struct error *e)
+{
+	cleanup(free_tunnel) struct tunnel *t = calloc(1, sizeof(*t));
+	int err;
+
+	if (!t)
+		return error_errno(e, -ENOMEM, "tunnel");
+	t->base = base;
+	t->ops = ops;
+	t->arg = arg;
+	t->stack_addr = overlay_stack_addr(cfg->identity->pub);
+	err = make_node(t, cfg, e);
+	if (!err)
+		err = netstack_new(&t->stack, base, &stack_callbacks, t, NULL, e);
+	if (!err)
+		err = intake_new(&t->intake, base, t->stack, e);
+	if (!err)
+		err = add_manager(t, cfg->invite, e);
+	if (err)
+		return err;
+	*tp = steal_ptr(t);
+	return 0;
+}
+
+void tunnel_free(struct tunnel *t)
+{
+	if (!t)
+		return;
+	tunnel_drop_tun(t);
+	intake_free(t->intake);
+	netstack_free(t->stack);
+	node_free(t->node);
+	free(t);
+}
+
+struct intake *tunnel_intake(struct tunnel *t)
+{
+	return t->intake;
+}
+
+struct node *tunnel_node(struct tunnel *t)
+{
+	return t->node;
+}
+
+struct overlay_peer *tunnel_manager(struct tunnel *t)
+{
+	return t->manager;
+}
+
+const struct tunnel_stats *tunnel_stats(const struct tunnel *t)
+{
+	return &t->stats;
+}
+
+void tunnel_set_endpoint(struct tunnel *t, const union sockaddr_any *endpoint)
+{
+	struct path path = node_udp_path(t->node, endpoint);
+	struct overlay *o = node_overlay(t->node);
+	nsec_t now = clock_boot();
+
+	overlay_peer_set_path(t->manager, &path);
+	overlay_peer_persist(o, t->manager, true, now);
+	overlay_peer_initiate(o, t->manager, true, now);
+	node_flush(t->node);
+}
+
+void tunnel_kick(struct tunnel *t)
+{
+	node_kick(t->node);
+	node_flush(t->node);
+}
+
+int tunnel_set_prefixes(struct tunnel *t, const struct prefixes *set, struct error *e)
+{
+	struct overlay *o = node_overlay(t->node);
+	char buf[ADDR_STRLEN];
+	unsigned i;
+	int err;
+
+	for (i = 0; i < t->prefixes.n; i++)
+		overlay_route_remove(o, &t->prefixes.p[i]);
+	t->prefixes.n = 0;
+	for (i = 0; i < set->n; i++) {
+		err = overlay_route_add(o, &set->p[i], t->manager);
+		if (err)
+			return error_errno(e, err, "route %s", prefix_format(&set->p[i], buf));
+		t->prefixes.p[t->prefixes.n++] = set->p[i];
+	}
+	return 0;
+}
+
+int tunnel_set_tun(struct tunnel *t, int fd, const struct ipaddr *v4, const struct ipaddr *v6,
+		   struct error *e)
+{
+	int err;
+
+	tunnel_drop_tun(t);
+	err = tun_open(&t->tun, fd, e);
+	if (err) {
+		close(fd);
+		return err;
+	}
+	t->v4 = *v4;
+	t->v6 = *v6;
+	t->tun_readable = event_new(t->base, tun_fd(t->tun), EV_READ | EV_PERSIST, on_tun, t);
+	if (!t->tun_readable || event_add(t->tun_readable, NULL)) {
+		tunnel_drop_tun(t);
+		return error_errno(e, -ENOMEM, "tun");
+	}
+	return 0;
+}
+
+void tunnel_drop_tun(struct tunnel *t)
+{
+	if (t->tun_readable)
+		event_free(t->tun_readable);
+	t->tun_readable = NULL;
+	tun_close(t->tun);
+	t->tun = NULL;
+	t->v4 = t->v6 = (struct ipaddr){0};
+}
+
+int tunnel_connect(struct tunnel *t, uint16_t port, nsec_t timeout, struct stream **sp)
+{
+	struct ipaddr to = overlay_stack_addr(overlay_peer_pub(t->manager));
+
+	return netstack_connect(t->stack, &t->stack_addr, &to, port, t->manager, timeout, sp);
+}
