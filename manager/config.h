@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The manager's configuration file (docs/manager.md), checked whole before anything starts. */
+#pragma once
+
+#include "base/addr.h"
+#include "base/error.h"
+#include "crypto/crypto.h"
+#include "intercept/intercept.h"
+
+enum {
+	CONFIG_PREFIXES = 64,
+	CONFIG_WORKLOADS = 1024,
+	CONFIG_PODS = 256, /* of one workload */
+	CONFIG_DOMAINS = 16,
+	DOMAIN_MAX_LEN = 253,
+};
+
+struct config_workload {
+	struct workload w;
+	unsigned npods;
+	char (*pod)[NAME_MAX_LEN + 1]; /* names of the agents that stand for it */
+};
+
+struct config_prefixes {
+	unsigned n;
+	struct prefix p[CONFIG_PREFIXES];
+};
+
+struct config_names {
+	unsigned n;
+	char name[CONFIG_DOMAINS][DOMAIN_MAX_LEN + 1];
+};
+
+struct config {
+	union sockaddr_any listen;
+	char *state; /* folder */
+	unsigned nendpoints;
+	char endpoint[INVITE_ENDPOINTS][ADDR_STRLEN];
+	struct config_prefixes prefixes, deny;
+	struct prefix pool; /* IPv4 */
+	bool has_dns;
+	union sockaddr_any dns_server;
+	struct config_names domains, search;
+	char ns[K8S_NAME_MAX + 1];
+	unsigned nworkloads;
+	struct config_workload *workload;
+	unsigned holder_timeout_s;
+};
+
+int config_load(struct config **cp, const char *path, struct error *e);
+void config_free(struct config *c); /* NULL ok */
+
+/* "90s", "10m", "24h", "7d" -> seconds; 0 = malformed or above a year. */
+unsigned long duration_parse(const char *text);

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* culvert-manager: options, start, loop, end. */
+#include <errno.h>
+#include <event2/event.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+
+#include "base/log.h"
+#include "manager/internal.h"
+#include "manager/manager.h"
+
+static const char usage[] =
+	"Usage: culvert-manager --config FILE [--debug]\n"
+	"       culvert-manager invite laptop|agent NAME --config FILE [--expires TIME] [--output FILE]\n"
+	"       culvert-manager --version | --help\n"
+	"\n"
+	"The hub of a culvert overlay: admits laptops and agents, dials the cluster's addresses for\n"
+	"laptops, and keeps the intercepts. Needs no privileges. SIGTERM and SIGINT end it cleanly.\n"
+	"\n"
+	"  --config FILE   YAML, described in docs/manager.md\n"
+	"  --debug         more lines in the log\n"
+	"\n"
+	"Example: culvert-manager --config /etc/culvert/manager.yaml\n";
+
+/* --- from the node and the stack to whom it concerns --------------------------------------------------------- */
+
+static const char control_marker; /* ctx of connections to our own port */
+
+static void on_inner(void *arg, struct overlay_peer *op, struct pkt *pkt)
+{
+	hub_inner(arg, overlay_peer_user(op), pkt);
+}
+
+static void on_established(void *arg, struct overlay_peer *op, bool fresh)
+{
+	(void)arg;
+	peer_established(overlay_peer_user(op), fresh);
+}
+
+static void on_away(void *arg, struct overlay_peer *op)
+{
+	(void)arg;
+	peer_online(overlay_peer_user(op), false);
+}
+
+static void on_back(void *arg, struct overlay_peer *op)
+{
+	(void)arg;
+	peer_online(overlay_peer_user(op), true);
+}
+
+static struct overlay_peer *on_admit(void *arg, const uint8_t pub[static KEY_LEN],
+				     const struct invite_claim *claim)
+{
+	return peers_admit(arg, pub, claim);
+}
+
+static void on_stamp(void *arg, nsec_t last)
+{
+	struct manager *m = arg;
+
+	m->stamp = last;
+}
+
+static void on_output(void *arg, struct pkt *pkt)
+{
+	struct manager *m = arg;
+
+	node_send(m->node, pkt);
+}
+
+static void on_syn(void *arg, struct netstack_syn *syn, const struct flow *flow, void *peer)
+{
+	struct manager *m = arg;
+
+	if (!ipaddr_equal(&flow->dst, &m->self)) {
+		exit_syn(m->exit, syn, flow, peer);
+	} else if (flow->dport == CONTROL_PORT) {
+		netstack_syn_set(syn, (void *)(uintptr_t)&control_marker);
+		netstack_accept(m->ns, syn);
+	} else {
+		netstack_reject(m->ns, syn, REJECT_REFUSED);
+	}
+}
+
+static void on_cancel(void *arg, struct netstack_syn *syn, void *ctx)
+{
+	struct manager *m = arg;
+
+	(void)syn;
+	if (ctx != &control_marker)
+		exit_cancel(m->exit, ctx);
+}
+
+static void on_open(void *arg, struct stream *s, void *ctx)
+{
+	struct manager *m = arg;
+	struct overlay_peer *op = NULL;
+	struct flow flow;
+
+	if (ctx != &control_marker) {
+		exit_open(m->exit, s, ctx);
+		return;
+	}
+	if (netstack_stream_info(s, &flow, NULL) == 0)
+		op = overlay_route(node_overlay(m->node), &flow.src);
+	if (op)
+		control_open(m, overlay_peer_user(op), s);
+	else
+		s->ops->abort(s);
+}
+
+static void on_udp(void *arg, const struct flow *flow, const uint8_t *data, size_t len, void *peer)
+{
+	struct manager *m = arg;
+
+	exit_udp(m->exit, flow, data, len, peer);
+}
+
+static void on_echo(void *arg, const struct flow *flow, uint16_t seq, const uint8_t *data, size_t len,
+		    void *peer)
+{
+	struct manager *m = arg;
+
+	exit_echo(m->exit, flow, seq, data, len, peer);
+}
+
+/* --- start and end --------------------------------------------------------------------------------------------- */
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct manager *m = arg;
+
+	(void)fd;
+	(void)what;
+	peers_sweep(m, clock_boot());
+	watch_check(m->watch, m);
+}
+
+static void on_push(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	rules_push(arg);
+}
+
+static void on_signal(evutil_socket_t sig, short what, void *arg)
+{
+	(void)what;
+	log_info("ending on %s", sig == SIGTERM ? "SIGTERM" : "SIGINT");
+	event_base_loopbreak(arg);
+}
+
+/* Each connection of the exit is a descriptor. */
+static void raise_limit(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) == 0) {
+		l.rlim_cur = l.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &l);
+	}
+}
+
+/* Connections the exit may have: what the descriptors allow, some kept for ourselves. */
+static unsigned conns_limit(void)
+{
+	enum { RESERVE = 64, MOST = 16384 };
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) || l.rlim_cur > MOST + RESERVE)
+		return MOST;
+	return l.rlim_cur > 2 * RESERVE ? (unsigned)l.rlim_cur - RESERVE : RESERVE;
+}
+
+static int start_node(struct manager *m, struct error *e)
+{
+	static const struct node_ops ops = {
+		.inner = on_inner,
+		.established = on_established,
+		.away = on_away,
+		.back = on_back,
+		.admit = on_admit,
+		.stamp = on_stamp,
+	};
+	struct node_config nc = {.base = m->base,
+				 .identity = *store_identity(m->store),
+				 .last_stamp = m->stamp,
+				 .bind = m->cfg->listen};
+	int r = node_new(&m->node, &nc, &ops, m, e);
+
+	crypto_wipe(&nc.identity, sizeof(nc.identity));
+	return r;
+}
+
+static int start_stack(struct manager *m, struct error *e)
+{
+	static const struct netstack_ops ops = {on_output, on_syn, on_cancel, on_open, on_udp, on_echo};
+	const struct netstack_limits limits = {.conns = conns_limit()};
+
+	return netstack_new(&m->ns, m->base, &ops, m, &limits, e);
+}
+
+/* The stamp is needed before the node, the peers after it: the state file is read twice. */
+static int skip_peer(void *arg, const struct peer_record *p, struct error *e)
+{
+	(void)arg;
+	(void)p;
+	(void)e;
+	return 0;
+}
+
+static int skip_intercept(void *arg, const struct intercept *i, struct error *e)
+{
+	(void)arg;
+	(void)i;
+	(void)e;
+	return 0;
+}
+
+static int manager_start(struct manager *m, struct error *e)
+{
+	const struct store_visitor skip = {skip_peer, skip_intercept, NULL};
+	const struct timeval second = {.tv_sec = 1};
+	int r;
+
+	m->started = clock_boot();
+	m->epoch = clock_real() / NSEC_PER_MSEC; /* so that it grows over restarts, too */
+	crypto_random(&m->next_port, sizeof(m->next_port));
+	r = store_open(&m->store, m->cfg->state, true, e);
+	if (r == 0)
+		r = store_load(m->store, &m->stamp, &skip, e);
+	if (r)
+		return r;
+	m->saved_stamp = m->stamp;
+	m->self = overlay_stack_addr(store_identity(m->store)->pub);
+	m->base = event_base_new();
+	m->push = m->base ? evtimer_new(m->base, on_push, m) : NULL;
+	m->tick = m->base ? event_new(m->base, -1, EV_PERSIST, on_tick, m) : NULL;
+	if (!m->push || !m->tick || event_add(m->tick, &second) || watch_new(&m->watch))
+		return error_errno(e, -ENOMEM, "start");
+	r = start_node(m, e);
+	if (r == 0)
+		r = start_stack(m, e);
+	if (r == 0 && exit_new(&m->exit, m))
+		r = error_errno(e, -ENOMEM, "start");
+	return r ? r : peers_restore(m, e);
+}
+
+static void manager_stop(struct manager *m)
+{
+	if (m->node && m->npeers)
+		manager_save(m, NULL);
+	exit_free(m->exit);
+	m->exit = NULL;
+	for (struct peer *p = m->peers; p; p = p->next)
+		control_forget(p);
+	netstack_free(m->ns);
+	m->ns = NULL;
+	peers_free(m);
+	node_free(m->node);
+	rules_free(m);
+	watch_free(m->watch);
+	if (m->push)
+		event_free(m->push);
+	if (m->tick)
+		event_free(m->tick);
+	if (m->base)
+		event_base_free(m->base);
+	store_close(m->store);
+	config_free(m->cfg);
+}
+
+static int run(struct manager *m)
+{
+	struct event *term = evsignal_new(m->base, SIGTERM, on_signal, m->base);
+	struct event *intr = evsignal_new(m->base, SIGINT, on_signal, m->base);
+	char listen[ADDR_STRLEN], key[KEY_TEXT_LEN];
+	int r = -1;
+
+	if (term && intr && event_add(term, NULL) == 0 && event_add(intr, NULL) == 0) {
+		key_format(store_identity(m->store)->pub, key);
+		log_info("listening on %s, key %s, %u peers and %u intercepts known",
+			 sockaddr_format(&m->cfg->listen, listen), key, m->npeers, m->nintercepts);
+		peers_reach_out(m);
+		r = event_base_dispatch(m->base);
+	}
+	if (term)
+		event_free(term);
+	if (intr)
+		event_free(intr);
+	return r < 0 ? 1 : 0;
+}
+
+static int serve(const char *config)
+{
+	struct manager m = {.next_port = 0};
+	struct error e;
+	int r = config_load(&m.cfg, config, &e);
+
+	if (r) {
+		fprintf(stderr, "%s\n", e.text);
+		return 2;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	raise_limit();
+	r = manager_start(&m, &e);
+	if (r)
+		log_error("%s", e.text);
+	r = r ? 1 : run(&m);
+	manager_stop(&m);
+	return r;
+}
+
+int manager_main(int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{"config", required_argument, NULL, 'c'}, {"debug", no_argument, NULL, 'd'},
+		{"version", no_argument, NULL, 'v'},	  {"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	const char *config = NULL;
+	enum log_level level = LOG_LEVEL_INFO;
+	int c;
+
+	if (crypto_init()) {
+		fprintf(stderr, "culvert-manager: libsodium does not start\n");
+		return 1;
+	}
+	if (argc > 1 && !strcmp(argv[1], "invite"))
+		return invite_main(argc - 1, argv + 1);
+	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+		switch (c) {
+		case 'c':
+			config = optarg;
+			break;
+		case 'd':
+			level = LOG_LEVEL_DEBUG;
+			break;
+		case 'v':
+			puts("culvert-manager " CULVERT_VERSION);
+			return 0;
+		case 'h':
+			fputs(usage, stdout);
+			return 0;
+		default:
+			fputs(usage, stderr);
+			return 2;
+		}
+	}
+	if (!config || optind != argc) {
+		fputs(usage, stderr);
+		return 2;
+	}
+	log_setup("culvert-manager", level);
+	return serve(config);
+}

@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who is admitted and who is there.
+ *
+ * An invite is not stored: the secret of one is a keyed hash over its claim, which message 1 carries. So a new key with a
+ * claim becomes a provisional peer with that secret, and only the confirmed handshake proves that it knew it (docs/protocol.md).
+ * Then it is registered, on disk before anybody is told. A second key with the same invite is refused; a newer invite of a
+ * name replaces the name's key, which is how a lost laptop is shut out.
+ */
+#include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "manager/internal.h"
+
+bool peer_admitted(const struct peer *p)
+{
+	return p->state == PEER_REGISTERED;
+}
+
+const char *peer_role_name(const struct peer *p)
+{
+	return p->rec.role == ROLE_LAPTOP ? "laptop" : "agent";
+}
+
+int manager_save(struct manager *m, struct error *e)
+{
+	cleanup(free_ptr) const struct peer_record **records = calloc(m->npeers + 1, sizeof(*records));
+	struct snapshot snap = {.stamp = m->stamp, .peer = records,
+				.nintercepts = m->nintercepts,
+				.intercept = (const struct intercept **)m->intercept};
+	int r;
+
+	if (!records)
+		return error_errno(e, -ENOMEM, "state");
+	for (const struct peer *p = m->peers; p; p = p->next) {
+		if (p->state == PEER_REGISTERED)
+			records[snap.npeers++] = &p->rec;
+	}
+	r = store_save(m->store, &snap, e);
+	if (r == 0)
+		m->saved_stamp = m->stamp;
+	if (r && !m->failing)
+		log_error("state: %s; changes are refused until it can be written", e ? e->text : "");
+	if (r == 0 && m->failing)
+		log_info("state: written again");
+	m->failing = r != 0;
+	return r;
+}
+
+/* --- IPv4 addresses ----------------------------------------------------------------------------------------- */
+
+static bool v4_taken(const struct manager *m, const struct ipaddr *a, const struct peer *but)
+{
+	for (const struct peer *p = m->peers; p; p = p->next) {
+		if (p != but && p->state != PEER_RETIRED && ipaddr_equal(&p->rec.v4, a))
+			return true;
+	}
+	return false;
+}
+
+static bool v4_avoided(const struct ipaddr *a, const json_t *avoid)
+{
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach(avoid, i, item) {
+		struct ipaddr b;
+
+		if (json_is_string(item) && ipaddr_parse(&b, json_string_value(item)) == 0 &&
+		    ipaddr_equal(a, &b))
+			return true;
+	}
+	return false;
+}
+
+/* The first free one. .0 and .255 are left out: some tools dislike them. */
+static int v4_assign(struct manager *m, struct peer *p, const json_t *avoid)
+{
+	const struct prefix *pool = &m->cfg->pool;
+	uint32_t first = get_be32(pool->addr.b), size = UINT32_C(1) << (32 - pool->len);
+
+	for (uint32_t i = 1; i < size - 1; i++) {
+		struct ipaddr a;
+		uint8_t b[4];
+
+		put_be32(b, first + i);
+		a = ipaddr_v4(b);
+		if (b[3] == 0 || b[3] == 255 || v4_taken(m, &a, p) || v4_avoided(&a, avoid))
+			continue;
+		p->rec.v4 = a;
+		return 0;
+	}
+	return -ENOSPC;
+}
+
+static int v4_route(struct peer *p, bool add)
+{
+	struct overlay *o = node_overlay(p->m->node);
+	struct prefix host;
+
+	if (!p->rec.v4.family)
+		return 0;
+	host = prefix_host(&p->rec.v4);
+	return add ? overlay_route_add(o, &host, p->overlay) : overlay_route_remove(o, &host);
+}
+
+int peer_readdress(struct peer *p, const json_t *avoid, struct error *e)
+{
+	struct ipaddr old = p->rec.v4;
+	int r;
+
+	if (!v4_avoided(&old, avoid))
+		return 0;
+	r = v4_assign(p->m, p, avoid);
+	if (r == 0)
+		r = manager_save(p->m, e);
+	else
+		error_set(e, r, "No address of the pool is free.");
+	if (r) {
+		p->rec.v4 = old;
+		return r;
+	}
+	log_info("laptop %s: has another network with its address, gets a new one", p->rec.name);
+	if (old.family) {
+		struct prefix host = prefix_host(&old);
+
+		overlay_route_remove(node_overlay(p->m->node), &host);
+	}
+	return v4_route(p, true);
+}
+
+/* --- coming and going ---------------------------------------------------------------------------------------- */
+
+struct peer *peer_by_name(const struct manager *m, enum node_role role, const char *name)
+{
+	for (struct peer *p = m->peers; p; p = p->next) {
+		if (p->state == PEER_REGISTERED && p->rec.role == role && !strcmp(p->rec.name, name))
+			return p;
+	}
+	return NULL;
+}
+
+/* What was there when the process ended comes back only through its overlay peer. */
+static struct peer *peer_new(struct manager *m, const struct peer_record *rec, enum peer_state state)
+{
+	struct overlay *o = node_overlay(m->node);
+	struct peer *p = calloc(1, sizeof(*p));
+	struct prefix own = overlay_prefix_of(rec->pub);
+	int r;
+
+	if (!p)
+		return NULL;
+	*p = (struct peer){.m = m, .rec = *rec, .state = state, .since = clock_boot()};
+	r = overlay_peer_add(o, &p->overlay, rec->pub, rec->psk, NULL, p);
+	if (r == 0) {
+		r = overlay_route_add(o, &own, p->overlay);
+		if (r)
+			overlay_peer_remove(o, p->overlay);
+	}
+	if (r == -EEXIST)
+		log_warn("%s %s: its key's address is that of another peer; it must make a new key",
+			 peer_role_name(p), rec->name);
+	if (r) {
+		free(p);
+		return NULL;
+	}
+	p->next = m->peers;
+	m->peers = p;
+	m->npeers++;
+	m->nprovisional += state == PEER_PROVISIONAL;
+	return p;
+}
+
+static void peer_free(struct peer *p)
+{
+	struct manager *m = p->m;
+	struct peer **at = &m->peers;
+
+	control_forget(p);
+	if (m->exit)
+		exit_forget(m->exit, p);
+	if (m->ns)
+		netstack_forget_peer(m->ns, p);
+	for (struct peer *q = m->peers; q; q = q->next) {
+		if (q->forward_to == p)
+			q->forward_to = NULL;
+	}
+	while (*at != p)
+		at = &(*at)->next;
+	*at = p->next;
+	m->npeers--;
+	m->nprovisional -= p->state == PEER_PROVISIONAL;
+	if (m->node)
+		overlay_peer_remove(node_overlay(m->node), p->overlay);
+	json_decref(p->agent.environment);
+	json_decref(p->agent.connections);
+	json_decref(p->agent.fallback);
+	crypto_wipe(&p->rec, sizeof(p->rec));
+	free(p);
+}
+
+void peers_free(struct manager *m)
+{
+	while (m->peers)
+		peer_free(m->peers);
+}
+
+struct overlay_peer *peers_admit(struct manager *m, const uint8_t pub[static KEY_LEN],
+				 const struct invite_claim *claim)
+{
+	struct peer_record rec = {.role = ROLE_AGENT};
+	struct peer *p;
+
+	/* A stranger without an invite hears nothing, and leaves no line in the log. */
+	if (!claim || (claim->role != ROLE_LAPTOP && claim->role != ROLE_AGENT) || !name_valid(claim->name))
+		return NULL;
+	if (m->nprovisional >= PEERS_PROVISIONAL_MAX)
+		return NULL;
+	memcpy(rec.pub, pub, KEY_LEN);
+	memcpy(rec.invite, claim->id, INVITE_ID_LEN);
+	invite_psk(rec.psk, store_secret(m->store), claim);
+	rec.role = claim->role;
+	snprintf(rec.name, sizeof(rec.name), "%s", claim->name);
+	p = peer_new(m, &rec, PEER_PROVISIONAL);
+	crypto_wipe(&rec, sizeof(rec));
+	if (!p)
+		return NULL;
+	p->expiry = claim->expiry;
+	return p->overlay;
+}
+
+static void set_state(struct peer *p, enum peer_state state)
+{
+	p->m->nprovisional -= p->state == PEER_PROVISIONAL;
+	p->state = state;
+	p->since = clock_boot();
+}
+
+static void refuse(struct peer *p, const char *why)
+{
+	set_state(p, PEER_REFUSED);
+	snprintf(p->refusal, sizeof(p->refusal), "%s", why);
+	log_warn("%s %s: refused: %s", peer_role_name(p), p->rec.name, why);
+}
+
+static unsigned count_registered(const struct manager *m)
+{
+	unsigned n = 0;
+
+	for (const struct peer *p = m->peers; p; p = p->next)
+		n += p->state == PEER_REGISTERED;
+	return n;
+}
+
+/* NULL: it may enter. */
+static const char *why_refuse(const struct peer *p)
+{
+	const struct manager *m = p->m;
+
+	for (const struct peer *q = m->peers; q; q = q->next) {
+		if (q != p && q->state == PEER_REGISTERED && !memcmp(q->rec.invite, p->rec.invite, INVITE_ID_LEN))
+			return "This invite has been used already, with another key; ask for a new one "
+			       "(culvert-manager invite).";
+	}
+	if (p->expiry * NSEC_PER_SEC < clock_real())
+		return "This invite has expired; ask for a new one (culvert-manager invite).";
+	if (count_registered(m) >= STATE_PEERS_MAX)
+		return "The manager has as many peers as it can hold.";
+	return NULL;
+}
+
+int peer_register(struct peer *p, struct error *e)
+{
+	struct manager *m = p->m;
+	struct peer *old = peer_by_name(m, p->rec.role, p->rec.name);
+	int r = 0;
+
+	if (old)
+		p->rec.v4 = old->rec.v4;
+	if (p->rec.role == ROLE_LAPTOP && !p->rec.v4.family)
+		r = v4_assign(m, p, NULL);
+	if (r)
+		return error_set(e, r, "No address of the pool is free.");
+	set_state(p, PEER_REGISTERED);
+	if (old)
+		old->state = PEER_RETIRED;
+	r = manager_save(m, e);
+	if (r) {
+		if (old)
+			old->state = PEER_REGISTERED;
+		set_state(p, PEER_UNSAVED);
+		return r;
+	}
+	v4_route(p, true);
+	p->online = true;
+	log_info("%s %s: registered by invite", peer_role_name(p), p->rec.name);
+	if (old)
+		log_info("%s %s: its former key is shut out: a newer invite was used", peer_role_name(p),
+			 p->rec.name);
+	m->epoch++;
+	rules_changed(m, true);
+	return 0;
+}
+
+void peer_established(struct peer *p, bool fresh)
+{
+	struct error e;
+	const char *why;
+
+	if (p->state == PEER_PROVISIONAL) {
+		why = why_refuse(p);
+		if (why)
+			refuse(p, why);
+		else
+			peer_register(p, &e); /* hello tries again and says why */
+		return;
+	}
+	if (peer_admitted(p)) {
+		p->presumed = false;
+		if (fresh)
+			log_info("%s %s: connected", peer_role_name(p), p->rec.name);
+		peer_online(p, true);
+	}
+}
+
+void peer_online(struct peer *p, bool online)
+{
+	if (p->state != PEER_REGISTERED || p->online == online)
+		return;
+	p->online = online;
+	p->since = clock_boot();
+	log_info("%s %s: %s", peer_role_name(p), p->rec.name, online ? "is back" : "is away");
+	rules_changed(p->m, true);
+}
+
+/* --- restart ------------------------------------------------------------------------------------------------ */
+
+static int restore_peer(void *arg, const struct peer_record *rec, struct error *e)
+{
+	struct manager *m = arg;
+	struct peer *p = NULL;
+
+	if (m->npeers < STATE_PEERS_MAX)
+		p = peer_new(m, rec, PEER_REGISTERED);
+	if (!p)
+		return error_set(e, -EINVAL, "state: peer '%s' cannot be restored", rec->name);
+	p->online = p->presumed = true;
+	if (prefix_contains(&m->cfg->pool, &rec->v4) || !rec->v4.family)
+		return v4_route(p, true);
+	p->rec.v4 = (struct ipaddr){0}; /* the pool was changed */
+	if (v4_assign(m, p, NULL))
+		return error_set(e, -ENOSPC, "state: the pool has too few addresses for the peers");
+	return v4_route(p, true);
+}
+
+static int restore_intercept(void *arg, const struct intercept *i, struct error *e)
+{
+	return rules_restore(arg, i, e);
+}
+
+int peers_restore(struct manager *m, struct error *e)
+{
+	const struct store_visitor v = {restore_peer, restore_intercept, m};
+
+	return store_load(m->store, &m->stamp, &v, e);
+}
+
+void peers_reach_out(struct manager *m)
+{
+	nsec_t now = clock_boot();
+
+	for (struct peer *p = m->peers; p; p = p->next) {
+		struct path path;
+
+		if (!p->rec.endpoint.sa.sa_family)
+			continue;
+		path = node_udp_path(m->node, &p->rec.endpoint);
+		overlay_peer_set_path(p->overlay, &path);
+		overlay_peer_initiate(node_overlay(m->node), p->overlay, true, now);
+	}
+}
+
+/* --- by time ------------------------------------------------------------------------------------------------ */
+
+static bool overdue(const struct peer *p, nsec_t now)
+{
+	nsec_t age = now - p->since;
+
+	return p->state == PEER_RETIRED || (p->state == PEER_PROVISIONAL && age > PROVISIONAL_TTL_S * NSEC_PER_SEC) ||
+	       ((p->state == PEER_REFUSED || p->state == PEER_UNSAVED) && age > REFUSED_TTL_S * NSEC_PER_SEC);
+}
+
+static bool note_endpoint(struct peer *p)
+{
+	const struct path *path = overlay_peer_path(p->overlay);
+
+	if (!path || sockaddr_equal(&path->remote, &p->rec.endpoint))
+		return false;
+	p->rec.endpoint = path->remote;
+	return true;
+}
+
+void peers_sweep(struct manager *m, nsec_t now)
+{
+	enum { SAVE_EVERY_S = 10 };
+	bool dirty = m->stamp != m->saved_stamp;
+
+	for (struct peer *p = m->peers, *next; p; p = next) {
+		next = p->next;
+		if (overdue(p, now)) {
+			peer_free(p);
+			m->epoch++;
+			continue;
+		}
+		if (p->presumed && now - m->started > RESTART_GRACE_S * NSEC_PER_SEC) {
+			p->presumed = false;
+			peer_online(p, false);
+		}
+	}
+	if (now - m->last_sweep < SAVE_EVERY_S * NSEC_PER_SEC)
+		return;
+	m->last_sweep = now;
+	for (struct peer *p = m->peers; p; p = p->next) {
+		if (p->state == PEER_REGISTERED && note_endpoint(p))
+			dirty = true;
+	}
+	if (dirty)
+		manager_save(m, NULL);
+}
