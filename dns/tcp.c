@@ -26,6 +26,7 @@ struct exchange {
 	struct tcp_client *client;
 	struct bufferevent *bev;
 	unsigned server, end; /* the next to be asked */
+	bool cluster;	      /* a name of the cluster's */
 	bool silent;	      /* some server gave no sign: then nothing is said either */
 	size_t len;
 	uint8_t msg[]; /* with its length prefix */
@@ -155,7 +156,6 @@ static int exchange_dial(struct exchange *x, const union sockaddr_any *addr, uns
 static void exchange_next(struct exchange *x)
 {
 	struct tcp_client *c = x->client;
-	bool cluster = x->end == 1;
 
 	while (x->server < x->end) {
 		const union sockaddr_any *addr = &c->stub->server[x->server++].addr;
@@ -164,7 +164,7 @@ static void exchange_next(struct exchange *x)
 		if (exchange_dial(x, addr, last ? DNS_TIMEOUT * 1000 : DNS_NEXT_AFTER_MS) == 0)
 			return;
 	}
-	if (cluster || x->silent) {
+	if (x->cluster || x->silent) {
 		c->stub->stats.timeouts++;
 		exchange_free(x);
 		client_wake(c);
@@ -195,6 +195,7 @@ static int client_take(struct tcp_client *c, struct exchange **started)
 	c->stub->stats.tcp++;
 	x->client = c;
 	x->server = first;
+	x->cluster = first == 0;
 	x->end = end;
 	x->len = len;
 	x->next = c->exchanges;

@@ -26,6 +26,7 @@ struct udp_query {
 	union sockaddr_any client;
 	struct event *timer;
 	unsigned next, end; /* servers still to be asked */
+	bool cluster;	    /* a name of the cluster's */
 	unsigned waited_ms; /* for servers before the current one */
 	struct udp_attempt attempt[DNS_SERVERS];
 	uint16_t client_id;
@@ -118,7 +119,6 @@ static void set_timer(struct udp_query *q, unsigned ms)
 static void query_next(struct udp_query *q)
 {
 	struct dns_stub *d = q->stub;
-	bool cluster = q->end == 1;
 
 	while (q->next < q->end) {
 		unsigned server = q->next++;
@@ -133,7 +133,7 @@ static void query_next(struct udp_query *q)
 		set_timer(q, DNS_TIMEOUT * 1000 - q->waited_ms);
 		return;
 	}
-	if (!cluster) {
+	if (!q->cluster) {
 		/* Every resolver is known not to be there: better said than waited for. */
 		put_be16(q->msg, q->client_id);
 		size_t len = dns_stub_refuse(q->msg, q->len);
@@ -182,6 +182,7 @@ static void query_new(struct dns_stub *d, const union sockaddr_any *client, cons
 	q->stub = d;
 	q->client = *client;
 	q->next = first;
+	q->cluster = first == 0;
 	q->end = end;
 	q->client_id = get_be16(msg);
 	q->len = (uint16_t)len;
