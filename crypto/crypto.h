@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * crypto: who we are, the handshake, sealing, the replay window, cookies, invites. Sans-IO, on libsodium.
+ * crypto: who we are, the handshake, sealing, the replay window, cookies, invites. Sans-IO, on
+ * libsodium.
  *
- * Construction: WireGuard's (whitepaper section 5), with Noise_IKpsk2_25519_ChaChaPoly_BLAKE2b (Noise
- * rev. 34) in place of BLAKE2s; wire layouts and labels are in docs/protocol.md. One thread per object;
- * nothing here keeps global state. Every function that handles secrets wipes its locals on every path.
+ * Construction: WireGuard's (whitepaper section 5), with Noise_IKpsk2_25519_ChaChaPoly_BLAKE2b
+ * (Noise rev. 34) in place of BLAKE2s; wire layouts and labels are in docs/protocol.md. One thread
+ * per object; nothing here keeps global state. Every function that handles secrets wipes its locals
+ * on every path.
  */
 #pragma once
 
@@ -36,26 +38,32 @@ int identity_from_private(struct identity *id, const uint8_t priv[static KEY_LEN
 int identity_load(struct identity *id, const char *path, struct error *e);
 
 /* Every node's overlay /64: the constant /16, then 48 bits of BLAKE2b(label, public key). */
-struct prefix overlay_prefix(void);					  /* the /16 */
-struct prefix overlay_prefix_of(const uint8_t pub[static KEY_LEN]);	  /* the node's /64 */
-struct ipaddr overlay_stack_addr(const uint8_t pub[static KEY_LEN]);  /* ::1 in it: the node's lwIP */
-struct ipaddr overlay_kernel_addr(const uint8_t pub[static KEY_LEN]); /* ::2 in it: the laptop's kernel */
+struct prefix overlay_prefix(void);				    /* the /16 */
+struct prefix overlay_prefix_of(const uint8_t pub[static KEY_LEN]); /* the node's /64 */
+struct ipaddr
+overlay_stack_addr(const uint8_t pub[static KEY_LEN]); /* ::1 in it: the node's lwIP */
+struct ipaddr
+overlay_kernel_addr(const uint8_t pub[static KEY_LEN]); /* ::2 in it: the laptop's kernel */
 
-/* --- AEAD: ChaCha20-Poly1305 of RFC 8439, nonce = 32 zero bits and the 64-bit counter (LE) ------- */
+/* --- AEAD: ChaCha20-Poly1305 of RFC 8439, nonce = 32 zero bits and the 64-bit counter (LE) -------
+ */
 
 /*
- * One pass over the packet (performance: 1.6 times the one-shot). Contracts on memory:
- *   in:  AEAD_HEAD bytes before it and AEAD_TAIL after it must be readable (content is of no matter);
- *   out: TAG_LEN (seal) + AEAD_TAIL bytes after it are scribbled on, AEAD_HEAD bytes before it are kept.
- * in and out must not overlap.
+ * One pass over the packet: at 1420 bytes 1.4 times as fast as libsodium's one-shot. Contracts on
+ * memory: in:  AEAD_HEAD bytes before it and AEAD_TAIL after it must be readable (content is of no
+ * matter); out: TAG_LEN (seal) + AEAD_TAIL bytes after it are scribbled on, AEAD_HEAD bytes before
+ * it are kept. in and out must not overlap.
  */
 enum { AEAD_HEAD = 64, AEAD_TAIL = 576 };
 /* Writes len bytes and the tag. */
-void aead_seal(uint8_t *out, const uint8_t *in, size_t len, uint64_t counter, const uint8_t key[static KEY_LEN]);
+void aead_seal(uint8_t *out, const uint8_t *in, size_t len, uint64_t counter,
+	       const uint8_t key[static KEY_LEN]);
 /* `len` counts the tag. 0, or -EBADMSG: then nothing of `out` may be used (it is wiped). */
-int aead_open(uint8_t *out, const uint8_t *in, size_t len, uint64_t counter, const uint8_t key[static KEY_LEN]);
+int aead_open(uint8_t *out, const uint8_t *in, size_t len, uint64_t counter,
+	      const uint8_t key[static KEY_LEN]);
 
-/* --- replay window: RFC 6479, 8192 bits ---------------------------------------------------------- */
+/* --- replay window: RFC 6479, 8192 bits ----------------------------------------------------------
+ */
 
 enum { REPLAY_BITS = 8192 };
 /* Counters from here on are never sent nor accepted, so that the arithmetic cannot wrap. */
@@ -68,7 +76,8 @@ void replay_init(struct replay *r);
 /* True if `counter` is new; then it is marked. Call only after the tag was verified. */
 bool replay_accept(struct replay *r, uint64_t counter);
 
-/* --- invites (static platform) -------------------------------------------------------------------- */
+/* --- invites (static platform)
+ * -------------------------------------------------------------------- */
 
 enum node_role { ROLE_MANAGER = 0, ROLE_LAPTOP = 1, ROLE_AGENT = 2 };
 enum { INVITE_ID_LEN = 16, NAME_MAX_LEN = 63, INVITE_ENDPOINTS = 4, INVITE_TEXT_MAX = 1024 };
@@ -76,9 +85,9 @@ enum { INVITE_ID_LEN = 16, NAME_MAX_LEN = 63, INVITE_ENDPOINTS = 4, INVITE_TEXT_
 /* What travels in the first handshake payload; the psk is derived from exactly these fields. */
 struct invite_claim {
 	uint8_t id[INVITE_ID_LEN];
-	uint8_t role;			/* enum node_role */
-	uint64_t expiry;		/* seconds since 1970 */
-	char name[NAME_MAX_LEN + 1];	/* of the peer: [A-Za-z0-9._-]{1,63} */
+	uint8_t role;		     /* enum node_role */
+	uint64_t expiry;	     /* seconds since 1970 */
+	char name[NAME_MAX_LEN + 1]; /* of the peer: [A-Za-z0-9._-]{1,63} */
 };
 
 struct invite {
@@ -91,14 +100,17 @@ struct invite {
 
 bool name_valid(const char *name);
 /* BLAKE2b keyed with the manager's secret over the claim. */
-void invite_psk(uint8_t psk[static KEY_LEN], const uint8_t secret[static KEY_LEN], const struct invite_claim *c);
+void invite_psk(uint8_t psk[static KEY_LEN], const uint8_t secret[static KEY_LEN],
+		const struct invite_claim *c);
 /* One line "culvert-invite-1.<base64url>" with a checksum, so that truncation is told from forgery.
  * Returns the length; `text` has INVITE_TEXT_MAX bytes. */
 int invite_format(const struct invite *inv, char *text, size_t size);
-/* 0, or -EINVAL with the sentence: not an invite, of another version, truncated, damaged. White space around is ignored. */
+/* 0, or -EINVAL with the sentence: not an invite, of another version, truncated, damaged. White
+ * space around is ignored. */
 int invite_parse(struct invite *inv, const char *text, size_t len, struct error *e);
 
-/* --- handshake: WireGuard's three messages and one of ours ----------------------------------------- */
+/* --- handshake: WireGuard's three messages and one of ours
+ * ----------------------------------------- */
 
 enum msg_type {
 	MSG_INITIATION = 1,
@@ -121,9 +133,9 @@ enum {
 
 /* State between the two messages of one handshake; wiped by handshake_wipe and when it ends. */
 struct handshake {
-	uint8_t hash[HASH_LEN];	      /* h */
-	uint8_t chaining[HASH_LEN];   /* ck */
-	uint8_t ephemeral[KEY_LEN];   /* our private one */
+	uint8_t hash[HASH_LEN];	    /* h */
+	uint8_t chaining[HASH_LEN]; /* ck */
+	uint8_t ephemeral[KEY_LEN]; /* our private one */
 	uint8_t remote_ephemeral[KEY_LEN];
 	uint8_t remote_static[KEY_LEN];
 	uint8_t psk[KEY_LEN];
@@ -137,20 +149,25 @@ struct transport_keys {
 	uint8_t send[KEY_LEN], receive[KEY_LEN];
 };
 
-/* DH(s, s). -EINVAL if the public key is of low order: no handshake with such a peer can succeed. */
-int handshake_static_dh(uint8_t ss[static KEY_LEN], const struct identity *self, const uint8_t remote[static KEY_LEN]);
+/* DH(s, s). -EINVAL if the public key is of low order: no handshake with such a peer can succeed.
+ */
+int handshake_static_dh(uint8_t ss[static KEY_LEN], const struct identity *self,
+			const uint8_t remote[static KEY_LEN]);
 
-/* Writes message 1 without its MACs. `claim` NULL: MSG_INITIATION, else MSG_INVITATION. Returns its length
- * or -EINVAL. hs->local_index, hs->timestamp and hs->psk are given by the caller; the rest is filled. */
+/* Writes message 1 without its MACs. `claim` NULL: MSG_INITIATION, else MSG_INVITATION. Returns its
+ * length or -EINVAL. hs->local_index, hs->timestamp and hs->psk are given by the caller; the rest
+ * is filled. */
 int handshake_initiate(struct handshake *hs, uint8_t *msg, const struct identity *self,
 		       const uint8_t remote[static KEY_LEN], const struct invite_claim *claim);
 /* Opens message 1 (MSG_INITIATION or MSG_INVITATION), whose MAC1 has been checked. On 0 hs knows
- * remote_static, timestamp, remote_index; claim is filled for an invitation (else claim->name is "").
- * -EBADMSG otherwise, hs untouched. The caller then finds the peer, checks the timestamp and sets hs->psk. */
+ * remote_static, timestamp, remote_index; claim is filled for an invitation (else claim->name is
+ * ""). -EBADMSG otherwise, hs untouched. The caller then finds the peer, checks the timestamp and
+ * sets hs->psk. */
 int handshake_consume_initiation(struct handshake *hs, const uint8_t *msg, size_t len,
 				 const struct identity *self, struct invite_claim *claim);
-/* Writes message 2 (MSG_RESPONSE_LEN) without MACs; needs hs->psk and hs->local_index; gives the keys and
- * wipes hs, except for the two indices, which now name the session. 0, or -EINVAL: then no keys. */
+/* Writes message 2 (MSG_RESPONSE_LEN) without MACs; needs hs->psk and hs->local_index; gives the
+ * keys and wipes hs, except for the two indices, which now name the session. 0, or -EINVAL: then no
+ * keys. */
 int handshake_respond(struct handshake *hs, uint8_t *msg, struct transport_keys *keys);
 /* Opens message 2; on 0 gives the keys and wipes hs, except for the two indices; on -EBADMSG hs is
  * untouched (it may have been a forgery: go on waiting). Checks the receiver index too. */
@@ -158,19 +175,20 @@ int handshake_consume_response(struct handshake *hs, const uint8_t *msg, size_t 
 			       const struct identity *self, struct transport_keys *keys);
 void handshake_wipe(struct handshake *hs);
 
-/* --- MAC1, MAC2, cookies (WireGuard 5.4.4, 5.4.7) -------------------------------------------------- */
+/* --- MAC1, MAC2, cookies (WireGuard 5.4.4, 5.4.7)
+ * -------------------------------------------------- */
 
 /* Of a responder: checks what comes in. */
 struct cookie_checker {
 	uint8_t mac1_key[KEY_LEN], cookie_key[KEY_LEN]; /* from our public key */
-	uint8_t secret[KEY_LEN];			     /* rotates every 120 s */
+	uint8_t secret[KEY_LEN];			/* rotates every 120 s */
 	nsec_t secret_born;
 };
 void cookie_checker_init(struct cookie_checker *c, const uint8_t own_pub[static KEY_LEN]);
 enum mac_verdict { MAC_INVALID, MAC_VALID, MAC_VALID_WITH_COOKIE };
 /* `source`: the bytes that name the sender (address and port) the cookie is bound to. */
-enum mac_verdict cookie_check(struct cookie_checker *c, const uint8_t *msg, size_t len, const void *source,
-			      size_t source_len, nsec_t now);
+enum mac_verdict cookie_check(struct cookie_checker *c, const uint8_t *msg, size_t len,
+			      const void *source, size_t source_len, nsec_t now);
 /* Writes the cookie reply (MSG_COOKIE_LEN bytes) to a message whose MAC1 was valid. */
 void cookie_reply(struct cookie_checker *c, uint8_t *reply, const uint8_t *msg, size_t len,
 		  const void *source, size_t source_len, nsec_t now);
@@ -190,5 +208,6 @@ void cookie_add_macs(struct cookie_jar *j, uint8_t *msg, size_t len, nsec_t now)
 /* Takes a cookie reply; 0 or -EBADMSG. */
 int cookie_consume(struct cookie_jar *j, const uint8_t *reply, size_t len, nsec_t now);
 
-/* TAI64N (big endian, 2^62 + 10 s leap as WireGuard) of max(real, last + 1 ns), written to `stamp`; `last` is updated. */
+/* TAI64N (big endian, 2^62 + 10 s leap as WireGuard) of max(real, last + 1 ns), written to `stamp`;
+ * `last` is updated. */
 void tai64n_next(uint8_t stamp[static TAI64N_LEN], nsec_t real, nsec_t *last);
