@@ -9,7 +9,8 @@
 #include <cmocka.h>
 #include <sodium.h>
 
-#include "crypto/crypto.h"
+#include "crypto/messages.h"
+#include "crypto/noise.h"
 
 /* Two nodes in the middle of a handshake. */
 struct pair {
@@ -315,6 +316,59 @@ static void bad_claims_are_not_sent(void **state)
 	assert_int_equal(handshake_initiate(&hs, msg, &a, b.pub, &c), MSG_INVITATION_LEN);
 }
 
+/* From one who holds a key and seals what no honest sender does. */
+static int consume_claim(const struct wire_claim *claim)
+{
+	struct pair p;
+	struct wire_invitation w = {0};
+	struct wire_invitation_payload payload = {.claim = *claim};
+	struct invite_claim got, got_before;
+	struct handshake before;
+	struct noise n;
+
+	pair_start(&p, NULL);
+	put_le32(w.type, MSG_INVITATION);
+	noise_begin(&n, "culvert v1", 10, p.responder.pub);
+	assert_int_equal(noise_write_1(&n, w.ephemeral, &p.initiator, p.hs_i.ephemeral,
+				       p.responder.pub, &payload, sizeof(payload)),
+			 0);
+	memset(&p.hs_r, 0x5a, sizeof(p.hs_r));
+	before = p.hs_r;
+	memset(&got, 0x5a, sizeof(got));
+	got_before = got;
+	int ret =
+		handshake_consume_initiation(&p.hs_r, (uint8_t *)&w, sizeof(w), &p.responder, &got);
+	if (ret) {
+		assert_memory_equal(&p.hs_r, &before, sizeof(before));
+		assert_memory_equal(&got, &got_before, sizeof(got));
+	}
+	return ret;
+}
+
+static void bad_claims_are_not_taken(void **state)
+{
+	(void)state;
+	struct wire_claim good, bad;
+
+	claim_pack(&good, &claim_ok);
+	assert_int_equal(consume_claim(&good), 0);
+	for (unsigned role = 0; role < 256; role++) {
+		bool known = role == ROLE_LAPTOP || role == ROLE_AGENT;
+		bad = good, bad.role = (uint8_t)role;
+		assert_int_equal(consume_claim(&bad), known ? 0 : -EBADMSG);
+	}
+	for (size_t i = strlen(claim_ok.name) + 1; i < NAME_MAX_LEN; i++) {
+		bad = good, bad.name[i] = 'x'; /* behind the end */
+		assert_int_equal(consume_claim(&bad), -EBADMSG);
+	}
+	bad = good, bad.name[2] = ' ';
+	assert_int_equal(consume_claim(&bad), -EBADMSG);
+	bad = good, memset(bad.name, 0, sizeof(bad.name));
+	assert_int_equal(consume_claim(&bad), -EBADMSG);
+	bad = good, memset(bad.name, 'x', sizeof(bad.name));
+	assert_int_equal(consume_claim(&bad), 0);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -326,6 +380,7 @@ int main(void)
 		cmocka_unit_test(another_psk_or_node),
 		cmocka_unit_test(low_order_points),
 		cmocka_unit_test(bad_claims_are_not_sent),
+		cmocka_unit_test(bad_claims_are_not_taken),
 	};
 	if (crypto_init())
 		return 1;
