@@ -38,15 +38,15 @@ static int folder_lock(const char *path, struct error *e)
 	if (!folder)
 		return error_errno(e, -ENOMEM, "key file %s", path);
 	char *slash = strrchr(folder, '/');
+	const char *where = slash ? "/" : ".";
 	if (slash && slash != folder) {
 		*slash = '\0';
-		int ret = dir_make(folder, 0700, e);
+		where = folder;
+		int ret = dir_make(where, 0700, e);
 		if (ret)
 			return ret;
-	} else {
-		strcpy(folder, slash ? "/" : "."); /* a path has at least one character and NUL */
 	}
-	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = open(where, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 || flock(fd, LOCK_EX))
 		return error_errno(e, -errno, "key file %s: locking its folder", path);
 	int ret = fd;

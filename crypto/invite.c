@@ -249,7 +249,7 @@ int invite_parse(struct invite *inv, const char *text, size_t len, struct error 
 	uint8_t body[BODY_MAX], sum[CHECKSUM_LEN];
 	struct invite new = {0};
 	struct wire_claim claim;
-	size_t body_len;
+	size_t body_len = 0;
 	int ret;
 
 	while (len && is_space(text[0]))

@@ -153,6 +153,9 @@ static void not_a_key(void **state)
 	write_file("[section]\nkey = value\n", 22, 0600);
 	assert_int_equal(identity_load(&id, path, &e), -EINVAL);
 
+	assert_int_equal(identity_load(&id, "", &e), -ENOENT);
+	assert_true(e.text[0]);
+
 	unlink(path);
 	assert_int_equal(mkdir(path, 0700), 0);
 	assert_int_equal(identity_load(&id, path, &e), -EINVAL);
