@@ -202,7 +202,7 @@ static int parse_base64(uint8_t *body, size_t *body_len, const char *text, size_
 			struct error *e)
 {
 	enum { VARIANT = sodium_base64_VARIANT_URLSAFE_NO_PADDING };
-	uint8_t head[3];
+	uint8_t head[3] = {0};
 	size_t got;
 
 	if (len < 4)
@@ -246,7 +246,7 @@ static int parse_endpoints(struct invite *inv, const uint8_t *p, const uint8_t *
 
 int invite_parse(struct invite *inv, const char *text, size_t len, struct error *e)
 {
-	uint8_t body[BODY_MAX], sum[CHECKSUM_LEN];
+	uint8_t body[BODY_MAX] = {0}, sum[CHECKSUM_LEN];
 	struct invite new = {0};
 	struct wire_claim claim;
 	size_t body_len = 0;
