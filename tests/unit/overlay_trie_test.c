@@ -34,9 +34,10 @@ static struct ipaddr random_addr(uint8_t family)
 
 static struct prefix random_prefix(uint8_t family)
 {
-	struct prefix p = {.addr = random_addr(family), .len = (uint8_t)random_below(family == 4 ? 33 : 129)};
+	struct prefix p = {.addr = random_addr(family),
+			   .len = (uint8_t)random_below(family == 4 ? 33 : 129)};
 	for (unsigned bit = p.len; bit < (family == 4 ? 32 : 128); bit++)
-		p.addr.b[bit / 8] &= (uint8_t)~(0x80 >> bit % 8);
+		p.addr.b[bit / 8] &= (uint8_t) ~(0x80 >> bit % 8);
 	return p;
 }
 

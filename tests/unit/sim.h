@@ -6,9 +6,10 @@
  *   node 1 (.2) ---+--- the net: loses, repeats, reorders, delays, cuts pairs apart
  *   node 2 (.3) ---+
  *
- * Everybody is everybody's peer, with the other's overlay /64 as route. Inner packets carry who sent them
- * to whom, their number and a pattern that follows from it; every arrival is checked against that, so a
- * packet delivered twice, to the wrong node, from the wrong peer or with one byte changed ends the test.
+ * Everybody is everybody's peer, with the other's overlay /64 as route. Inner packets carry who
+ * sent them to whom, their number and a pattern that follows from it; every arrival is checked
+ * against that, so a packet delivered twice, to the wrong node, from the wrong peer or with one
+ * byte changed ends the test.
  */
 #pragma once
 
@@ -72,9 +73,11 @@ struct sim {
 	uint8_t *seen[SIM_NODES][SIM_NODES];
 	uint64_t datagrams; /* that went into the net */
 	/* Sees every datagram before the net does; false = it is lost. Optional. */
-	bool (*tap)(struct sim *s, struct sim_node *from, const union sockaddr_any *to, uint8_t *data, size_t len);
+	bool (*tap)(struct sim *s, struct sim_node *from, const union sockaddr_any *to,
+		    uint8_t *data, size_t len);
 	void *tap_arg;
-	struct overlay_peer *(*admit)(struct sim_node *n, const uint8_t *pub, const struct invite_claim *claim);
+	struct overlay_peer *(*admit)(struct sim_node *n, const uint8_t *pub,
+				      const struct invite_claim *claim);
 };
 
 /* A failure must name the seed: assert_true() alone would not. */
@@ -141,8 +144,9 @@ static inline struct sim_datagram *sim_pop(struct sim *s)
 	return top;
 }
 
-static inline void sim_enqueue(struct sim *s, const union sockaddr_any *from, const union sockaddr_any *to,
-			       const uint8_t *data, size_t len, nsec_t at)
+static inline void sim_enqueue(struct sim *s, const union sockaddr_any *from,
+			       const union sockaddr_any *to, const uint8_t *data, size_t len,
+			       nsec_t at)
 {
 	struct sim_datagram *d = calloc(1, sizeof(*d) + AEAD_HEAD + len + AEAD_TAIL);
 	assert_non_null(d);
@@ -164,7 +168,8 @@ static inline struct sim_node *sim_at(struct sim *s, const union sockaddr_any *a
 	return NULL;
 }
 
-static inline void sim_transmit(struct sim_node *n, const struct path *path, const uint8_t *data, size_t len)
+static inline void sim_transmit(struct sim_node *n, const struct path *path, const uint8_t *data,
+				size_t len)
 {
 	struct sim *s = n->sim;
 	cleanup(free_ptr) uint8_t *copy = malloc(len);
@@ -186,14 +191,16 @@ static inline void sim_transmit(struct sim_node *n, const struct path *path, con
 	}
 }
 
-/* --- the nodes' callbacks ---------------------------------------------------------------------- */
+/* --- the nodes' callbacks ----------------------------------------------------------------------
+ */
 
 static inline void sim_op_send(void *arg, const struct path *path, const uint8_t *data, size_t len)
 {
 	sim_transmit(arg, path, data, len);
 }
 
-static inline int sim_seal(struct sim_node *n, struct overlay_peer *p, const uint8_t *packet, size_t len)
+static inline int sim_seal(struct sim_node *n, struct overlay_peer *p, const uint8_t *packet,
+			   size_t len)
 {
 	size_t outlen = 0, room = AEAD_HEAD + MSG_DATA_OVERHEAD + ROUND_UP(len, 16) + AEAD_TAIL;
 	cleanup(free_ptr) uint8_t *out = calloc(1, room);
@@ -205,7 +212,8 @@ static inline int sim_seal(struct sim_node *n, struct overlay_peer *p, const uin
 	return r;
 }
 
-static inline void sim_op_unqueue(void *arg, struct overlay_peer *p, const uint8_t *packet, size_t len)
+static inline void sim_op_unqueue(void *arg, struct overlay_peer *p, const uint8_t *packet,
+				  size_t len)
 {
 	struct sim_node *n = arg;
 	sim_check(n->sim, sim_seal(n, p, packet, len) == 0);
@@ -263,14 +271,16 @@ static inline nsec_t sim_op_real(void *arg)
 	return UINT64_C(1700000000) * NSEC_PER_SEC + n->sim->now + n->clock_offset;
 }
 
-/* --- inner packets ------------------------------------------------------------------------------ */
+/* --- inner packets ------------------------------------------------------------------------------
+ */
 
 static inline uint8_t sim_pattern(unsigned from, unsigned to, uint32_t seq, size_t i)
 {
 	return (uint8_t)(seq * 31 + i * 7 + from * 101 + to * 53);
 }
 
-static inline void sim_packet(struct sim *s, unsigned from, unsigned to, uint32_t seq, uint8_t *b, size_t len)
+static inline void sim_packet(struct sim *s, unsigned from, unsigned to, uint32_t seq, uint8_t *b,
+			      size_t len)
 {
 	struct ipaddr src = overlay_stack_addr(s->node[from].id.pub);
 	struct ipaddr dst = overlay_stack_addr(s->node[to].id.pub);
@@ -288,7 +298,8 @@ static inline void sim_packet(struct sim *s, unsigned from, unsigned to, uint32_
 		b[i] = sim_pattern(from, to, seq, i);
 }
 
-static inline void sim_arrival(struct sim_node *n, const struct pkt *in, const struct overlay_peer *p)
+static inline void sim_arrival(struct sim_node *n, const struct pkt *in,
+			       const struct overlay_peer *p)
 {
 	struct sim *s = n->sim;
 	const uint8_t *b = in->data;
@@ -305,7 +316,8 @@ static inline void sim_arrival(struct sim_node *n, const struct pkt *in, const s
 	s->arrived[from][to]++;
 }
 
-static inline int sim_send_packet(struct sim_node *n, const uint8_t *packet, size_t len, const struct ipaddr *dst)
+static inline int sim_send_packet(struct sim_node *n, const uint8_t *packet, size_t len,
+				  const struct ipaddr *dst)
 {
 	struct overlay_peer *p = overlay_route(n->o, dst);
 	sim_check(n->sim, p != NULL);
@@ -333,12 +345,15 @@ static inline uint32_t sim_send_len(struct sim *s, unsigned from, unsigned to, s
 
 static inline uint32_t sim_send(struct sim *s, unsigned from, unsigned to)
 {
-	return sim_send_len(s, from, to, SIM_MIN_PACKET + sim_below(s, INNER_MTU - SIM_MIN_PACKET + 1));
+	return sim_send_len(s, from, to,
+			    SIM_MIN_PACKET + sim_below(s, INNER_MTU - SIM_MIN_PACKET + 1));
 }
 
-/* --- running ------------------------------------------------------------------------------------ */
+/* --- running ------------------------------------------------------------------------------------
+ */
 
-static inline int sim_deliver_raw(struct sim_node *n, const struct path *from, const uint8_t *data, size_t len)
+static inline int sim_deliver_raw(struct sim_node *n, const struct path *from, const uint8_t *data,
+				  size_t len)
 {
 	struct overlay_peer *p = NULL;
 	struct pkt in;
@@ -404,7 +419,8 @@ static inline void sim_run_ms(struct sim *s, uint64_t ms)
 	sim_run(s, s->now + ms * NSEC_PER_MSEC);
 }
 
-/* --- making ------------------------------------------------------------------------------------- */
+/* --- making -------------------------------------------------------------------------------------
+ */
 
 static inline struct path sim_path(const union sockaddr_any *to)
 {
@@ -429,7 +445,8 @@ static inline void sim_node_start(struct sim_node *n)
 	n->away = n->back = 0;
 }
 
-static inline struct overlay_peer *sim_join(struct sim_node *n, struct sim_node *other, const uint8_t *psk)
+static inline struct overlay_peer *sim_join(struct sim_node *n, struct sim_node *other,
+					    const uint8_t *psk)
 {
 	struct overlay_peer *p = NULL;
 	struct prefix pre = overlay_prefix_of(other->id.pub);
