@@ -17,7 +17,7 @@
 
 struct event;
 struct reasm;
-struct tcp_state;
+struct tcp_layer;
 
 struct netstack {
 	struct event_base *base;
@@ -26,7 +26,7 @@ struct netstack {
 	struct netstack_limits limits; /* no zeros: netstack_new() put the defaults in */
 	struct netstack_stats stats;
 	struct reasm *reasm; /* owned by reasm.c: reasm_new(), reasm_free() */
-	struct tcp_state *tcp;
+	struct tcp_layer *tcp;
 };
 
 static inline void netstack_drop(struct netstack *ns, enum netstack_drop why)

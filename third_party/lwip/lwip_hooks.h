@@ -9,3 +9,5 @@ u32_t netstack_isn(const ip_addr_t *local, u16_t lport, const ip_addr_t *remote,
 /* A keyed hash of the 4-tuple, for the table of connections. */
 u32_t netstack_tuple_hash(const ip_addr_t *local, u16_t lport, const ip_addr_t *remote,
 			  u16_t rport);
+/* Payload bytes per packet of the connection whose segment is being sent; a larger segment is a super-packet. */
+extern u16_t tcp_wire_mss;

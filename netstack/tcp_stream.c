@@ -1,0 +1,807 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * base/stream.h over one lwIP connection.
+ *
+ * Sending: the bytes lie in chunks of ours and lwIP refers to them (tcp_write() without copy) until they
+ * are acknowledged. A chunk exists only while it holds bytes, so an idle connection has none.
+ * Receiving: lwIP's buffers as they came, in a list; the window is given back as the program consumes,
+ * which is the back-pressure. It starts small and grows when a connection has shown that it uses it, so
+ * that what thousands of idle connections could be sent at once stays bounded.
+ * Memory short (limits.memory): windows are held back and new chunks are small, until some is freed.
+ *
+ * Closing leaves an orphan while there are bytes to deliver: the stream without its owner.
+ */
+#include <errno.h>
+
+#include "netstack/tcp.h"
+
+enum {
+	CHUNK_SIZE = 64 << 10,
+	CHUNK_SMALL = 4 << 10, /* when memory is short: one per stream, so that each gets on */
+	TX_MIN = 128 << 10,    /* unacknowledged bytes that are always allowed */
+	WRITABLE_ROOM = 32 << 10,
+	WND_START = 256 << 10,
+	WND_SHORT = 16 << 10, /* what is given back when memory is short and the window nearly closed */
+	RX_MERGE_COUNT = 16,  /* from so many buffers on, small ones are copied together: */
+	RX_MERGE_MAX = 2048,
+	RX_MERGE_SIZE = 16 << 10,
+	POLL_INTERVAL = 250, /* slow ticks of 40 ms: 10 s */
+	ORPHAN_POLLS = 12,   /* without progress: 2 min */
+};
+
+static const struct stream_ops tcp_stream_ops;
+
+static struct tcp_stream *tcp_stream(struct stream *s)
+{
+	return container_of(s, struct tcp_stream, s);
+}
+
+static bool memory_short(const struct netstack *ns)
+{
+	return ns->stats.memory >= ns->limits.memory;
+}
+
+/* --- lists --- */
+
+static void ready(struct tcp_stream *st)
+{
+	if (st->ready || st->orphan)
+		return;
+	st->ready = true;
+	st->turn = st->ns->tcp->turn;
+	TAILQ_INSERT_TAIL(&st->ns->tcp->ready, st, ready_link);
+	tcp_kick(st->ns);
+}
+
+static void dirty(struct tcp_stream *st)
+{
+	if (st->dirty)
+		return;
+	st->dirty = true;
+	TAILQ_INSERT_TAIL(&st->ns->tcp->dirty, st, dirty_link);
+	tcp_kick(st->ns);
+}
+
+static void starved(struct tcp_stream *st)
+{
+	if (st->starved)
+		return;
+	st->starved = true;
+	TAILQ_INSERT_TAIL(&st->ns->tcp->starved, st, starved_link);
+}
+
+static void unlist(struct tcp_stream *st)
+{
+	struct tcp_layer *t = st->ns->tcp;
+
+	if (st->ready)
+		TAILQ_REMOVE(&t->ready, st, ready_link);
+	if (st->dirty)
+		TAILQ_REMOVE(&t->dirty, st, dirty_link);
+	if (st->starved)
+		TAILQ_REMOVE(&t->starved, st, starved_link);
+	st->ready = st->dirty = st->starved = false;
+}
+
+/* --- send memory --- */
+
+static struct tx_chunk *chunk_new(struct tcp_stream *st)
+{
+	struct netstack *ns = st->ns;
+	uint32_t size = CHUNK_SIZE;
+
+	if (memory_short(ns)) {
+		if (!STAILQ_EMPTY(&st->tx)) {
+			starved(st);
+			return NULL;
+		}
+		size = CHUNK_SMALL;
+	}
+	struct tx_chunk *c = malloc(sizeof(*c) + size);
+	if (!c)
+		return NULL;
+	*c = (struct tx_chunk){.size = size};
+	STAILQ_INSERT_TAIL(&st->tx, c, link);
+	ns->stats.memory += sizeof(*c) + size;
+	return c;
+}
+
+static void chunk_free(struct tcp_stream *st, struct tx_chunk *c)
+{
+	struct netstack *ns = st->ns;
+
+	STAILQ_REMOVE(&st->tx, c, tx_chunk, link);
+	ns->stats.memory -= sizeof(*c) + c->size;
+	free(c);
+	tcp_stream_memory_freed(ns);
+}
+
+/* How much may lie unacknowledged: what the way takes, twice, so that a stalled peer holds little. */
+static uint32_t tx_limit(const struct tcp_stream *st)
+{
+	uint32_t window = MIN(st->pcb->cwnd, st->pcb->snd_wnd);
+
+	return (uint32_t)MIN(MAX((uint64_t)window * 2 + CHUNK_SIZE, (uint64_t)TX_MIN),
+			     (uint64_t)TCP_SND_BUF);
+}
+
+/* 0 or why nothing can be written. */
+static int tx_state(const struct tcp_stream *st)
+{
+	if (st->s.error)
+		return st->s.error;
+	if (st->shut)
+		return -EPIPE;
+	if (st->connecting)
+		return -EAGAIN;
+	if (!st->pcb)
+		return -EPIPE;
+	return st->tx_bytes < tx_limit(st) ? 0 : -EAGAIN;
+}
+
+static int op_reserve(struct stream *s, struct iovec *iov, int max)
+{
+	struct tcp_stream *st = tcp_stream(s);
+	int err = tx_state(st), n = 0;
+
+	if (err || max <= 0)
+		return err ? err : -EINVAL;
+	struct tx_chunk *c;
+	STAILQ_FOREACH(c, &st->tx, link)
+		if (c->filled < c->size)
+			break;
+	for (; n < max && n < 2; c = STAILQ_NEXT(c, link)) {
+		if (!c && !(c = chunk_new(st)))
+			break;
+		iov[n].iov_base = c->data + c->filled;
+		iov[n++].iov_len = c->size - c->filled;
+		if (iov[n - 1].iov_len >= CHUNK_SIZE / 4)
+			break;
+	}
+	if (!n)
+		return -EAGAIN;
+	dirty(st); /* gives the chunk back if it stays empty */
+	return n;
+}
+
+static void op_commit(struct stream *s, size_t len)
+{
+	struct tcp_stream *st = tcp_stream(s);
+	struct tx_chunk *c;
+
+	STAILQ_FOREACH(c, &st->tx, link) {
+		size_t n = MIN(len, c->size - c->filled);
+		c->filled += (uint32_t)n;
+		st->tx_bytes += (uint32_t)n;
+		len -= n;
+		if (!len)
+			break;
+	}
+	dirty(st);
+}
+
+static ssize_t op_writev(struct stream *s, const struct iovec *iov, int n)
+{
+	size_t total = 0, off = 0;
+	struct iovec room;
+
+	while (n) {
+		if (off == iov->iov_len) {
+			iov++, n--;
+			off = 0;
+			continue;
+		}
+		int err = op_reserve(s, &room, 1);
+		if (err < 0)
+			return total ? (ssize_t)total : err;
+		size_t len = MIN(room.iov_len, iov->iov_len - off);
+		memcpy(room.iov_base, (const uint8_t *)iov->iov_base + off, len);
+		op_commit(s, len);
+		off += len;
+		total += len;
+	}
+	return (ssize_t)total;
+}
+
+/* Tells lwIP of what was committed, as far as its queue takes it. */
+static void pump(struct tcp_stream *st)
+{
+	struct tx_chunk *c, *next;
+
+	for (c = STAILQ_FIRST(&st->tx); c; c = next) {
+		next = STAILQ_NEXT(c, link);
+		while (c->queued < c->filled) {
+			uint32_t n = MIN(c->filled - c->queued, 0xffffu);
+			n = MIN(n, st->pcb->snd_buf);
+			if (!n || tcp_write(st->pcb, c->data + c->queued, (u16_t)n, 0) != ERR_OK)
+				return;
+			c->queued += n;
+			st->tx_queued += n;
+		}
+		if (!c->filled)
+			chunk_free(st, c); /* reserved, not used */
+	}
+}
+
+static err_t on_sent(void *arg, struct tcp_pcb *pcb, u16_t len)
+{
+	struct tcp_stream *st = arg;
+	uint32_t left = len;
+
+	(void)pcb;
+	st->tx_acked += len;
+	st->tx_bytes -= len;
+	st->tx_queued -= len;
+	while (left) {
+		struct tx_chunk *c = STAILQ_FIRST(&st->tx);
+		uint32_t n = MIN(left, c->queued - c->acked);
+		c->acked += n;
+		left -= n;
+		if (c->acked == c->filled)
+			chunk_free(st, c);
+	}
+	dirty(st); /* more of it may fit now, or the orphan is done */
+	if (st->want & STREAM_WRITABLE)
+		ready(st);
+	return ERR_OK;
+}
+
+/* --- receive memory --- */
+
+static void recved(struct tcp_pcb *pcb, uint32_t len)
+{
+	for (; len > 0xffff; len -= 0xffff)
+		tcp_recved(pcb, 0xffff);
+	tcp_recved(pcb, (u16_t)len);
+}
+
+static void rx_append(struct tcp_stream *st, struct pbuf *p)
+{
+	st->rx_bytes += p->len;
+	if (st->rx_last)
+		st->rx_last->next = p;
+	else
+		st->rx_first = p;
+	st->rx_last = p;
+	st->rx_count++;
+}
+
+/* A peer that sends single bytes must not make us keep a buffer for each. */
+static bool rx_merge(struct tcp_stream *st, struct pbuf *p)
+{
+	if (st->rx_count < RX_MERGE_COUNT || p->len > RX_MERGE_MAX)
+		return false;
+	if (rx_pbuf_room(st->rx_last) < p->len) {
+		struct pbuf *big = rx_pbuf_new(st->ns, RX_MERGE_SIZE);
+		if (!big)
+			return false;
+		big->len = big->tot_len = 0;
+		rx_append(st, big);
+	}
+	memcpy((uint8_t *)st->rx_last->payload + st->rx_last->len, p->payload, p->len);
+	st->rx_last->len = st->rx_last->tot_len = (u16_t)(st->rx_last->len + p->len);
+	st->rx_bytes += p->len;
+	pbuf_free(p);
+	return true;
+}
+
+static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
+{
+	struct tcp_stream *st = arg;
+
+	(void)err;
+	if (!p)
+		st->eof = true;
+	if (p && st->orphan) {
+		/* Nobody reads it; what was written before the close still has to get out. */
+		recved(pcb, p->tot_len);
+		pbuf_free(p);
+		return ERR_OK;
+	}
+	while (p) {
+		struct pbuf *next = p->next;
+		p->next = NULL;
+		p->tot_len = p->len;
+		if (!p->len)
+			pbuf_free(p);
+		else if (!rx_merge(st, p))
+			rx_append(st, p);
+		p = next;
+	}
+	if (st->want & STREAM_READABLE)
+		ready(st);
+	return ERR_OK;
+}
+
+static int rx_state(const struct tcp_stream *st)
+{
+	if (st->s.error)
+		return st->s.error;
+	return st->eof || !st->pcb ? 0 : -EAGAIN;
+}
+
+static int op_peek(struct stream *s, struct iovec *iov, int max)
+{
+	struct tcp_stream *st = tcp_stream(s);
+	int n = 0;
+
+	if (!st->rx_first || st->s.error)
+		return rx_state(st);
+	for (struct pbuf *p = st->rx_first; p && n < max; p = p->next)
+		iov[n++] = (struct iovec){.iov_base = p->payload, .iov_len = p->len};
+	return n;
+}
+
+/*
+ * Gives `len` bytes of window back and says so when that is worth a packet of its own: when the window
+ * that the peer knows of would double, as Linux does. Else the next ACK tells.
+ */
+static void window_update(struct tcp_stream *st, uint32_t len)
+{
+	struct tcp_pcb *pcb = st->pcb;
+
+	recved(pcb, len);
+	uint32_t told = pcb->rcv_ann_right_edge - pcb->rcv_nxt;
+	uint32_t now = pcb->rcv_ann_wnd;
+	if (now > told && now - told >= told && pcb->state < TIME_WAIT) {
+		tcp_ack_now(pcb);
+		dirty(st);
+	}
+}
+
+/* A whole window was used up, promptly: this connection may profit from a larger one. */
+static uint32_t window_growth(struct tcp_stream *st, uint32_t len)
+{
+	const struct netstack *ns = st->ns;
+
+	st->wnd_used += len;
+	if (st->wnd_used < st->wnd_limit || st->rx_bytes || st->wnd_limit >= TCP_WND ||
+	    ns->stats.memory > ns->limits.memory / 2)
+		return 0;
+	uint32_t grow = MIN(st->wnd_limit, TCP_WND - st->wnd_limit);
+	st->wnd_limit += grow;
+	st->wnd_used = 0;
+	return grow;
+}
+
+static void give_window(struct tcp_stream *st)
+{
+	uint32_t len = st->held;
+
+	if (!st->pcb || !len)
+		return;
+	if (memory_short(st->ns)) {
+		uint32_t told = st->pcb->rcv_ann_right_edge - st->pcb->rcv_nxt;
+		len = told < WND_SHORT ? MIN(len, WND_SHORT - told) : 0;
+	}
+	st->held -= len;
+	if (st->held)
+		starved(st);
+	if (len)
+		window_update(st, len);
+}
+
+static void op_consume(struct stream *s, size_t len)
+{
+	struct tcp_stream *st = tcp_stream(s);
+	uint32_t taken = (uint32_t)MIN(len, st->rx_bytes);
+
+	for (uint32_t left = taken; left;) {
+		struct pbuf *p = st->rx_first;
+		u16_t n = (u16_t)MIN(left, p->len);
+		left -= n;
+		st->rx_bytes -= n;
+		p->payload = (uint8_t *)p->payload + n;
+		p->len = p->tot_len = (u16_t)(p->len - n);
+		if (p->len)
+			break;
+		st->rx_first = p->next;
+		if (!st->rx_first)
+			st->rx_last = NULL;
+		st->rx_count--;
+		p->next = NULL;
+		pbuf_free(p);
+	}
+	if (!st->pcb || st->pcb->state == TIME_WAIT)
+		return;
+	st->held += taken + window_growth(st, taken);
+	give_window(st);
+}
+
+static ssize_t op_readv(struct stream *s, const struct iovec *iov, int n)
+{
+	struct tcp_stream *st = tcp_stream(s);
+	struct pbuf *p = st->rx_first;
+	size_t total = 0, off = 0;
+
+	if (!p || st->s.error)
+		return rx_state(st);
+	for (; n && p; iov++, n--) {
+		size_t at = 0;
+		while (p && at < iov->iov_len) {
+			size_t len = MIN(iov->iov_len - at, p->len - off);
+			memcpy((uint8_t *)iov->iov_base + at, (const uint8_t *)p->payload + off, len);
+			at += len;
+			off += len;
+			total += len;
+			if (off == p->len) {
+				p = p->next;
+				off = 0;
+			}
+		}
+	}
+	op_consume(s, total);
+	return (ssize_t)total;
+}
+
+/* --- events --- */
+
+static unsigned level(const struct tcp_stream *st)
+{
+	unsigned ev = 0;
+
+	if (st->rx_first || st->eof || (!st->pcb && !st->connecting))
+		ev |= STREAM_READABLE;
+	int tx = tx_state(st);
+	if (tx && tx != -EAGAIN)
+		ev |= STREAM_WRITABLE;
+	else if (!tx && st->tx_bytes + WRITABLE_ROOM <= tx_limit(st) &&
+		 (!memory_short(st->ns) || STAILQ_EMPTY(&st->tx)))
+		ev |= STREAM_WRITABLE;
+	return ev & st->want;
+}
+
+static void op_want(struct stream *s, unsigned ev)
+{
+	struct tcp_stream *st = tcp_stream(s);
+
+	st->want = ev & (STREAM_READABLE | STREAM_WRITABLE);
+	if (level(st) || (st->s.error && !st->error_told))
+		ready(st);
+	else if ((st->want & STREAM_WRITABLE) && memory_short(st->ns))
+		starved(st);
+}
+
+/* Memory was freed: whoever waited for it looks again. */
+void tcp_stream_memory_freed(struct netstack *ns)
+{
+	struct tcp_stream *st;
+
+	if (!ns->tcp || memory_short(ns))
+		return;
+	while ((st = TAILQ_FIRST(&ns->tcp->starved))) {
+		TAILQ_REMOVE(&ns->tcp->starved, st, starved_link);
+		st->starved = false;
+		ready(st);
+		dirty(st);
+	}
+}
+
+static void tell_open(struct tcp_stream *st)
+{
+	struct netstack *ns = st->ns;
+	struct netstack_syn *syn = st->syn;
+
+	st->syn = NULL;
+	ns->ops->tcp_open(ns->arg, &st->s, syn->ctx);
+	syn_free(syn);
+}
+
+/* Delivers to one stream, which may go in the process. */
+static void deliver(struct tcp_stream *st)
+{
+	struct tcp_layer *t = st->ns->tcp;
+
+	t->current = st;
+	if (st->syn)
+		tell_open(st);
+	if (!t->current || !st->s.cb)
+		return;
+	unsigned ev = level(st);
+	if (st->s.error) {
+		ev = st->error_told ? 0 : STREAM_ERROR;
+		st->error_told = true;
+	}
+	if (ev)
+		st->s.cb(&st->s, ev, st->s.arg);
+	if (t->current && !st->s.error && level(st))
+		ready(st);
+}
+
+/* lwIP goes on alone: it winds up the connection, and answers data with a reset. */
+static void let_go(struct tcp_stream *st)
+{
+	struct tcp_pcb *pcb = st->pcb;
+
+	tcp_arg(pcb, NULL);
+	tcp_recv(pcb, NULL);
+	tcp_sent(pcb, NULL);
+	tcp_err(pcb, NULL);
+	tcp_poll(pcb, NULL, 0);
+	tcp_ext_arg_set(pcb, EXT_STREAM, NULL);
+	st->pcb = NULL;
+}
+
+static void send_dirty(struct tcp_stream *st)
+{
+	struct tcp_pcb *pcb = st->pcb;
+
+	if (st->held)
+		give_window(st);
+	if (pcb && !st->connecting && !st->fin_queued) {
+		pump(st);
+		if (st->shut && st->tx_queued == st->tx_bytes) {
+			st->fin_queued = true;
+			tcp_shutdown(pcb, 0, 1);
+		}
+	}
+	if (pcb && pcb->state != TIME_WAIT)
+		tcp_output(pcb);
+	if (!st->orphan)
+		return;
+	if (pcb && !st->tx_bytes) {
+		pcb->rcv_wnd = TCP_WND_MAX(pcb); /* nothing is unread: no reset for that */
+		let_go(st);
+		tcp_close(pcb);
+	}
+	if (!st->pcb)
+		tcp_stream_free(st);
+}
+
+void tcp_stream_flush(struct netstack *ns)
+{
+	struct tcp_layer *t = ns->tcp;
+	struct tcp_stream *st;
+
+	/* Those that become ready meanwhile have their turn next time. */
+	t->turn++;
+	while ((st = TAILQ_FIRST(&t->ready)) && st->turn != t->turn) {
+		TAILQ_REMOVE(&t->ready, st, ready_link);
+		st->ready = false;
+		deliver(st);
+	}
+	if (TAILQ_EMPTY(&t->dirty))
+		return;
+	lwip_timer_start();
+	lwip_enter();
+	while ((st = TAILQ_FIRST(&t->dirty))) {
+		TAILQ_REMOVE(&t->dirty, st, dirty_link);
+		st->dirty = false;
+		send_dirty(st);
+	}
+	lwip_leave();
+}
+
+/* --- life --- */
+
+static void on_destroy(u8_t id, void *data)
+{
+	struct tcp_stream *st = data;
+
+	(void)id;
+	if (st)
+		st->pcb = NULL;
+}
+
+void tcp_stream_fail(struct tcp_stream *st, int error)
+{
+	st->s.error = error;
+	st->connecting = false;
+	if (st->orphan)
+		dirty(st);
+	else
+		ready(st);
+}
+
+static void on_error(void *arg, err_t err)
+{
+	struct tcp_stream *st = arg;
+
+	st->pcb = NULL;
+	if (err == ERR_RST)
+		tcp_stream_fail(st, st->connecting ? -ECONNREFUSED : -ECONNRESET);
+	else if (err == ERR_ABRT)
+		tcp_stream_fail(st, st->ns->tcp->abort_error);
+	else if (st->orphan) /* ERR_CLSD: both directions have ended */
+		dirty(st);
+	else if (st->want)
+		ready(st);
+}
+
+static err_t on_poll(void *arg, struct tcp_pcb *pcb)
+{
+	struct tcp_stream *st = arg;
+
+	if (!st->orphan || st->tx_acked != st->tx_seen) {
+		st->idle_polls = 0;
+		st->tx_seen = st->tx_acked;
+		return ERR_OK;
+	}
+	if (++st->idle_polls < ORPHAN_POLLS)
+		return ERR_OK;
+	tcp_abort(pcb); /* on_error() */
+	return ERR_ABRT;
+}
+
+struct tcp_stream *tcp_stream_new(struct netstack *ns, struct tcp_pcb *pcb, const struct flow *flow)
+{
+	static const struct tcp_ext_arg_callbacks callbacks = {.destroy = on_destroy};
+	struct tcp_stream *st = calloc(1, sizeof(*st));
+
+	if (!st)
+		return NULL;
+	st->s.ops = &tcp_stream_ops;
+	st->ns = ns;
+	st->pcb = pcb;
+	st->flow = *flow;
+	STAILQ_INIT(&st->tx);
+	TAILQ_INSERT_TAIL(&ns->tcp->all, st, link);
+	st->wnd_limit = MIN((uint32_t)WND_START, pcb->rcv_wnd);
+	tcp_arg(pcb, st);
+	tcp_recv(pcb, on_recv);
+	tcp_sent(pcb, on_sent);
+	tcp_err(pcb, on_error);
+	tcp_poll(pcb, on_poll, POLL_INTERVAL);
+	tcp_ext_arg_set(pcb, EXT_STREAM, st);
+	tcp_ext_arg_set_callbacks(pcb, EXT_STREAM, &callbacks);
+	return st;
+}
+
+void tcp_stream_free(struct tcp_stream *st)
+{
+	struct tcp_layer *t = st->ns->tcp;
+	struct tcp_pcb *pcb = st->pcb;
+	struct tx_chunk *c;
+
+	if (pcb) {
+		let_go(st);
+		lwip_enter();
+		tcp_abort(pcb);
+		lwip_leave();
+	}
+	unlist(st);
+	TAILQ_REMOVE(&t->all, st, link);
+	if (t->current == st)
+		t->current = NULL;
+	if (st->timer)
+		event_free(st->timer);
+	if (st->syn)
+		syn_free(st->syn);
+	while ((c = STAILQ_FIRST(&st->tx)))
+		chunk_free(st, c);
+	for (struct pbuf *p = st->rx_first, *next; p; p = next) {
+		next = p->next;
+		p->next = NULL;
+		pbuf_free(p);
+	}
+	free(st);
+}
+
+void tcp_window_start(struct tcp_pcb *pcb)
+{
+	if (pcb->flags & TF_WND_SCALE)
+		pcb->rcv_wnd = pcb->rcv_ann_wnd = WND_START;
+}
+
+err_t tcp_stream_accept(void *arg, struct tcp_pcb *pcb, err_t err)
+{
+	struct netstack_syn *syn = arg;
+
+	if (err != ERR_OK || !pcb)
+		return ERR_VAL;
+	struct tcp_stream *st = tcp_stream_new(syn->ns, pcb, &syn->flow);
+	if (!st) {
+		netstack_drop(syn->ns, NS_DROP_MEMORY);
+		return ERR_MEM; /* lwIP resets; the record hears of it */
+	}
+	st->syn = syn;
+	ready(st);
+	return ERR_OK;
+}
+
+static void on_timeout(evutil_socket_t fd, short what, void *arg)
+{
+	struct tcp_stream *st = arg;
+	struct tcp_pcb *pcb = st->pcb;
+
+	(void)fd, (void)what;
+	if (!pcb)
+		return;
+	let_go(st);
+	lwip_enter();
+	tcp_abort(pcb); /* its reset ends the dial at the other side */
+	lwip_leave();
+	tcp_stream_fail(st, -ETIMEDOUT);
+}
+
+int tcp_stream_connecting(struct tcp_stream *st, nsec_t timeout)
+{
+	struct timeval tv = {.tv_sec = (time_t)(timeout / NSEC_PER_SEC),
+			     .tv_usec = (suseconds_t)(timeout % NSEC_PER_SEC / 1000)};
+
+	st->connecting = true;
+	st->timer = evtimer_new(st->ns->base, on_timeout, st);
+	if (!st->timer)
+		return -ENOMEM;
+	evtimer_add(st->timer, &tv);
+	return 0;
+}
+
+err_t tcp_stream_connected(void *arg, struct tcp_pcb *pcb, err_t err)
+{
+	struct tcp_stream *st = arg;
+
+	(void)err;
+	st->connecting = false;
+	evtimer_del(st->timer);
+	tcp_window_start(pcb);
+	st->wnd_limit = pcb->rcv_wnd;
+	dirty(st);
+	if (st->want)
+		ready(st);
+	return ERR_OK;
+}
+
+static void op_shutdown(struct stream *s)
+{
+	struct tcp_stream *st = tcp_stream(s);
+
+	if (st->shut || st->s.error)
+		return;
+	st->shut = true;
+	dirty(st);
+}
+
+static void op_abort(struct stream *s)
+{
+	tcp_stream_free(tcp_stream(s));
+}
+
+static void op_close(struct stream *s)
+{
+	struct tcp_stream *st = tcp_stream(s);
+	struct tcp_layer *t = st->ns->tcp;
+
+	if (!st->pcb || st->connecting) {
+		tcp_stream_free(st);
+		return;
+	}
+	if (t->current == st)
+		t->current = NULL;
+	st->s.cb = NULL;
+	st->want = 0;
+	op_consume(s, st->rx_bytes);
+	unlist(st);
+	st->orphan = st->shut = true;
+	dirty(st);
+}
+
+static int op_fd(struct stream *s)
+{
+	(void)s;
+	return -1;
+}
+
+static const struct stream_ops tcp_stream_ops = {
+	.readv = op_readv,
+	.writev = op_writev,
+	.peek = op_peek,
+	.consume = op_consume,
+	.reserve = op_reserve,
+	.commit = op_commit,
+	.want = op_want,
+	.shutdown = op_shutdown,
+	.close = op_close,
+	.abort = op_abort,
+	.fd = op_fd,
+};
+
+int netstack_stream_info(const struct stream *s, struct flow *flow, nsec_t *rtt)
+{
+	if (s->ops != &tcp_stream_ops)
+		return -EINVAL;
+	const struct tcp_stream *st = container_of(s, struct tcp_stream, s);
+	*flow = st->flow;
+	*rtt = st->pcb ? (nsec_t)(st->pcb->sa >> 3) * NSEC_PER_MSEC : 0;
+	return 0;
+}
