@@ -34,6 +34,7 @@ struct node {
 	struct event
 		*turn_end; /* runs after the events of this loop turn: flush, look at the timers */
 	bool turn_pending;
+	int timer_fd;
 	nsec_t timer_at; /* what `timer` is set to, 0 = off */
 
 	struct batch out;

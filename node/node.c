@@ -2,6 +2,7 @@
 /* The glue: overlay/ says what and when, transport/ carries, libevent's loop drives both. */
 #include <errno.h>
 #include <event2/event.h>
+#include <sys/timerfd.h>
 
 #include "node/internal.h"
 
@@ -10,31 +11,30 @@ enum { UDP_ID = 0 /* of the one transport there is, in paths */ };
 /* --- timers
  * --------------------------------------------------------------------------------------- */
 
+/*
+ * A timerfd, since libevent's timers stop while the machine sleeps: deadlines are points of
+ * CLOCK_BOOTTIME, and those that passed meanwhile are due at the wake-up.
+ */
 static void set_timer(struct node *n)
 {
-	nsec_t at = overlay_next(n->overlay), now, wait;
-	struct timeval tv;
+	nsec_t at = overlay_next(n->overlay);
+	struct itimerspec when = {.it_value = {.tv_sec = (time_t)(at / NSEC_PER_SEC),
+					       .tv_nsec = (long)(at % NSEC_PER_SEC)}};
 
 	if (at == n->timer_at)
 		return;
 	n->timer_at = at;
-	if (!at) {
-		event_del(n->timer);
-		return;
-	}
-	now = clock_boot();
-	wait = at > now ? at - now : 0;
-	tv.tv_sec = (time_t)(wait / NSEC_PER_SEC);
-	tv.tv_usec = (suseconds_t)(wait % NSEC_PER_SEC / 1000 + 1); /* never early */
-	event_add(n->timer, &tv);
+	timerfd_settime(n->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
 static void on_timer(int fd, short what, void *arg)
 {
 	struct node *n = arg;
+	uint64_t expirations;
 
-	(void)fd;
 	(void)what;
+	if (read(fd, &expirations, sizeof(expirations)) < 0)
+		return;
 	n->timer_at = 0;
 	overlay_tick(n->overlay, clock_boot());
 	node_end_turn(n);
@@ -179,14 +179,18 @@ int node_new(struct node **np, const struct node_config *cfg, const struct node_
 		return error_errno(e, -ENOMEM, "node");
 	n->ops = ops;
 	n->arg = arg;
+	n->timer_fd = -1;
 	err = make_buffers(n);
 	if (!err)
 		err = overlay_new(&n->overlay, &overlay_ops, n, &cfg->identity, cfg->last_stamp);
 	if (err)
 		return error_errno(e, err, "node");
-	n->timer = evtimer_new(cfg->base, on_timer, n);
+	n->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (n->timer_fd < 0)
+		return error_errno(e, -errno, "node: timer");
+	n->timer = event_new(cfg->base, n->timer_fd, EV_READ | EV_PERSIST, on_timer, n);
 	n->turn_end = event_new(cfg->base, -1, 0, on_turn_end, n);
-	if (!n->timer || !n->turn_end)
+	if (!n->timer || !n->turn_end || event_add(n->timer, NULL) < 0)
 		return error_errno(e, -ENOMEM, "node");
 	err = transport_udp_new(&n->udp, cfg->base, &cfg->bind, UDP_ID, &transport_ops, n, e);
 	if (err)
@@ -205,6 +209,7 @@ void node_free(struct node *n)
 		event_free(n->timer);
 	if (n->turn_end)
 		event_free(n->turn_end);
+	close_fd(&n->timer_fd);
 	transport_free(n->udp);
 	overlay_free(n->overlay);
 	merge_free(n->merge);
