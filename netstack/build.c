@@ -138,6 +138,12 @@ struct outgoing {
 	size_t len;
 };
 
+/* Both lengths are 16 bits on the wire; IPv4's counts its own header. */
+static bool fits(const struct ipaddr *a, size_t len)
+{
+	return L4_HLEN + len + (a->family == 4 ? IP4_HLEN : 0) <= PKT_MAX;
+}
+
 /* Bytes [off, off + n) of header and data. */
 static void copy_range(const struct outgoing *o, uint8_t *to, size_t off, size_t n)
 {
@@ -174,7 +180,7 @@ static void emit_fragment(const struct outgoing *o, size_t off, size_t n, uint32
 	emit(arg, pkt, h + n);
 }
 
-static int emit_datagram(const struct outgoing *o, ip_emit_fn *emit, void *arg)
+static void emit_datagram(const struct outgoing *o, ip_emit_fn *emit, void *arg)
 {
 	/* One counter for all destinations: an id comes back after 65,536 fragmented datagrams
 	 * (IPv4). */
@@ -182,20 +188,17 @@ static int emit_datagram(const struct outgoing *o, ip_emit_fn *emit, void *arg)
 	size_t h = ip_hlen(&o->src);
 	size_t total = L4_HLEN + o->len;
 
-	if (total + (o->src.family == 4 ? IP4_HLEN : 0) > PKT_MAX)
-		return -EMSGSIZE;
 	if (h + total <= INNER_MTU) {
 		uint8_t pkt[INNER_MTU];
 		put_ip(pkt, &o->src, &o->dst, o->proto, total, 0, IP4_DF);
 		copy_range(o, pkt + h, 0, total);
 		emit(arg, pkt, h + total);
-		return 0;
+		return;
 	}
 	size_t room = (INNER_MTU - h - (o->src.family == 4 ? 0 : FRAG6_HLEN)) / 8 * 8;
 	uint32_t id = ++last_id;
 	for (size_t off = 0; off < total; off += room)
 		emit_fragment(o, off, MIN(room, total - off), id, emit, arg);
-	return 0;
 }
 
 int ip_build_udp(const struct flow *flow, const uint8_t *data, size_t len, ip_emit_fn *emit,
@@ -207,7 +210,7 @@ int ip_build_udp(const struct flow *flow, const uint8_t *data, size_t len, ip_em
 			     .data = data,
 			     .len = len};
 
-	if (L4_HLEN + len > PKT_MAX)
+	if (!fits(&flow->src, len))
 		return -EMSGSIZE;
 	put_be16(o.head, flow->dport);
 	put_be16(o.head + 2, flow->sport);
@@ -215,7 +218,8 @@ int ip_build_udp(const struct flow *flow, const uint8_t *data, size_t len, ip_em
 	uint32_t sum = ip_pseudo_sum(&o.src, &o.dst, IP_PROTO_UDP, (uint32_t)(L4_HLEN + len));
 	uint16_t check = ip_fold(ip_sum(data, len, ip_sum(o.head, L4_HLEN, sum)));
 	put_be16(o.head + 6, check ? check : 0xffff); /* 0 means "none" */
-	return emit_datagram(&o, emit, arg);
+	emit_datagram(&o, emit, arg);
+	return 0;
 }
 
 int ip_build_echo_reply(const struct flow *flow, uint16_t seq, const uint8_t *data, size_t len,
@@ -225,7 +229,7 @@ int ip_build_echo_reply(const struct flow *flow, uint16_t seq, const uint8_t *da
 	struct outgoing o = {.src = flow->dst, .dst = flow->src, .data = data, .len = len};
 	uint32_t sum = 0;
 
-	if (L4_HLEN + len > PKT_MAX)
+	if (!fits(&flow->src, len))
 		return -EMSGSIZE;
 	o.proto = v4 ? IP_PROTO_ICMP : IP_PROTO_ICMPV6;
 	o.head[0] = v4 ? 0 : 129;
@@ -234,5 +238,6 @@ int ip_build_echo_reply(const struct flow *flow, uint16_t seq, const uint8_t *da
 	if (!v4)
 		sum = ip_pseudo_sum(&o.src, &o.dst, o.proto, (uint32_t)(L4_HLEN + len));
 	put_be16(o.head + 2, ip_fold(ip_sum(data, len, ip_sum(o.head, L4_HLEN, sum))));
-	return emit_datagram(&o, emit, arg);
+	emit_datagram(&o, emit, arg);
+	return 0;
 }
