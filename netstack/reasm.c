@@ -273,7 +273,7 @@ static uint8_t *assemble(const struct datagram *d, size_t *len)
 static bool fragment_ok(const struct datagram *d, const struct ip_info *info, const struct frag *f)
 {
 	uint32_t end = f->off + f->len;
-	uint32_t base = info->frag_hdr ? info->frag_hdr - (uint32_t)IP6_HLEN : info->l4;
+	uint32_t base = info->frag_hdr ? info->frag_hdr : info->l4;
 
 	if (f->len == 0 || base + end > PKT_MAX)
 		return false;
