@@ -296,7 +296,7 @@ static void receive_cookie(struct overlay *o, const uint8_t *msg, size_t len, ns
 		return;
 	}
 	struct overlay_peer *p = si->peer;
-	bool had = p->jar.cookie_born;
+	bool had = p->jar.cookie_born && now - p->jar.cookie_born < SECONDS(COOKIE_TIME);
 	if (cookie_consume(&p->jar, msg, len, now)) {
 		overlay_drop(o, DROP_HANDSHAKE);
 		return;

@@ -31,6 +31,7 @@
 enum {
 	COLLISION_TIME = 1,   /* s: initiations of both sides this close are "at once" */
 	KEEPALIVE_ANSWER = 1, /* s: an ALIVE is answered if we have been silent for as long */
+	COOKIE_TIME = 120,    /* s: what a cookie is good for */
 	INITIATIONS_PER_SECOND = 50, /* of one peer */
 	HALF_OPEN_TIME = 15, /* s: an admitted peer has as long to confirm its first session */
 	PATH_SLOTS = 4,	     /* of the 256 that the counter's high byte can name */

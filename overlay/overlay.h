@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * overlay: who is a packet for, which key, which path; timers and rekey. Sans-IO: datagrams, `now` and
- * callbacks come in; node/ owns sockets, clock and loop. The rules are WireGuard's (whitepaper section 6;
- * docs/protocol.md): a session belongs to keys, not to connections.
+ * overlay: who is a packet for, which key, which path; timers and rekey. Sans-IO: datagrams, `now`
+ * and callbacks come in; node/ owns sockets, clock and loop. The rules are WireGuard's (whitepaper
+ * section 6; docs/protocol.md): a session belongs to keys, not to connections.
  *
- * Re-entrancy: callbacks may call overlay_peer_*() getters and overlay_seal(), but not remove the peer they are about
- * (schedule that) nor call overlay_receive(). One thread.
+ * Re-entrancy: callbacks may call overlay_peer_*() getters and overlay_seal(), but not remove the
+ * peer they are about (schedule that) nor call overlay_receive(). One thread.
  */
 #pragma once
 
@@ -20,7 +20,8 @@ struct overlay_peer;
 enum {
 	REKEY_AFTER_TIME = 120,	 /* s; the initiator of a session renews it */
 	REJECT_AFTER_TIME = 180, /* s */
-	REKEY_ATTEMPT_TIME = 90, /* s; then queued packets are dropped, and only persistent peers are tried further */
+	REKEY_ATTEMPT_TIME = 90, /* s; then queued packets are dropped, and only persistent peers
+				    are tried further */
 	REKEY_TIMEOUT = 5,	 /* s, plus up to 333 ms of jitter */
 	KEEPALIVE_TIMEOUT = 10,	 /* s; ours: persistent, each way */
 	PEER_DEAD_AFTER = 25,	 /* s of silence */
@@ -33,19 +34,19 @@ enum {
 
 /* Why something was dropped; one counter each, names by overlay_drop_name(). */
 enum overlay_drop {
-	DROP_MALFORMED,	   /* no message of ours */
-	DROP_MAC,	   /* MAC1 wrong: a stranger */
-	DROP_HANDSHAKE,	   /* did not open, unknown key */
+	DROP_MALFORMED,	     /* no message of ours */
+	DROP_MAC,	     /* MAC1 wrong: a stranger */
+	DROP_HANDSHAKE,	     /* did not open, unknown key */
 	DROP_OLD_INITIATION, /* timestamp not newer: a replay */
-	DROP_NO_SESSION,   /* index unknown, or keys expired */
-	DROP_AUTH,	   /* tag wrong */
-	DROP_REPLAY,	   /* counter seen */
-	DROP_SOURCE,	   /* inner source does not belong to the peer */
-	DROP_NO_ROUTE,	   /* no peer for the destination */
-	DROP_QUEUE_FULL,   /* waiting for a handshake */
-	DROP_UNDER_LOAD,   /* answered with a cookie instead */
-	DROP_LIMIT,	   /* a bound of the enum above */
-	DROP_CONTROL,	   /* a control message of a type we do not know */
+	DROP_NO_SESSION,     /* index unknown, or keys expired */
+	DROP_AUTH,	     /* tag wrong */
+	DROP_REPLAY,	     /* counter seen */
+	DROP_SOURCE,	     /* inner source does not belong to the peer */
+	DROP_NO_ROUTE,	     /* no peer for the destination */
+	DROP_QUEUE_FULL,     /* waiting for a handshake */
+	DROP_UNDER_LOAD,     /* answered with a cookie instead */
+	DROP_LIMIT,	     /* a bound of the enum above */
+	DROP_CONTROL,	     /* a control message of a type we do not know */
 	OVERLAY_NUM_DROPS,
 };
 const char *overlay_drop_name(enum overlay_drop d);
@@ -53,35 +54,40 @@ const char *overlay_drop_name(enum overlay_drop d);
 struct overlay_ops {
 	/* Send these bytes (a handshake message, cookie, keepalive) over `path`. */
 	void (*send)(void *arg, const struct path *path, const uint8_t *data, size_t len);
-	/* A packet that waited for the handshake goes on: seal and send it now (the peer has a session). */
+	/* A packet that waited for the handshake goes on: seal and send it now (the peer has a
+	 * session). */
 	void (*unqueue)(void *arg, struct overlay_peer *p, const uint8_t *packet, size_t len);
-	/* A session with this peer is confirmed: our first or a new one (rekey). `fresh`: there was none alive. */
+	/* A session with this peer is confirmed: our first or a new one (rekey). `fresh`: there was
+	 * none alive. */
 	void (*established)(void *arg, struct overlay_peer *p, bool fresh);
-	/* Nothing authenticated for PEER_DEAD_AFTER s (told once, until `established` or data again = back).
-	 * Watched while either side persists, or data that we sent is unanswered. */
+	/* Nothing authenticated for PEER_DEAD_AFTER s (told once, until `established` or data again
+	 * = back). Watched while either side persists, or data that we sent is unanswered. */
 	void (*away)(void *arg, struct overlay_peer *p);
 	void (*back)(void *arg, struct overlay_peer *p);
-	/* An initiation by a key that is no peer. Return a peer made by overlay_peer_add() for it, or NULL for
-	 * silence. `claim` is NULL for a plain initiation. Optional (NULL = silence). */
-	struct overlay_peer *(*admit)(void *arg, const uint8_t pub[static KEY_LEN], const struct invite_claim *claim);
-	/* A peer that admit() gave has not confirmed its first session in time: it may be forgotten (schedule its
-	 * removal). Optional. */
+	/* An initiation by a key that is no peer. Return a peer made by overlay_peer_add() for it,
+	 * or NULL for silence. `claim` is NULL for a plain initiation. Optional (NULL = silence).
+	 */
+	struct overlay_peer *(*admit)(void *arg, const uint8_t pub[static KEY_LEN],
+				      const struct invite_claim *claim);
+	/* A peer that admit() gave has not confirmed its first session in time: it may be forgotten
+	 * (schedule its removal). Optional. */
 	void (*lapsed)(void *arg, struct overlay_peer *p);
 	/* The TAI64N (as ns) we last sent has grown: persist it sometime. Optional. */
 	void (*stamp)(void *arg, nsec_t last);
 	nsec_t (*real)(void *arg); /* wall clock, for TAI64N */
 };
 
-int overlay_new(struct overlay **op, const struct overlay_ops *ops, void *arg, const struct identity *self,
-		nsec_t last_stamp);
+int overlay_new(struct overlay **op, const struct overlay_ops *ops, void *arg,
+		const struct identity *self, nsec_t last_stamp);
 void overlay_free(struct overlay *o); /* NULL ok; wipes keys; no callbacks */
 const struct identity *overlay_identity(const struct overlay *o);
 const uint64_t *overlay_drops(const struct overlay *o); /* [OVERLAY_NUM_DROPS] */
 
 /* --- peers ------------------------------------------------------------------------------------ */
 
-/* `claim` non-NULL: our initiations to it are invitations. `psk` NULL = 32 zero bytes. `user` is the caller's.
- * -EEXIST the key, or its 48 address bits, are known; -EINVAL low-order key or our own. */
+/* `claim` non-NULL: our initiations to it are invitations. `psk` NULL = 32 zero bytes. `user` is
+ * the caller's. -EEXIST the key, or its 48 address bits, are known; -EINVAL low-order key or our
+ * own. */
 int overlay_peer_add(struct overlay *o, struct overlay_peer **pp, const uint8_t pub[static KEY_LEN],
 		     const uint8_t *psk, const struct invite_claim *claim, void *user);
 void overlay_peer_remove(struct overlay *o, struct overlay_peer *p); /* wipes; removes its routes */
@@ -91,12 +97,15 @@ const uint8_t *overlay_peer_pub(const struct overlay_peer *p);
 /* Where to send until something authenticated comes from elsewhere (roaming). NULL forgets it. */
 void overlay_peer_set_path(struct overlay_peer *p, const struct path *path);
 const struct path *overlay_peer_path(const struct overlay_peer *p); /* NULL = none known */
-/* Start a handshake now (wake-up, restart of a manager). Needs a path; at most one per REKEY_TIMEOUT unless `force`. */
+/* Start a handshake now (wake-up, restart of a manager). Needs a path; at most one per
+ * REKEY_TIMEOUT unless `force`. */
 void overlay_peer_initiate(struct overlay *o, struct overlay_peer *p, bool force, nsec_t now);
-/* Keep a session up from now on, with keepalives, retrying for ever: jittered 0.2 s growing to 5 s. */
+/* Keep a session up from now on, with keepalives, retrying for ever: jittered 0.2 s growing to 5 s.
+ */
 void overlay_peer_persist(struct overlay *o, struct overlay_peer *p, bool on, nsec_t now);
 
-/* The network or the power state changed: handshakes with all persistent peers that have a path start now. */
+/* The network or the power state changed: handshakes with all persistent peers that have a path
+ * start now. */
 void overlay_kick(struct overlay *o, nsec_t now);
 
 struct overlay_peer_stats {
@@ -109,33 +118,42 @@ struct overlay_peer_stats {
 };
 void overlay_peer_stats(const struct overlay_peer *p, struct overlay_peer_stats *st);
 
-/* --- routes: prefix -> peer, longest match, IPv4 and IPv6 (cryptokey routing) --------------------- */
+/* --- routes: prefix -> peer, longest match, IPv4 and IPv6 (cryptokey routing)
+ * --------------------- */
 
-int overlay_route_add(struct overlay *o, const struct prefix *pre, struct overlay_peer *p); /* moves it if taken; -ENOSPC above ROUTES_PER_PEER */
-int overlay_route_remove(struct overlay *o, const struct prefix *pre);			 /* 0 or -ENOENT */
-struct overlay_peer *overlay_route(const struct overlay *o, const struct ipaddr *dst);	 /* NULL = none */
+int overlay_route_add(
+	struct overlay *o, const struct prefix *pre,
+	struct overlay_peer *p); /* moves it if taken; -ENOSPC above ROUTES_PER_PEER */
+int overlay_route_remove(struct overlay *o, const struct prefix *pre); /* 0 or -ENOENT */
+struct overlay_peer *overlay_route(const struct overlay *o,
+				   const struct ipaddr *dst); /* NULL = none */
 
-/* --- data -------------------------------------------------------------------------------------- */
+/* --- data --------------------------------------------------------------------------------------
+ */
 
 /*
- * Seals one inner packet (<= PKT_MAX bytes) for `p` into out: a whole MSG_DATA of *outlen bytes, to be sent over *path.
- * `in` and `out` follow aead_seal()'s contract; `out` has room for MSG_DATA_OVERHEAD + roundup(len, 16) + AEAD_TAIL.
- * 0; -EAGAIN no session: queue it with overlay_queue(), a handshake runs; -ENETUNREACH no path known.
- * May start a rekey by ops->send.
+ * Seals one inner packet (<= PKT_MAX bytes) for `p` into out: a whole MSG_DATA of *outlen bytes, to
+ * be sent over *path. `in` and `out` follow aead_seal()'s contract; `out` has room for
+ * MSG_DATA_OVERHEAD + roundup(len, 16) + AEAD_TAIL. 0; -EAGAIN no session: queue it with
+ * overlay_queue(), a handshake runs; -ENETUNREACH no path known. May start a rekey by ops->send.
  */
-int overlay_seal(struct overlay *o, struct overlay_peer *p, const uint8_t *in, size_t len, uint8_t *out,
-		 size_t *outlen, struct path *path, nsec_t now);
-/* Copies the packet into the peer's bounded queue (oldest dropped, counted) and starts a handshake. */
-void overlay_queue(struct overlay *o, struct overlay_peer *p, const uint8_t *packet, size_t len, nsec_t now);
+int overlay_seal(struct overlay *o, struct overlay_peer *p, const uint8_t *in, size_t len,
+		 uint8_t *out, size_t *outlen, struct path *path, nsec_t now);
+/* Copies the packet into the peer's bounded queue (oldest dropped, counted) and starts a handshake.
+ */
+void overlay_queue(struct overlay *o, struct overlay_peer *p, const uint8_t *packet, size_t len,
+		   nsec_t now);
 
 /*
- * Takes one datagram. For a data message with an inner IP packet whose source belongs to the peer: returns 1, *inner
- * points into `scratch` and *peer tells whose it is. 0: it was for us (handshake, keepalive, control) or dropped.
- * `data` follows aead_open()'s `in` contract; `scratch` (`out`) has AEAD_HEAD bytes before it and len + AEAD_TAIL.
+ * Takes one datagram. For a data message with an inner IP packet whose source belongs to the peer:
+ * returns 1, *inner points into `scratch` and *peer tells whose it is. 0: it was for us (handshake,
+ * keepalive, control) or dropped. `data` follows aead_open()'s `in` contract; `scratch` (`out`) has
+ * AEAD_HEAD bytes before it and len + AEAD_TAIL.
  */
-int overlay_receive(struct overlay *o, const struct path *from, const uint8_t *data, size_t len, uint8_t *scratch,
-		    struct pkt *inner, struct overlay_peer **peer, nsec_t now);
+int overlay_receive(struct overlay *o, const struct path *from, const uint8_t *data, size_t len,
+		    uint8_t *scratch, struct pkt *inner, struct overlay_peer **peer, nsec_t now);
 
-/* When overlay_tick() must next be called (0 = not at all); may become earlier by any call above. */
+/* When overlay_tick() must next be called (0 = not at all); may become earlier by any call above.
+ */
 nsec_t overlay_next(const struct overlay *o);
 void overlay_tick(struct overlay *o, nsec_t now);

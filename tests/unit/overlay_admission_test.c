@@ -7,7 +7,8 @@ static unsigned replies; /* from node 0 to anybody outside the simulation */
 static uint8_t reply[256];
 static size_t reply_len;
 
-static bool catch_reply(struct sim *s, struct sim_node *from, const union sockaddr_any *to, uint8_t *data, size_t len)
+static bool catch_reply(struct sim *s, struct sim_node *from, const union sockaddr_any *to,
+			uint8_t *data, size_t len)
 {
 	if (from->no == 0 && !sim_at(s, to)) {
 		replies++;
@@ -25,8 +26,10 @@ static void begin(struct sim *s, unsigned nnodes)
 	replies = 0;
 }
 
-/* A manager's: whoever claims an invite gets the psk that belongs to it; nothing is stored before. */
-static struct overlay_peer *admit_claim(struct sim_node *n, const uint8_t *pub, const struct invite_claim *claim)
+/* A manager's: whoever claims an invite gets the psk that belongs to it; nothing is stored before.
+ */
+static struct overlay_peer *admit_claim(struct sim_node *n, const uint8_t *pub,
+					const struct invite_claim *claim)
 {
 	struct overlay_peer *p = NULL;
 	uint8_t psk[KEY_LEN];
@@ -39,7 +42,8 @@ static struct overlay_peer *admit_claim(struct sim_node *n, const uint8_t *pub, 
 
 static struct invite_claim a_claim(void)
 {
-	return (struct invite_claim){.id = {1, 2, 3}, .role = ROLE_LAPTOP, .expiry = 2000000000, .name = "laptop-3"};
+	return (struct invite_claim){
+		.id = {1, 2, 3}, .role = ROLE_LAPTOP, .expiry = 2000000000, .name = "laptop-3"};
 }
 
 /* Somebody outside with a key of their own, at an address. */
@@ -52,14 +56,16 @@ struct stranger {
 
 static void stranger_init(struct stranger *st, const struct sim *s, unsigned host)
 {
-	struct ipaddr ip = ipaddr_v4((const uint8_t[]){172, 16, (uint8_t)(host >> 8), (uint8_t)host});
+	struct ipaddr ip =
+		ipaddr_v4((const uint8_t[]){172, 16, (uint8_t)(host >> 8), (uint8_t)host});
 	union sockaddr_any sa = sockaddr_from(&ip, 999);
 	*st = (struct stranger){.path = sim_path(&sa)};
 	identity_generate(&st->id);
 	cookie_jar_init(&st->jar, s->node[0].id.pub);
 }
 
-static size_t stranger_initiates(struct stranger *st, struct sim *s, const struct invite_claim *claim, uint8_t *msg)
+static size_t stranger_initiates(struct stranger *st, struct sim *s,
+				 const struct invite_claim *claim, uint8_t *msg)
 {
 	struct handshake hs = {.local_index = 77};
 	tai64n_next(hs.timestamp, SECONDS(1700000000), &st->last_stamp);
@@ -284,7 +290,8 @@ static void sources_are_bounded(void **state)
 	/* All half-open peers together. */
 	struct source *s[HALF_OPEN_MAX];
 	for (unsigned i = 0; i < HALF_OPEN_MAX; i++) {
-		snprintf(text, sizeof(text), "[fd00:%x::%x]:1", i / 100, i); /* 100 hosts of a /64: one source */
+		snprintf(text, sizeof(text), "[fd00:%x::%x]:1", i / 100,
+			 i); /* 100 hosts of a /64: one source */
 		struct path p = path_of(text);
 		assert_true(admission_half_open_fits(&a, &p));
 		s[i] = admission_half_open_begin(&a, &p, SECONDS(13));
