@@ -8,8 +8,7 @@
 
 enum { UDP_ID = 0 /* of the one transport there is, in paths */ };
 
-/* --- timers
- * --------------------------------------------------------------------------------------- */
+/* --- timers --- */
 
 /*
  * A timerfd, since libevent's timers stop while the machine sleeps: deadlines are points of
@@ -59,8 +58,7 @@ void node_end_turn(struct node *n)
 	event_active(n->turn_end, EV_TIMEOUT, 0);
 }
 
-/* --- what overlay/ calls
- * ---------------------------------------------------------------------------- */
+/* --- what overlay/ calls --- */
 
 static void on_send(void *arg, const struct path *path, const uint8_t *data, size_t len)
 {
@@ -142,8 +140,7 @@ static const struct transport_ops transport_ops = {
 	.idle = node_on_idle,
 };
 
-/* --- life
- * ------------------------------------------------------------------------------------------- */
+/* --- life --- */
 
 /* Three buffers in one allocation, each with the room around it that sealing and opening touch. */
 static int make_buffers(struct node *n)

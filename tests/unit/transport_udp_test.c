@@ -33,8 +33,7 @@ static struct event_base *base;
 static struct end a, b;
 static uint8_t pattern[TRANSPORT_BATCH];
 
-/* --- the kernel's refusals
- * ------------------------------------------------------------------------- */
+/* --- the kernel's refusals --- */
 
 static struct {
 	int error;
@@ -72,8 +71,7 @@ ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 	return syscall(SYS_sendmsg, fd, m, flags);
 }
 
-/* --- two ends
- * --------------------------------------------------------------------------------------- */
+/* --- two ends --- */
 
 static void on_receive(void *arg, const struct path *from, const uint8_t *data, size_t len,
 		       size_t stride)
@@ -178,8 +176,7 @@ static void check_received(const struct end *e, size_t len)
 		assert_memory_equal(e->data + at, pattern, MIN(sizeof(pattern), len - at));
 }
 
-/* --- tests
- * ------------------------------------------------------------------------------------------ */
+/* --- tests --- */
 
 static void batch_is_one_call_each_side(void **state)
 {
