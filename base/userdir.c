@@ -59,7 +59,8 @@ static int find_state(struct userdir *d, struct error *e)
 	}
 	if (!xdg && !home)
 		return error_set(e, -ENOENT,
-				 "this user has no home folder; set XDG_STATE_HOME to a folder for culvert's keys");
+				 "this user has no home folder; set XDG_STATE_HOME to a folder for "
+				 "culvert's keys");
 	err = join(d->state, sizeof(d->state), e, xdg ? xdg : home,
 		   xdg ? "/culvert" : "/.local/state/culvert");
 	return err ? err : join(d->log, sizeof(d->log), e, d->state, "/daemon.log");
@@ -86,7 +87,9 @@ static int make_private(const char *path, struct error *e)
 	if (lstat(path, &st))
 		return error_errno(e, -errno, "%s", path);
 	if (!S_ISDIR(st.st_mode) || st.st_uid != getuid())
-		return error_set(e, -EPERM, "%s belongs to somebody else; remove it or set CULVERT_SOCKET", path);
+		return error_set(e, -EPERM,
+				 "%s belongs to somebody else; remove it or set CULVERT_SOCKET",
+				 path);
 	if (st.st_mode & 077)
 		return error_set(e, -EPERM, "%s is open to others; run: chmod 700 %s", path, path);
 	return 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where a user's own files lie: the daemon's socket and lock in a runtime folder, keys and logs in a state
- * folder. Here, because the command line and the daemon must agree and may not include each other.
+ * Where a user's own files lie: the daemon's socket and lock in a runtime folder, keys and logs in
+ * a state folder. Here, because the command line and the daemon must agree and may not include each
+ * other.
  */
 #pragma once
 

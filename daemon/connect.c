@@ -13,15 +13,18 @@
 #include "daemon/tunnel.h"
 #include "node/node.h"
 
-/* --- the request ------------------------------------------------------------------------------------- */
+/* --- the request
+ * ------------------------------------------------------------------------------------- */
 
-static int read_prefixes(struct prefixes *set, const json_t *list, const char *flag, struct error *e)
+static int read_prefixes(struct prefixes *set, const json_t *list, const char *flag,
+			 struct error *e)
 {
 	struct prefix p;
 	json_t *v;
 	size_t i;
 
-	json_array_foreach((json_t *)(uintptr_t)list, i, v) {
+	json_array_foreach((json_t *)(uintptr_t)list, i, v)
+	{
 		const char *s = json_string_value(v) ? json_string_value(v) : "";
 		int err = prefix_parse(&p, s);
 
@@ -30,12 +33,14 @@ static int read_prefixes(struct prefixes *set, const json_t *list, const char *f
 					 err == -EDOM ? "bits are set behind the prefix length"
 						      : "no prefix such as 10.0.0.0/8");
 		if (prefixes_add(set, &p))
-			return error_set(e, -EINVAL, "--%s: more than %d prefixes", flag, PREFIXES_MAX);
+			return error_set(e, -EINVAL, "--%s: more than %d prefixes", flag,
+					 PREFIXES_MAX);
 	}
 	return 0;
 }
 
-static int read_request(struct session_config *c, const struct daemon *d, json_t *params, struct error *e)
+static int read_request(struct session_config *c, const struct daemon *d, json_t *params,
+			struct error *e)
 {
 	const json_t *invite = json_object_get(params, "invite");
 	const char *path = json_string_value(json_object_get(params, "invite_path"));
@@ -51,16 +56,20 @@ static int read_request(struct session_config *c, const struct daemon *d, json_t
 		return error_wrap(e, err, "%s", path ? path : "invite");
 	c->manager_given = manager != NULL;
 	if (manager && sockaddr_parse(&c->manager, manager))
-		return error_set(e, -EINVAL, "--manager %s: no address such as 192.0.2.1:31820", manager);
+		return error_set(e, -EINVAL, "--manager %s: no address such as 192.0.2.1:31820",
+				 manager);
 	if (ns && (strlen(ns) >= sizeof(c->ns) || !name_valid(ns)))
 		return error_set(e, -EINVAL, "--namespace %s: not a name", ns);
 	snprintf(c->ns, sizeof(c->ns), "%s", ns ? ns : "");
 	snprintf(c->state_dir, sizeof(c->state_dir), "%s", d->dir.state);
 	err = read_prefixes(&c->also, json_object_get(params, "also_proxy"), "also-proxy", e);
-	return err ? err : read_prefixes(&c->never, json_object_get(params, "never_proxy"), "never-proxy", e);
+	return err ? err
+		   : read_prefixes(&c->never, json_object_get(params, "never_proxy"), "never-proxy",
+				   e);
 }
 
-/* --- the answer --------------------------------------------------------------------------------------- */
+/* --- the answer
+ * --------------------------------------------------------------------------------------- */
 
 static json_t *describe(struct session *s, bool already)
 {
@@ -73,9 +82,9 @@ static json_t *describe(struct session *s, bool already)
 	overlay_peer_stats(p, &st);
 	if (path)
 		sockaddr_format(&path->remote, buf);
-	return json_pack("{s:s,s:s,s:s,s:s,s:f,s:I,s:b}", "manager", buf, "name", session_hello(s)->name,
-			 "namespace", session_namespace(s), "transport", "udp", "round_trip_ms",
-			 (double)(rtt ? rtt : st.rtt) / 1e6, "elapsed_ms",
+	return json_pack("{s:s,s:s,s:s,s:s,s:f,s:I,s:b}", "manager", buf, "name",
+			 session_hello(s)->name, "namespace", session_namespace(s), "transport",
+			 "udp", "round_trip_ms", (double)(rtt ? rtt : st.rtt) / 1e6, "elapsed_ms",
 			 (json_int_t)(session_elapsed(s) / NSEC_PER_MSEC), "already", already);
 }
 
@@ -91,7 +100,8 @@ static void on_connected(void *arg)
 {
 	struct daemon *d = arg;
 
-	log_info("connected as %s, namespace %s", session_hello(d->session)->name, session_namespace(d->session));
+	log_info("connected as %s, namespace %s", session_hello(d->session)->name,
+		 session_namespace(d->session));
 	netwatch_ignore(d->netwatch, hostnet_tun_name(session_hostnet(d->session)));
 	if (d->connect_req)
 		rpc_reply(d->connect_req, describe(d->session, false));
@@ -113,31 +123,42 @@ static void on_failed(void *arg, int code, const char *text)
 	daemon_check_idle(d);
 }
 
+static void on_snapshot(void *arg)
+{
+	method_snapshot(arg);
+}
+
 static const struct session_ops session_callbacks = {
 	.progress = on_progress,
 	.connected = on_connected,
 	.failed = on_failed,
+	.snapshot = on_snapshot,
 };
 
-static void answer_connected(struct daemon *d, const struct session_config *want, struct rpc_request *req)
+static void answer_connected(struct daemon *d, const struct session_config *want,
+			     struct rpc_request *req)
 {
 	const struct session_config *have = session_config(d->session);
 
 	if (session_state(d->session) != SESSION_CONNECTED)
-		rpc_fail(req, RPC_CONFLICT, "another `culvert connect` or `culvert quit` is under way");
+		rpc_fail(req, RPC_CONFLICT,
+			 "another `culvert connect` or `culvert quit` is under way");
 	else if (memcmp(want->invite.claim.id, have->invite.claim.id, INVITE_ID_LEN) ||
 		 memcmp(want->invite.manager, have->invite.manager, KEY_LEN))
 		rpc_fail(req, RPC_CONFLICT, "already connected as %s; run `culvert quit` first",
 			 session_hello(d->session)->name);
-	else if (!prefixes_equal(&want->also, &have->also) || !prefixes_equal(&want->never, &have->never) ||
+	else if (!prefixes_equal(&want->also, &have->also) ||
+		 !prefixes_equal(&want->never, &have->never) ||
 		 (want->ns[0] && strcmp(want->ns, session_namespace(d->session))))
 		rpc_fail(req, RPC_CONFLICT,
-			 "already connected with other settings; run `culvert quit` first to change them");
+			 "already connected with other settings; run `culvert quit` first to "
+			 "change them");
 	else
 		rpc_reply(req, describe(d->session, true));
 }
 
-void daemon_connect(struct daemon *d, struct control_client *cl, json_t *params, struct rpc_request *req)
+void daemon_connect(struct daemon *d, struct control_client *cl, json_t *params,
+		    struct rpc_request *req)
 {
 	struct session_config cfg;
 	struct error e;
@@ -161,14 +182,14 @@ void daemon_connect(struct daemon *d, struct control_client *cl, json_t *params,
 	crypto_wipe(&cfg.invite, sizeof(cfg.invite));
 }
 
-/* --- the end ------------------------------------------------------------------------------------------- */
+/* --- the end
+ * ------------------------------------------------------------------------------------------- */
 
 static void stop_loop(struct daemon *d)
 {
-	/* The answer to quit leaves in the same turn; the loop ends when its caller has hung up, at latest soon. */
-	struct timeval soon = {.tv_usec = 300000};
-
-	event_base_loopexit(d->base, control_clients(d->control) ? &soon : NULL);
+	/* rpc_reply() has written the answer to quit; its caller sees the end of the daemon as the
+	 * end of the socket. */
+	event_base_loopexit(d->base, NULL);
 }
 
 static void on_session_closed(void *arg)

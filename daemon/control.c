@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The daemon's Unix socket. Two fences: the folder is ours and 0700, the socket 0600; and each caller's user is asked of
- * the kernel. A lock beside the socket makes sure that there is one daemon; its holder may remove a stale socket.
+ * The daemon's Unix socket. Two fences: the folder is ours and 0700, the socket 0600; and each
+ * caller's user is asked of the kernel. A lock beside the socket makes sure that there is one
+ * daemon; its holder may remove a stale socket.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -38,13 +39,14 @@ static void end_client(struct control_client *cl)
 	struct control *c = cl->control;
 
 	TAILQ_REMOVE(&c->clients, cl, entry);
-	if (c->n-- == CLIENTS_MAX)
+	if (c->n-- == CLIENTS_MAX && c->acceptable)
 		event_add(c->acceptable, NULL);
 	rpc_free(cl->rpc);
 	free(cl);
 }
 
-static void on_call(void *arg, struct rpc *r, const char *method, json_t *params, struct rpc_request *req)
+static void on_call(void *arg, struct rpc *r, const char *method, json_t *params,
+		    struct rpc_request *req)
 {
 	struct control_client *cl = arg;
 
@@ -120,8 +122,10 @@ static int take_lock(struct control *c, struct error *e)
 		return error_errno(e, -errno, "%s", path);
 	if (!flock(c->lock, LOCK_EX | LOCK_NB))
 		return 0;
-	return errno == EWOULDBLOCK ? error_set(e, -EBUSY, "a daemon already runs for this user (it holds %s)", path)
-				    : error_errno(e, -errno, "%s", path);
+	return errno == EWOULDBLOCK
+		       ? error_set(e, -EBUSY, "a daemon already runs for this user (it holds %s)",
+				   path)
+		       : error_errno(e, -errno, "%s", path);
 }
 
 static int listen_socket(struct control *c, struct error *e)
@@ -178,15 +182,17 @@ void control_free(struct control *c)
 {
 	if (!c)
 		return;
-	while (!TAILQ_EMPTY(&c->clients))
-		end_client(TAILQ_FIRST(&c->clients));
 	if (c->acceptable)
 		event_free(c->acceptable);
+	c->acceptable = NULL;
 	/* The lock's file stays: removing it would let two daemons hold two files of one name. */
 	if (c->bound)
 		unlink(c->daemon->dir.socket);
 	close_fd(&c->sock);
 	close_fd(&c->lock);
+	/* Last: who asked to quit may start another daemon when this closes. */
+	while (!TAILQ_EMPTY(&c->clients))
+		end_client(TAILQ_FIRST(&c->clients));
 	free(c);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * daemon: the laptop's member of the overlay, run as the user without any capability. It takes orders from
- * the command line over a Unix socket of its user (docs/control.md), and asks culvert-helper for what needs root.
+ * daemon: the laptop's member of the overlay, run as the user without any capability. It takes
+ * orders from the command line over a Unix socket of its user (docs/control.md), and asks
+ * culvert-helper for what needs root.
  */
 #pragma once
 

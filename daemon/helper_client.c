@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The connection to culvert-helper. The messages of privsep/ are blocking; they are sent into an empty
- * socket and received when the socket is readable, so that nothing here ever waits.
+ * The connection to culvert-helper. The messages of privsep/ are blocking; they are sent into an
+ * empty socket and received when the socket is readable, so that nothing here ever waits.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -82,7 +82,8 @@ static int connect_helper(int sock, struct error *e)
 	if (!connect(sock, (struct sockaddr *)&sa, sizeof(sa)))
 		return 0;
 	if (errno == EACCES || errno == EPERM)
-		return error_set(e, -errno, "culvert-helper refuses this user at %s; ask who runs it", path);
+		return error_set(e, -errno,
+				 "culvert-helper refuses this user at %s; ask who runs it", path);
 	return error_set(e, -errno,
 			 "culvert-helper does not run (nothing listens at %s); start it with: "
 			 "sudo culvert-helper",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The connection to culvert-helper: one request at a time, its answer by callback. The helper undoes all
- * it did for us when this closes, and all of ours must end when the helper closes it.
+ * The connection to culvert-helper: one request at a time, its answer by callback. The helper
+ * undoes all it did for us when this closes, and all of ours must end when the helper closes it.
  */
 #pragma once
 

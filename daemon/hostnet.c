@@ -6,8 +6,8 @@
  *     ^               |         ^                \        |        |       | another configuration
  *     +--- closed ----+         +---- UNDO <------+-------+--------+-------+
  *
- * A refusal on the first way to UP is the user's to know (a route conflict); later ones, after the helper came
- * back, are retried and shown by status.
+ * A refusal on the first way to UP is the user's to know (a route conflict); later ones, after the
+ * helper came back, are retried and shown by status.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -17,7 +17,17 @@
 #include "daemon/helper_client.h"
 #include "daemon/hostnet.h"
 
-enum hostnet_state { HN_LOST, HN_HELLO, HN_READY, HN_TUN, HN_ROUTES, HN_DNS, HN_UP, HN_UNDO, HN_FAILED };
+enum hostnet_state {
+	HN_LOST,
+	HN_HELLO,
+	HN_READY,
+	HN_TUN,
+	HN_ROUTES,
+	HN_DNS,
+	HN_UP,
+	HN_UNDO,
+	HN_FAILED
+};
 enum { RETRY_MS = 500 };
 
 struct hostnet {
@@ -25,8 +35,8 @@ struct hostnet {
 	const struct hostnet_ops *ops;
 	void *arg;
 	enum hostnet_state state;
-	bool wanted;   /* `cfg` is asked for */
-	bool was_up;   /* once: then what goes wrong is retried */
+	bool wanted; /* `cfg` is asked for */
+	bool was_up; /* once: then what goes wrong is retried */
 	struct hostnet_config cfg;
 	struct helper_client *helper;
 	struct event *retry;
@@ -155,7 +165,8 @@ static void now_up(struct hostnet *h)
 	h->ops->up(h->arg);
 }
 
-static void got_tun(struct hostnet *h, const struct privsep_answer *ans, const int *fds, unsigned nfds)
+static void got_tun(struct hostnet *h, const struct privsep_answer *ans, const int *fds,
+		    unsigned nfds)
 {
 	struct error e = {0};
 
@@ -163,14 +174,16 @@ static void got_tun(struct hostnet *h, const struct privsep_answer *ans, const i
 		fail(h, "culvert-helper gave no TUN");
 		return;
 	}
-	snprintf(h->tun_name, sizeof(h->tun_name), "%.*s", (int)sizeof(ans->tun_name) - 1, ans->tun_name);
+	snprintf(h->tun_name, sizeof(h->tun_name), "%.*s", (int)sizeof(ans->tun_name) - 1,
+		 ans->tun_name);
 	if (h->ops->tun(h->arg, fds[0], &e))
 		fail(h, e.text);
 	else
 		ask_routes(h);
 }
 
-static void got_dns(struct hostnet *h, const struct privsep_answer *ans, const int *fds, unsigned nfds)
+static void got_dns(struct hostnet *h, const struct privsep_answer *ans, const int *fds,
+		    unsigned nfds)
 {
 	struct dns_config cfg = h->cfg.dns;
 	struct error e = {0};
@@ -252,8 +265,10 @@ static void on_closed(void *arg)
 		return;
 	}
 	if (!h->was_up) {
-		fail(h, h->state == HN_HELLO ? "culvert-helper closed the connection: it is of another version, or serves another user"
-					     : "culvert-helper ended while it set up the network; see its log");
+		fail(h, h->state == HN_HELLO
+				? "culvert-helper closed the connection: it is of another version, "
+				  "or serves another user"
+				: "culvert-helper ended while it set up the network; see its log");
 		return;
 	}
 	trouble(h, "culvert-helper is gone; start it again with: sudo culvert-helper");
@@ -280,8 +295,8 @@ static void free_hostnet(struct hostnet **hp)
 	hostnet_free(*hp);
 }
 
-int hostnet_new(struct hostnet **hp, struct event_base *base, const struct hostnet_ops *ops, void *arg,
-		struct error *e)
+int hostnet_new(struct hostnet **hp, struct event_base *base, const struct hostnet_ops *ops,
+		void *arg, struct error *e)
 {
 	cleanup(free_hostnet) struct hostnet *h = calloc(1, sizeof(*h));
 	struct privsep_request hello = {.op = PRIVSEP_HELLO};
@@ -321,8 +336,9 @@ static bool same_config(const struct hostnet_config *a, const struct hostnet_con
 {
 	/* Both were zeroed before they were filled, so the bytes tell. */
 	return ipaddr_equal(&a->v4, &b->v4) && ipaddr_equal(&a->v6, &b->v6) &&
-	       prefixes_equal(&a->routes, &b->routes) && !memcmp(&a->dns, &b->dns, sizeof(a->dns)) &&
-	       a->nsearch == b->nsearch && !memcmp(a->search, b->search, sizeof(a->search));
+	       prefixes_equal(&a->routes, &b->routes) &&
+	       !memcmp(&a->dns, &b->dns, sizeof(a->dns)) && a->nsearch == b->nsearch &&
+	       !memcmp(a->search, b->search, sizeof(a->search));
 }
 
 void hostnet_apply(struct hostnet *h, const struct hostnet_config *cfg)
@@ -337,7 +353,8 @@ void hostnet_apply(struct hostnet *h, const struct hostnet_config *cfg)
 		ask_tun(h);
 	else if (h->state == HN_UP)
 		ask_undo(h);
-	else if (h->state != HN_LOST && h->state != HN_HELLO && h->state != HN_UNDO && h->state != HN_FAILED)
+	else if (h->state != HN_LOST && h->state != HN_HELLO && h->state != HN_UNDO &&
+		 h->state != HN_FAILED)
 		retry_later(h); /* half-way with the old one: closing undoes it */
 }
 

@@ -5,8 +5,8 @@
  *   tcp_syn -> DIALLING 127.0.0.1 -(refused)-> DIALLING ::1 -(refused)-> reject, gone
  *                   | connected                    | connected
  *                   v                              v
- *              ACCEPTED: the SYN is played into the stack, `app` waits (NULL: it broke or the intercept ended)
- *                   | tcp_open               | tcp_cancel: local stream aborted, gone
+ *              ACCEPTED: the SYN is played into the stack, `app` waits (NULL: it broke or the
+ * intercept ended) | tcp_open               | tcp_cancel: local stream aborted, gone
  *                   v
  *              JOINED: a relay owns both streams; gone when it is done
  */
@@ -86,7 +86,8 @@ static void conn_abort(struct conn *c)
 	conn_end(c);
 }
 
-/* As conn_abort, while the stack goes on: a conn that waits for tcp_open stays until then, without `app`. */
+/* As conn_abort, while the stack goes on: a conn that waits for tcp_open stays until then, without
+ * `app`. */
 static void conn_doom(struct conn *c)
 {
 	struct stream *app = steal_ptr(c->app);
@@ -117,8 +118,9 @@ static void dial_failed(struct conn *c, int error)
 	struct intake *in = c->in;
 
 	in->stats.refused++;
-	log_limited(&in->refused_log, 10 * NSEC_PER_SEC, "intake: 127.0.0.1:%u: %s; the application serves",
-		    (unsigned)c->local, strerror(-error));
+	log_limited(&in->refused_log, 10 * NSEC_PER_SEC,
+		    "intake: 127.0.0.1:%u: %s; the application serves", (unsigned)c->local,
+		    strerror(-error));
 	conn_end(c);
 	netstack_reject(in->stack, syn, error == -ETIMEDOUT ? REJECT_UNREACHABLE : REJECT_REFUSED);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The intake: connections that an agent took for an intercept arrive at our stack, each intercepted port at an
- * overlay port of its own, and go on to 127.0.0.1:LOCAL. The process is dialled before the agent is answered,
- * so that "nothing listens" reaches the agent as a refusal and the application can serve instead.
+ * The intake: connections that an agent took for an intercept arrive at our stack, each intercepted
+ * port at an overlay port of its own, and go on to 127.0.0.1:LOCAL. The process is dialled before
+ * the agent is answered, so that "nothing listens" reaches the agent as a refusal and the
+ * application can serve instead.
  */
 #pragma once
 
@@ -24,15 +25,17 @@ struct intake_port {
 };
 
 struct intake_stats {
-	unsigned open;	       /* connections now */
-	uint64_t total;	       /* accepted */
-	uint64_t refused;      /* nothing listened, or the dial failed otherwise */
-	uint64_t unknown;      /* no such port, or not from an agent */
+	unsigned open;	  /* connections now */
+	uint64_t total;	  /* accepted */
+	uint64_t refused; /* nothing listened, or the dial failed otherwise */
+	uint64_t unknown; /* no such port, or not from an agent */
 };
 
-int intake_new(struct intake **ip, struct event_base *base, struct netstack *stack, struct error *e);
+int intake_new(struct intake **ip, struct event_base *base, struct netstack *stack,
+	       struct error *e);
 void intake_free(struct intake *in); /* resets all connections; the netstack still lives */
-/* Replaces the set. Connections of ports that are no longer in it are reset. -ENOSPC above INTAKE_PORTS. */
+/* Replaces the set. Connections of ports that are no longer in it are reset. -ENOSPC above
+ * INTAKE_PORTS. */
 int intake_set(struct intake *in, const struct intake_port *ports, unsigned n);
 const struct intake_stats *intake_stats(const struct intake *in);
 /* Connections open now and accepted in all for one intercept. */

@@ -44,14 +44,18 @@ void method_call(struct daemon *d, struct control_client *cl, const char *method
 		 struct rpc_request *req);
 /* The client is gone: what it was waiting for is undone. */
 void method_client_gone(struct daemon *d, struct control_client *cl);
+/* The manager's intercepts came anew: who waits for that is answered. */
+void method_snapshot(struct daemon *d);
 /* Before the session is freed: who waits for the manager's answer is told. */
 void method_session_ends(struct daemon *d);
 
 /* connect.c: from the request to a session, and back to nothing. */
-void daemon_connect(struct daemon *d, struct control_client *cl, json_t *params, struct rpc_request *req);
+void daemon_connect(struct daemon *d, struct control_client *cl, json_t *params,
+		    struct rpc_request *req);
 void daemon_connect_abandoned(struct daemon *d);
 void daemon_quit(struct daemon *d, struct rpc_request *req); /* `req` may be NULL: a signal */
 void daemon_check_idle(struct daemon *d);
 
-/* status.c: what is so now, each line measured. `round_trip` of a ping to the manager, 0 = no answer. */
+/* status.c: what is so now, each line measured. `round_trip` of a ping to the manager, 0 = no
+ * answer. */
 json_t *status_json(struct daemon *d, nsec_t round_trip);

@@ -37,7 +37,8 @@ static int load_stamp(struct keys *k, struct error *e)
 	return store(k, MAX(now, k->last) + STAMP_AHEAD, e);
 }
 
-int keys_load(struct keys *k, const char *state_dir, const struct invite_claim *claim, struct error *e)
+int keys_load(struct keys *k, const char *state_dir, const struct invite_claim *claim,
+	      struct error *e)
 {
 	char folder[300], hex[2 * INVITE_ID_LEN + 1], path[384];
 	unsigned i;

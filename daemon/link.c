@@ -8,8 +8,9 @@
  *     |             WAITING <---------------+-----------------+     (0.25 s, doubling to 2 s)
  *     +-- refused --- HELLO
  *
- * A restarted manager knows nothing of the old inner connection. It makes a new session of keys at once, which
- * kicks the link: the ping meets a reset, and the link is made again without waiting for a timer of TCP.
+ * A restarted manager knows nothing of the old inner connection. It makes a new session of keys at
+ * once, which kicks the link: the ping meets a reset, and the link is made again without waiting
+ * for a timer of TCP.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -38,7 +39,7 @@ struct link {
 	enum link_state state;
 	unsigned retry_ms;
 	bool pinging;
-	struct event *timer; /* WAITING: dial; UP: ping */
+	struct event *timer;   /* WAITING: dial; UP: ping */
 	struct stream *stream; /* while dialling; then the rpc's, kept to ask its round trip */
 	struct rpc *rpc;
 };
@@ -122,7 +123,8 @@ static void on_hello(void *arg, json_t *result, int code, const char *message)
 		set_timer(l, PING_EVERY);
 		return;
 	}
-	if (code == RPC_FORBIDDEN || code == RPC_USAGE || code == RPC_NO_METHOD || code == RPC_BAD_PARAMS) {
+	if (code == RPC_FORBIDDEN || code == RPC_USAGE || code == RPC_NO_METHOD ||
+	    code == RPC_BAD_PARAMS) {
 		l->state = LINK_IDLE;
 		l->ops->refused(l->arg, code, message);
 		return;
@@ -132,7 +134,8 @@ static void on_hello(void *arg, json_t *result, int code, const char *message)
 		again(l, "no answer to hello");
 }
 
-static void on_call(void *arg, struct rpc *r, const char *method, json_t *params, struct rpc_request *req)
+static void on_call(void *arg, struct rpc *r, const char *method, json_t *params,
+		    struct rpc_request *req)
 {
 	struct link *l = arg;
 
@@ -201,8 +204,8 @@ static void free_link(struct link **lp)
 	link_free(*lp);
 }
 
-int link_new(struct link **lp, struct event_base *base, struct tunnel *t, const struct link_ops *ops,
-	     void *arg, struct error *e)
+int link_new(struct link **lp, struct event_base *base, struct tunnel *t,
+	     const struct link_ops *ops, void *arg, struct error *e)
 {
 	cleanup(free_link) struct link *l = calloc(1, sizeof(*l));
 
@@ -255,7 +258,8 @@ nsec_t link_rtt(const struct link *l)
 	return rtt;
 }
 
-int link_call(struct link *l, const char *method, json_t *params, nsec_t timeout, rpc_cb *cb, void *arg)
+int link_call(struct link *l, const char *method, json_t *params, nsec_t timeout, rpc_cb *cb,
+	      void *arg)
 {
 	if (l->state != LINK_UP) {
 		json_decref(params);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The control connection to the manager: inner TCP from our stack to its, JSON-RPC on it (docs/control.md). Made again
- * whenever it ends; `hello` comes first each time. It says nothing about the session of keys below it, which outlives it.
+ * The control connection to the manager: inner TCP from our stack to its, JSON-RPC on it
+ * (docs/control.md). Made again whenever it ends; `hello` comes first each time. It says nothing
+ * about the session of keys below it, which outlives it.
  */
 #pragma once
 
@@ -23,13 +24,15 @@ struct link_ops {
 	void (*down)(void *arg);
 };
 
-int link_new(struct link **lp, struct event_base *base, struct tunnel *t, const struct link_ops *ops,
-	     void *arg, struct error *e);
+int link_new(struct link **lp, struct event_base *base, struct tunnel *t,
+	     const struct link_ops *ops, void *arg, struct error *e);
 void link_free(struct link *l); /* NULL ok; outstanding calls end without callback */
-/* A session with the manager was made: connects now, or makes sure that what is there still lives. */
+/* A session with the manager was made: connects now, or makes sure that what is there still lives.
+ */
 void link_kick(struct link *l);
 bool link_up(const struct link *l);
 /* Smoothed round trip of the connection, 0 = unknown. */
 nsec_t link_rtt(const struct link *l);
 /* As rpc_call; -ENOTCONN (params consumed) when not up. */
-int link_call(struct link *l, const char *method, json_t *params, nsec_t timeout, rpc_cb *cb, void *arg);
+int link_call(struct link *l, const char *method, json_t *params, nsec_t timeout, rpc_cb *cb,
+	      void *arg);

@@ -23,14 +23,17 @@ struct options {
 static const char usage[] =
 	"Usage: culvert daemon [--verbose]\n"
 	"\n"
-	"Runs the daemon in the foreground, logging to stderr. `culvert connect` starts one by itself when none runs.\n"
+	"Runs the daemon in the foreground, logging to stderr. `culvert connect` starts one by "
+	"itself when none runs.\n"
 	"\n"
 	"Flags:\n"
 	"      --verbose       log what is of use to developers\n"
 	"      --exit-idle     end when nobody is connected and no command waits\n"
-	"      --ready-fd FD   write a line there once commands are taken, or the sentence why not\n"
+	"      --ready-fd FD   write a line there once commands are taken, or the sentence why "
+	"not\n"
 	"\n"
-	"Environment: CULVERT_SOCKET, CULVERT_HELPER, XDG_RUNTIME_DIR, XDG_STATE_HOME (absolute paths)\n";
+	"Environment: CULVERT_SOCKET, CULVERT_HELPER, XDG_RUNTIME_DIR, XDG_STATE_HOME (absolute "
+	"paths)\n";
 
 /* 0, or the exit code plus one. */
 static int parse_options(struct options *o, int argc, char **argv)
@@ -48,7 +51,8 @@ static int parse_options(struct options *o, int argc, char **argv)
 			fputs(usage, stdout);
 			return 1;
 		} else {
-			fprintf(stderr, "culvert daemon: unknown argument '%s'\n%s", argv[i], usage);
+			fprintf(stderr, "culvert daemon: unknown argument '%s'\n%s", argv[i],
+				usage);
 			return 3;
 		}
 	}
@@ -69,7 +73,8 @@ static void raise_file_limit(void)
 {
 	struct rlimit lim;
 
-	/* Each connection of an intercept is a socket; the soft limit is 1024 for the sake of select(2). */
+	/* Each connection of an intercept is a socket; the soft limit is 1024 for the sake of
+	 * select(2). */
 	if (getrlimit(RLIMIT_NOFILE, &lim) || lim.rlim_cur == lim.rlim_max)
 		return;
 	lim.rlim_cur = MIN(lim.rlim_max, (rlim_t)65536);

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the command line may ask of the daemon (docs/control.md). */
-#include <errno.h>
+#include <event2/event.h>
 #include <stdio.h>
-#include <sys/queue.h>
 
 #include "base/log.h"
 #include "daemon/internal.h"
 #include "daemon/link.h"
 #include "daemon/session.h"
 #include "intercept/intercept.h"
+
+enum { SNAPSHOT_LIMIT = 1 /* s */ };
 
 #define MANAGER_TIMEOUT (10 * NSEC_PER_SEC)
 #define PING_TIMEOUT	(1 * NSEC_PER_SEC) /* status waits no longer */
@@ -22,9 +23,13 @@ struct errand {
 	char ns[64];
 	bool all;
 	nsec_t sent;
+	char name[128];	     /* leave: whose */
+	json_t *granted;     /* intercept: what the manager said */
+	struct event *limit; /* and how long its snapshot is waited for */
 };
 
-static struct errand *errand_new(struct daemon *d, struct control_client *cl, struct rpc_request *req)
+static struct errand *errand_new(struct daemon *d, struct control_client *cl,
+				 struct rpc_request *req)
 {
 	struct errand *er = calloc(1, sizeof(*er));
 
@@ -42,6 +47,9 @@ static struct errand *errand_new(struct daemon *d, struct control_client *cl, st
 static void errand_end(struct errand *er)
 {
 	TAILQ_REMOVE(&er->daemon->errands, er, entry);
+	json_decref(er->granted);
+	if (er->limit)
+		event_free(er->limit);
 	free(er);
 }
 
@@ -59,7 +67,8 @@ static bool connected(struct daemon *d, struct rpc_request *req)
 	}
 	if (!link_up(session_link(d->session))) {
 		rpc_fail(req, RPC_NOT_CONNECTED,
-			 "the manager does not answer at the moment; `culvert status -w` shows when it does");
+			 "the manager does not answer at the moment; `culvert status -w` shows "
+			 "when it does");
 		return false;
 	}
 	return true;
@@ -67,13 +76,15 @@ static bool connected(struct daemon *d, struct rpc_request *req)
 
 static void ask(struct errand *er, const char *method, json_t *params, rpc_cb *cb)
 {
-	int err = link_call(session_link(er->daemon->session), method, params, MANAGER_TIMEOUT, cb, er);
+	int err = link_call(session_link(er->daemon->session), method, params, MANAGER_TIMEOUT, cb,
+			    er);
 
 	if (err)
 		errand_fail(er, RPC_NOT_CONNECTED, strerror(-err));
 }
 
-/* --- list ---------------------------------------------------------------------------------------------- */
+/* --- list
+ * ---------------------------------------------------------------------------------------------- */
 
 static void on_workloads(void *arg, json_t *result, int code, const char *message)
 {
@@ -86,18 +97,21 @@ static void on_workloads(void *arg, json_t *result, int code, const char *messag
 		return;
 	}
 	out = json_array();
-	json_array_foreach(list, i, v) {
+	json_array_foreach(list, i, v)
+	{
 		const json_t *w = json_object_get(v, "workload");
 		const char *ns = json_string_value(json_object_get(w, "namespace"));
 
 		if (er->all || (ns && !strcmp(ns, er->ns)))
 			json_array_append(out, v);
 	}
-	rpc_reply(er->req, json_pack("{s:s,s:o}", "namespace", er->all ? "" : er->ns, "workloads", out));
+	rpc_reply(er->req,
+		  json_pack("{s:s,s:o}", "namespace", er->all ? "" : er->ns, "workloads", out));
 	errand_end(er);
 }
 
-static void list(struct daemon *d, struct control_client *cl, json_t *params, struct rpc_request *req)
+static void list(struct daemon *d, struct control_client *cl, json_t *params,
+		 struct rpc_request *req)
 {
 	const char *ns = json_string_value(json_object_get(params, "namespace"));
 	struct errand *er;
@@ -112,45 +126,8 @@ static void list(struct daemon *d, struct control_client *cl, json_t *params, st
 	ask(er, "workloads", json_object(), on_workloads);
 }
 
-/* --- intercept and leave --------------------------------------------------------------------------------- */
-
-/* Flags as they were typed: the page's rules about them are in intercept/. */
-static int read_intercept(struct intercept_request *r, json_t *params, struct error *e)
-{
-	const char *on_down = json_string_value(json_object_get(params, "on_down"));
-	const char *ns = json_string_value(json_object_get(params, "namespace"));
-	const struct {
-		const char *key;
-		char *to;
-		size_t size;
-	} texts[] = {
-		{"name", r->name, sizeof(r->name)},
-		{"workload", r->workload, sizeof(r->workload)},
-		{"namespace", r->ns, sizeof(r->ns)},
-		{"service", r->service, sizeof(r->service)},
-	};
-	json_t *v;
-	size_t i;
-
-	memset(r, 0, sizeof(*r));
-	for (i = 0; i < ARRAY_SIZE(texts); i++) {
-		const char *s = json_string_value(json_object_get(params, texts[i].key));
-
-		if (s && strlen(s) >= texts[i].size)
-			return error_set(e, -EINVAL, "--%s is longer than %zu characters", texts[i].key,
-					 texts[i].size - 1);
-		if (s)
-			strcpy(texts[i].to, s);
-	}
-	r->ns_given = ns != NULL;
-	json_array_foreach(json_object_get(params, "ports"), i, v) {
-		int err = intercept_port_parse(r, json_string_value(v) ? json_string_value(v) : "", e);
-
-		if (err)
-			return err;
-	}
-	return on_down ? intercept_on_down_parse(r, on_down, e) : 0;
-}
+/* --- intercept and leave
+ * --------------------------------------------------------------------------------- */
 
 static void on_stray_left(void *arg, json_t *result, int code, const char *message)
 {
@@ -159,8 +136,57 @@ static void on_stray_left(void *arg, json_t *result, int code, const char *messa
 		log_warn("leave: %s (%d)", message, code);
 }
 
+/* What the last snapshot says of this intercept, or "". */
+static const char *state_of(struct daemon *d, const char *name)
+{
+	json_t *item;
+	size_t i;
+
+	json_array_foreach(session_intercepts(d->session), i, item)
+	{
+		const char *has = json_string_value(
+			json_object_get(json_object_get(item, "intercept"), "name"));
+
+		if (has && !strcmp(has, name))
+			return json_string_value(json_object_get(item, "state"));
+	}
+	return "";
+}
+
+static void answer_granted(struct errand *er)
+{
+	const char *name = json_string_value(
+		json_object_get(json_object_get(er->granted, "intercept"), "name"));
+	json_t *answer = json_copy(er->granted);
+
+	json_object_set_new(answer, "state", json_string(state_of(er->daemon, name)));
+	rpc_reply(er->req, answer);
+	errand_end(er);
+}
+
+static void on_no_snapshot(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	answer_granted(arg);
+}
+
+void method_snapshot(struct daemon *d)
+{
+	struct errand *er, *next;
+
+	for (er = TAILQ_FIRST(&d->errands); er; er = next) {
+		next = TAILQ_NEXT(er, entry);
+		if (er->granted)
+			answer_granted(er);
+	}
+}
+
+/* The answer waits for the manager's snapshot, which says whether an agent is there to act on it.
+ */
 static void on_intercepted(void *arg, json_t *result, int code, const char *message)
 {
+	const struct timeval limit = {.tv_sec = SNAPSHOT_LIMIT};
 	struct errand *er = arg;
 	json_t *in = json_object_get(result, "intercept");
 
@@ -170,25 +196,28 @@ static void on_intercepted(void *arg, json_t *result, int code, const char *mess
 	}
 	if (er->client) {
 		session_granted(er->daemon->session, in);
-		rpc_reply(er->req, json_incref(result));
-	} else {
-		/* Ctrl-C while the manager was asked: nobody would ever leave it. */
-		(void)link_call(session_link(er->daemon->session), "leave",
-				json_pack("{s:O}", "name", json_object_get(in, "name")), MANAGER_TIMEOUT,
-				on_stray_left, NULL);
-		rpc_fail(er->req, RPC_FAILED, "interrupted");
+		er->granted = json_incref(result);
+		er->limit = evtimer_new(er->daemon->base, on_no_snapshot, er);
+		if (!er->limit || evtimer_add(er->limit, &limit))
+			answer_granted(er);
+		return;
 	}
-	errand_end(er);
+	/* Ctrl-C while the manager was asked: nobody would ever leave it. */
+	(void)link_call(session_link(er->daemon->session), "leave",
+			json_pack("{s:O}", "name", json_object_get(in, "name")), MANAGER_TIMEOUT,
+			on_stray_left, NULL);
+	errand_fail(er, RPC_FAILED, "interrupted");
 }
 
-static void intercept(struct daemon *d, struct control_client *cl, json_t *params, struct rpc_request *req)
+static void intercept(struct daemon *d, struct control_client *cl, json_t *params,
+		      struct rpc_request *req)
 {
 	struct intercept_request r;
 	struct error e;
 	struct errand *er;
 	json_t *call;
 
-	if (read_intercept(&r, params, &e)) {
+	if (intercept_request_from_json(&r, params, &e)) {
 		rpc_fail(req, RPC_USAGE, "%s", e.text);
 		return;
 	}
@@ -198,7 +227,8 @@ static void intercept(struct daemon *d, struct control_client *cl, json_t *param
 	if (!er)
 		return;
 	call = intercept_request_to_json(&r);
-	json_object_set_new(call, "namespace_connected", json_string(session_namespace(d->session)));
+	json_object_set_new(call, "namespace_connected",
+			    json_string(session_namespace(d->session)));
 	ask(er, "intercept", call, on_intercepted);
 }
 
@@ -210,11 +240,13 @@ static void on_left(void *arg, json_t *result, int code, const char *message)
 		errand_fail(er, code, message);
 		return;
 	}
+	session_left(er->daemon->session, er->name);
 	rpc_reply(er->req, json_object());
 	errand_end(er);
 }
 
-static void leave(struct daemon *d, struct control_client *cl, json_t *params, struct rpc_request *req)
+static void leave(struct daemon *d, struct control_client *cl, json_t *params,
+		  struct rpc_request *req)
 {
 	json_t *name = json_object_get(params, "name");
 	struct errand *er;
@@ -226,11 +258,14 @@ static void leave(struct daemon *d, struct control_client *cl, json_t *params, s
 	if (!connected(d, req))
 		return;
 	er = errand_new(d, cl, req);
-	if (er)
-		ask(er, "leave", json_pack("{s:O}", "name", name), on_left);
+	if (!er)
+		return;
+	snprintf(er->name, sizeof(er->name), "%s", json_string_value(name));
+	ask(er, "leave", json_pack("{s:O}", "name", name), on_left);
 }
 
-/* --- status ---------------------------------------------------------------------------------------------- */
+/* --- status
+ * ---------------------------------------------------------------------------------------------- */
 
 static void on_pong(void *arg, json_t *result, int code, const char *message)
 {
@@ -258,7 +293,8 @@ static void status(struct daemon *d, struct control_client *cl, struct rpc_reque
 		on_pong(er, NULL, 0, NULL);
 }
 
-/* --- the table ---------------------------------------------------------------------------------------------- */
+/* --- the table
+ * ---------------------------------------------------------------------------------------------- */
 
 void method_call(struct daemon *d, struct control_client *cl, const char *method, json_t *params,
 		 struct rpc_request *req)
@@ -278,14 +314,16 @@ void method_call(struct daemon *d, struct control_client *cl, const char *method
 	else if (!strcmp(method, "quit"))
 		daemon_quit(d, req);
 	else
-		rpc_fail(req, RPC_NO_METHOD, "this daemon (%s) knows no method %s", CULVERT_VERSION, method);
+		rpc_fail(req, RPC_NO_METHOD, "this daemon (%s) knows no method %s", CULVERT_VERSION,
+			 method);
 }
 
 void method_client_gone(struct daemon *d, struct control_client *cl)
 {
 	struct errand *er;
 
-	TAILQ_FOREACH(er, &d->errands, entry) {
+	TAILQ_FOREACH(er, &d->errands, entry)
+	{
 		if (er->client == cl)
 			er->client = NULL;
 	}
@@ -296,5 +334,6 @@ void method_client_gone(struct daemon *d, struct control_client *cl)
 void method_session_ends(struct daemon *d)
 {
 	while (!TAILQ_EMPTY(&d->errands))
-		errand_fail(TAILQ_FIRST(&d->errands), RPC_NOT_CONNECTED, "the connection to the cluster was ended");
+		errand_fail(TAILQ_FIRST(&d->errands), RPC_NOT_CONNECTED,
+			    "the connection to the cluster was ended");
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Network changes: links and addresses by rtnetlink; a new address comes as several messages, so they are
- * gathered for a moment. Sleep: CLOCK_BOOTTIME goes on while CLOCK_MONOTONIC stands still.
+ * Network changes: links and addresses by rtnetlink; a new address comes as several messages, so
+ * they are gathered for a moment. Sleep: CLOCK_BOOTTIME goes on while CLOCK_MONOTONIC stands still.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -63,7 +63,8 @@ static bool concerns_us(const struct netwatch *n, const struct nlmsghdr *h)
 	const struct ifaddrmsg *addr = NLMSG_DATA(h);
 
 	if (h->nlmsg_type == RTM_NEWLINK || h->nlmsg_type == RTM_DELLINK)
-		return h->nlmsg_len >= NLMSG_LENGTH(sizeof(*link)) && (unsigned)link->ifi_index != n->ignored;
+		return h->nlmsg_len >= NLMSG_LENGTH(sizeof(*link)) &&
+		       (unsigned)link->ifi_index != n->ignored;
 	if (h->nlmsg_type == RTM_NEWADDR || h->nlmsg_type == RTM_DELADDR)
 		return h->nlmsg_len >= NLMSG_LENGTH(sizeof(*addr)) && addr->ifa_index != n->ignored;
 	return false;
@@ -115,8 +116,8 @@ static void free_netwatch(struct netwatch **np)
 	netwatch_free(*np);
 }
 
-int netwatch_new(struct netwatch **np, struct event_base *base, void (*changed)(void *arg, const char *what),
-		 void *arg, struct error *e)
+int netwatch_new(struct netwatch **np, struct event_base *base,
+		 void (*changed)(void *arg, const char *what), void *arg, struct error *e)
 {
 	struct timeval every = {.tv_sec = SLEEP_CHECK};
 	int sock = open_socket(e);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Notices that the laptop's network changed (rtnetlink) or that it slept, so that nobody waits for a timer. */
+/* Notices that the laptop's network changed (rtnetlink) or that it slept, so that nobody waits for
+ * a timer. */
 #pragma once
 
 #include "base/error.h"
@@ -8,8 +9,8 @@ struct event_base;
 struct netwatch;
 
 /* `changed` comes at most twice a second, with what happened in a few words. */
-int netwatch_new(struct netwatch **np, struct event_base *base, void (*changed)(void *arg, const char *what),
-		 void *arg, struct error *e);
+int netwatch_new(struct netwatch **np, struct event_base *base,
+		 void (*changed)(void *arg, const char *what), void *arg, struct error *e);
 void netwatch_free(struct netwatch *n); /* NULL ok */
 /* Changes of this interface are ours, not the network's. "" = none. */
 void netwatch_ignore(struct netwatch *n, const char *ifname);

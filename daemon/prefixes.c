@@ -38,7 +38,8 @@ static bool get_bit(const struct ipaddr *a, unsigned bit)
 	return a->b[bit / 8] & 0x80 >> (bit % 8);
 }
 
-/* The prefixes of `outer` without `inner`: at each level on the way down the half that `inner` is not in. */
+/* The prefixes of `outer` without `inner`: at each level on the way down the half that `inner` is
+ * not in. */
 static int add_around(struct prefixes *out, const struct prefix *outer, const struct prefix *inner)
 {
 	struct prefix half;

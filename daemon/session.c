@@ -2,11 +2,12 @@
 /*
  * A session: the connect sequence, and what repairs it afterwards.
  *
- * Three things live side by side and break one by one: keys with the manager (overlay/, retried for ever there), the
- * control connection (link.c), the laptop's network (hostnet.c). Only the first time do they come one after the other.
+ * Three things live side by side and break one by one: keys with the manager (overlay/, retried for
+ * ever there), the control connection (link.c), the laptop's network (hostnet.c). Only the first
+ * time do they come one after the other.
  *
- * Failures may be met deep inside a callback of the node or the stack, which may not be freed there. So fail() only
- * notes them; the owner hears of it from the loop.
+ * Failures may be met deep inside a callback of the node or the stack, which may not be freed
+ * there. So fail() only notes them; the owner hears of it from the loop.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -104,14 +105,16 @@ static void enter(struct session *s, enum session_state state)
 		event_del(s->tick);
 }
 
-/* --- the manager's key -------------------------------------------------------------------------------- */
+/* --- the manager's key
+ * -------------------------------------------------------------------------------- */
 
 static union sockaddr_any current_endpoint(const struct session *s)
 {
 	union sockaddr_any sa = s->cfg.manager;
 
 	if (!s->cfg.manager_given)
-		sockaddr_parse(&sa, s->cfg.invite.endpoint[s->endpoint]); /* checked by session_new */
+		sockaddr_parse(&sa,
+			       s->cfg.invite.endpoint[s->endpoint]); /* checked by session_new */
 	return sa;
 }
 
@@ -188,8 +191,10 @@ static void give_up_handshake(struct session *s)
 	struct error e;
 
 	error_set(&e, 0,
-		  "no answer from %s in %d s. A manager is silent to strangers, so this can mean: no manager runs there, UDP is "
-		  "blocked on the way, or the invite is of another manager. Check --manager and ask for a new invite",
+		  "no answer from %s in %d s. A manager is silent to strangers, so this can mean: "
+		  "no manager runs there, UDP is "
+		  "blocked on the way, or the invite is of another manager. Check --manager and "
+		  "ask for a new invite",
 		  sockaddr_format(&sa, buf), HANDSHAKE_LIMIT);
 	fail(s, RPC_TIMEOUT, e.text);
 }
@@ -205,14 +210,16 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	s->waited++;
 	if (s->state == SESSION_HELLO && s->waited >= HELLO_LIMIT)
 		fail(s, RPC_TIMEOUT,
-		     "the manager's key answered, but its control port did not; see the manager's log");
+		     "the manager's key answered, but its control port did not; see the manager's "
+		     "log");
 	if (s->state != SESSION_HANDSHAKE)
 		return;
 	if (s->waited >= HANDSHAKE_LIMIT) {
 		give_up_handshake(s);
 		return;
 	}
-	if (!s->cfg.manager_given && s->cfg.invite.nendpoints > 1 && s->waited % ENDPOINT_EVERY == 0) {
+	if (!s->cfg.manager_given && s->cfg.invite.nendpoints > 1 &&
+	    s->waited % ENDPOINT_EVERY == 0) {
 		s->endpoint = (s->endpoint + 1) % s->cfg.invite.nendpoints;
 		sa = current_endpoint(s);
 		progress(s, "No answer yet; calling the manager at %s", sockaddr_format(&sa, buf));
@@ -223,7 +230,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-/* --- hello, and what follows from it -------------------------------------------------------------------- */
+/* --- hello, and what follows from it
+ * -------------------------------------------------------------------- */
 
 /* The tunnel must never swallow the datagrams that carry it. */
 static int spare_managers(struct session *s, struct prefixes *routes, struct error *e)
@@ -240,7 +248,8 @@ static int spare_managers(struct session *s, struct prefixes *routes, struct err
 		progress(s, "The manager's own address %s lies in %s; it stays outside the tunnel",
 			 ipaddr_format(&ip, a), prefix_format(in, p));
 	if (prefixes_subtract(routes, &host))
-		return error_set(e, -ENOSPC, "%s cannot be kept out of %s: too many routes; use --never-proxy",
+		return error_set(e, -ENOSPC,
+				 "%s cannot be kept out of %s: too many routes; use --never-proxy",
 				 ipaddr_format(&ip, a), prefix_format(in, p));
 	return 0;
 }
@@ -260,7 +269,9 @@ static int plan_routes(struct session *s, struct prefixes *routes, struct error 
 	if (h->has_dns && !prefixes_find(&all, &dns))
 		err |= !!prefixes_add(&all, &host);
 	if (err)
-		return error_set(e, -ENOSPC, "--also-proxy and --never-proxy make more than %d routes", PREFIXES_MAX);
+		return error_set(e, -ENOSPC,
+				 "--also-proxy and --never-proxy make more than %d routes",
+				 PREFIXES_MAX);
 	for (i = 0; i < all.n; i++)
 		if (s->ipv6 || all.p[i].addr.family == 4)
 			routes->p[routes->n++] = all.p[i];
@@ -304,7 +315,8 @@ static int on_hello(void *arg, json_t *answer)
 		return err;
 	}
 	if (s->state == SESSION_HELLO) {
-		progress(s, "Setting up %u routes%s", cfg.routes.n, cfg.dns.ndomains ? " and DNS" : "");
+		progress(s, "Setting up %u routes%s", cfg.routes.n,
+			 cfg.dns.ndomains ? " and DNS" : "");
 		enter(s, SESSION_HOSTNET);
 	}
 	if (s->state == SESSION_HOSTNET || s->state == SESSION_CONNECTED)
@@ -320,7 +332,8 @@ static void on_refused(void *arg, int code, const char *text)
 	fail(s, code, text);
 }
 
-/* --- intercepts ------------------------------------------------------------------------------------------- */
+/* --- intercepts
+ * ------------------------------------------------------------------------------------------- */
 
 /* Opens the intake for exactly the ports of the snapshot. */
 static void set_intake(struct session *s)
@@ -331,7 +344,8 @@ static void set_intake(struct session *s)
 	size_t i;
 	json_t *v;
 
-	json_array_foreach(s->intercepts, i, v) {
+	json_array_foreach(s->intercepts, i, v)
+	{
 		struct error e;
 
 		if (intercept_from_json(&in, json_object_get(v, "intercept"), &e)) {
@@ -358,6 +372,7 @@ static void on_intercepts(void *arg, json_t *params)
 	json_decref(s->intercepts);
 	s->intercepts = json_incref(list);
 	set_intake(s);
+	s->ops->snapshot(s->arg);
 }
 
 static void drop_intercept(json_t *list, const char *name)
@@ -381,8 +396,21 @@ void session_granted(struct session *s, const json_t *intercept)
 	if (!name || !list)
 		return;
 	drop_intercept(list, name);
-	json_array_append_new(list, json_pack("{s:O,s:i,s:i,s:s}", "intercept", (json_t *)(uintptr_t)intercept,
-					      "agents", 0, "connections", 0, "state", "WAITING"));
+	json_array_append_new(list, json_pack("{s:O,s:i,s:i,s:s}", "intercept",
+					      (json_t *)(uintptr_t)intercept, "agents", 0,
+					      "connections", 0, "state", "WAITING"));
+	json_decref(s->intercepts);
+	s->intercepts = list;
+	set_intake(s);
+}
+
+void session_left(struct session *s, const char *name)
+{
+	json_t *list = json_copy(s->intercepts);
+
+	if (!list)
+		return;
+	drop_intercept(list, name);
 	json_decref(s->intercepts);
 	s->intercepts = list;
 	set_intake(s);
@@ -400,7 +428,8 @@ static const struct link_ops link_callbacks = {
 	.down = on_link_down,
 };
 
-/* --- the laptop's network ----------------------------------------------------------------------------------- */
+/* --- the laptop's network
+ * ----------------------------------------------------------------------------------- */
 
 static int on_tun(void *arg, int fd, struct error *e)
 {
@@ -441,7 +470,9 @@ static const struct hostnet_ops hostnet_callbacks = {
 	.failed = on_hostnet_failed,
 };
 
-/* --- life ---------------------------------------------------------------------------------------------------- */
+/* --- life
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 /* New interfaces take `default`; without the module there is no such file. */
 static bool has_ipv6(void)
@@ -459,14 +490,20 @@ static int check_config(const struct session_config *c, struct error *e)
 	unsigned i;
 
 	if (c->invite.claim.role != ROLE_LAPTOP)
-		return error_set(e, -EINVAL, "this invite is for an agent; ask for one made by: culvert-manager invite laptop NAME");
+		return error_set(e, -EINVAL,
+				 "this invite is for an agent; ask for one made by: "
+				 "culvert-manager invite laptop NAME");
 	if (c->invite.claim.expiry && c->invite.claim.expiry < clock_real() / NSEC_PER_SEC)
-		log_info("connect: the invite has expired; it is good only if this laptop has used it");
+		log_info("connect: the invite has expired; it is good only if this laptop has used "
+			 "it");
 	if (!c->manager_given && !c->invite.nendpoints)
-		return error_set(e, -EINVAL, "the invite names no address of the manager; add --manager HOST:PORT");
+		return error_set(
+			e, -EINVAL,
+			"the invite names no address of the manager; add --manager HOST:PORT");
 	for (i = 0; !c->manager_given && i < c->invite.nendpoints; i++)
 		if (sockaddr_parse(&sa, c->invite.endpoint[i]))
-			return error_set(e, -EINVAL, "the invite names '%s', which is no HOST:PORT", c->invite.endpoint[i]);
+			return error_set(e, -EINVAL, "the invite names '%s', which is no HOST:PORT",
+					 c->invite.endpoint[i]);
 	return 0;
 }
 
@@ -572,11 +609,12 @@ void session_close(struct session *s, void (*done)(void *arg), void *arg)
 	s->closed_arg = arg;
 	enter(s, SESSION_CLOSING);
 	intake_set(tunnel_intake(s->tunnel), NULL, 0);
-	json_array_foreach(s->intercepts, i, v) {
+	json_array_foreach(s->intercepts, i, v)
+	{
 		json_t *name = json_object_get(json_object_get(v, "intercept"), "name");
 
-		if (!link_call(s->link, "leave", json_pack("{s:O}", "name", name), LEAVE_LIMIT * NSEC_PER_SEC,
-			       on_left, s))
+		if (!link_call(s->link, "leave", json_pack("{s:O}", "name", name),
+			       LEAVE_LIMIT * NSEC_PER_SEC, on_left, s))
 			s->leaving++;
 	}
 	if (!s->leaving)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A session: this laptop in one cluster, from `connect` to `quit`. It owns the keys, the tunnel, the control
- * connection and what the helper set up, and brings each back when it breaks. Losing the manager or the helper never ends
- * it once it was connected.
+ * A session: this laptop in one cluster, from `connect` to `quit`. It owns the keys, the tunnel,
+ * the control connection and what the helper set up, and brings each back when it breaks. Losing
+ * the manager or the helper never ends it once it was connected.
  */
 #pragma once
 
@@ -20,7 +20,8 @@ struct link;
 struct session;
 struct tunnel;
 
-/* Each leads to the next; CONNECTED stays until session_close(). A failure before it ends the session. */
+/* Each leads to the next; CONNECTED stays until session_close(). A failure before it ends the
+ * session. */
 enum session_state {
 	SESSION_HELPER,	   /* asks culvert-helper whether it is there */
 	SESSION_HANDSHAKE, /* waits for the manager's key to answer */
@@ -45,13 +46,15 @@ struct session_ops {
 	void (*connected)(void *arg);
 	/* It could not connect: `code` of rpc. Free it; not from inside any of its parts. */
 	void (*failed)(void *arg, int code, const char *text);
+	void (*snapshot)(void *arg); /* session_intercepts() is new, from the manager */
 };
 
 int session_new(struct session **sp, struct event_base *base, const struct session_config *cfg,
 		const struct session_ops *ops, void *arg, struct error *e);
 /* At once; the helper undoes by itself. NULL ok. */
 void session_free(struct session *s);
-/* In order: leaves all intercepts, has the helper undo, then calls `done` once; then free it. Bounded (a few seconds). */
+/* In order: leaves all intercepts, has the helper undo, then calls `done` once; then free it.
+ * Bounded (a few seconds). */
 void session_close(struct session *s, void (*done)(void *arg), void *arg);
 void session_network_changed(struct session *s, const char *why);
 
@@ -62,8 +65,11 @@ const char *session_namespace(const struct session *s);
 struct link *session_link(struct session *s);
 struct tunnel *session_tunnel(struct session *s);
 struct hostnet *session_hostnet(struct session *s);
-bool session_ipv6(const struct session *s); /* the laptop has IPv6 */
+bool session_ipv6(const struct session *s);	 /* the laptop has IPv6 */
 nsec_t session_elapsed(const struct session *s); /* from start to connected */
-json_t *session_intercepts(const struct session *s); /* borrowed: the manager's snapshot, an array */
+json_t *
+session_intercepts(const struct session *s); /* borrowed: the manager's snapshot, an array */
 /* The manager granted this one: taken in before its snapshot comes. Borrowed. */
 void session_granted(struct session *s, const json_t *intercept);
+/* And this one was left. */
+void session_left(struct session *s, const char *name);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * status: every line is looked up now, none is told from memory. "connected" comes from the age of the last
- * authenticated packet, the round trip from a ping sent for this answer, routes from the kernel's table, DNS from
- * /etc/resolv.conf. The keys are documented in docs/json.md.
+ * status: every line is looked up now, none is told from memory. "connected" comes from the age of
+ * the last authenticated packet, the round trip from a ping sent for this answer, routes from the
+ * kernel's table, DNS from /etc/resolv.conf. The keys are documented in docs/json.md.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -38,7 +38,8 @@ static json_t *strings(const char *first, size_t stride, unsigned n)
 	return list;
 }
 
-/* --- manager and path ------------------------------------------------------------------------------------- */
+/* --- manager and path
+ * ------------------------------------------------------------------------------------- */
 
 static json_t *manager_json(struct session *s, nsec_t round_trip, json_t *warnings)
 {
@@ -50,15 +51,16 @@ static json_t *manager_json(struct session *s, nsec_t round_trip, json_t *warnin
 	overlay_peer_stats(tunnel_manager(session_tunnel(s)), &st);
 	age = st.last_receive ? now - st.last_receive : 0;
 	alive = st.last_receive && st.session && age < PEER_DEAD_AFTER * NSEC_PER_SEC;
-	j = json_pack("{s:b,s:s,s:b,s:f}", "connected", alive, "version", session_hello(s)->version, "control",
-		      control, "last_packet_s", (double)age / 1e9);
+	j = json_pack("{s:b,s:s,s:b,s:f}", "connected", alive, "version", session_hello(s)->version,
+		      "control", control, "last_packet_s", (double)age / 1e9);
 	if (round_trip)
 		json_object_set_new(j, "round_trip_ms", json_real((double)round_trip / 1e6));
 	if (session_state(s) != SESSION_CONNECTED)
 		return j;
 	if (!alive)
 		warn(warnings,
-		     "the manager has been silent for %llu s; calling it again until it answers. Intercepts and routes are kept",
+		     "the manager has been silent for %llu s; calling it again until it answers. "
+		     "Intercepts and routes are kept",
 		     (unsigned long long)(age / NSEC_PER_SEC));
 	else if (!control)
 		warn(warnings, "the manager's key answers, but not its control port; trying again");
@@ -81,7 +83,9 @@ static json_t *path_json(struct session *s)
 			 (json_int_t)st.rx_bytes, "sent_bytes", (json_int_t)st.tx_bytes);
 }
 
-/* --- routes -------------------------------------------------------------------------------------------------- */
+/* --- routes
+ * --------------------------------------------------------------------------------------------------
+ */
 
 struct route_search {
 	const struct prefixes *want;
@@ -116,14 +120,19 @@ static json_t *routes_json(struct session *s, json_t *warnings)
 			json_array_append_new(missing, json_string(buf));
 	}
 	if (json_array_size(missing) && hostnet_up(h))
-		warn(warnings, "%zu of %u routes are not in the kernel's table: somebody removed them",
+		warn(warnings,
+		     "%zu of %u routes are not in the kernel's table: somebody removed them",
 		     json_array_size(missing), c->routes.n);
 	if (!session_ipv6(s))
-		warn(warnings, "IPv6 is switched off on this laptop: the cluster's IPv6 addresses are not routed");
-	return json_pack("{s:s,s:o,s:o}", "device", rs.dev, "prefixes", prefixes, "missing", missing);
+		warn(warnings, "IPv6 is switched off on this laptop: the cluster's IPv6 addresses "
+			       "are not routed");
+	return json_pack("{s:s,s:o,s:o}", "device", rs.dev, "prefixes", prefixes, "missing",
+			 missing);
 }
 
-/* --- DNS -------------------------------------------------------------------------------------------------------- */
+/* --- DNS
+ * --------------------------------------------------------------------------------------------------------
+ */
 
 static bool stub_in_resolv_conf(void)
 {
@@ -152,31 +161,38 @@ static json_t *dns_json(struct session *s, json_t *warnings)
 	if (!c->dns.ndomains)
 		return NULL;
 	if (st && !in_force)
-		warn(warnings, "/etc/resolv.conf was changed by somebody else: names of the cluster do not resolve. Run "
+		warn(warnings, "/etc/resolv.conf was changed by somebody else: names of the "
+			       "cluster do not resolve. Run "
 			       "`culvert quit` and connect again");
 	return json_pack("{s:o,s:o,s:s,s:s,s:b,s:I,s:I}", "domains",
-			 strings(c->dns.domain[0], sizeof(c->dns.domain[0]), c->dns.ndomains), "search",
-			 strings(c->search[0], sizeof(c->search[0]), c->nsearch), "server",
-			 ipaddr_format(&ip, server), "stub", DNS_STUB_ADDR, "in_force", in_force, "queries",
-			 (json_int_t)(st ? st->cluster : 0), "timeouts", (json_int_t)(st ? st->timeouts : 0));
+			 strings(c->dns.domain[0], sizeof(c->dns.domain[0]), c->dns.ndomains),
+			 "search", strings(c->search[0], sizeof(c->search[0]), c->nsearch),
+			 "server", ipaddr_format(&ip, server), "stub", DNS_STUB_ADDR, "in_force",
+			 in_force, "queries", (json_int_t)(st ? st->cluster : 0), "timeouts",
+			 (json_int_t)(st ? st->timeouts : 0));
 }
 
-/* --- intercepts ------------------------------------------------------------------------------------------------- */
+/* --- intercepts
+ * -------------------------------------------------------------------------------------------------
+ */
 
 static json_t *intercepts_json(struct session *s)
 {
 	json_t *out = json_array(), *v;
 	size_t i;
 
-	json_array_foreach(session_intercepts(s), i, v) {
+	json_array_foreach(session_intercepts(s), i, v)
+	{
 		json_t *one = json_deep_copy(v);
-		const char *name = json_string_value(json_object_get(json_object_get(one, "intercept"), "name"));
+		const char *name = json_string_value(
+			json_object_get(json_object_get(one, "intercept"), "name"));
 		unsigned open = 0;
 		uint64_t total = 0;
 
 		if (name)
 			intake_count(tunnel_intake(session_tunnel(s)), name, &open, &total);
-		/* Counted here, where they arrive; the manager's number comes from agents a second later. */
+		/* Counted here, where they arrive; the manager's number comes from agents a second
+		 * later. */
 		json_object_set_new(one, "connections", json_integer((json_int_t)total));
 		json_object_set_new(one, "connections_open", json_integer(open));
 		json_array_append_new(out, one);
@@ -187,9 +203,12 @@ static json_t *intercepts_json(struct session *s)
 static void session_json(struct session *s, nsec_t round_trip, json_t *j, json_t *warnings)
 {
 	static const char *const names[] = {
-		[SESSION_HELPER] = "asking culvert-helper", [SESSION_HANDSHAKE] = "calling the manager",
-		[SESSION_HELLO] = "greeting the manager",   [SESSION_HOSTNET] = "setting up routes and DNS",
-		[SESSION_CONNECTED] = "connected",	    [SESSION_CLOSING] = "quitting",
+		[SESSION_HELPER] = "asking culvert-helper",
+		[SESSION_HANDSHAKE] = "calling the manager",
+		[SESSION_HELLO] = "greeting the manager",
+		[SESSION_HOSTNET] = "setting up routes and DNS",
+		[SESSION_CONNECTED] = "connected",
+		[SESSION_CLOSING] = "quitting",
 		[SESSION_FAILED] = "failed",
 	};
 	const struct hostnet *h = session_hostnet(s);
@@ -205,7 +224,9 @@ static void session_json(struct session *s, nsec_t round_trip, json_t *j, json_t
 		return;
 	json_object_set_new(j, "helper", json_boolean(hostnet_up(h)));
 	if (!hostnet_up(h))
-		warn(warnings, "%s", *hostnet_trouble(h) ? hostnet_trouble(h) : "routes and DNS are being set up again");
+		warn(warnings, "%s",
+		     *hostnet_trouble(h) ? hostnet_trouble(h)
+					 : "routes and DNS are being set up again");
 	dns = dns_json(s, warnings);
 	if (dns)
 		json_object_set_new(j, "dns", dns);
@@ -216,9 +237,11 @@ static void session_json(struct session *s, nsec_t round_trip, json_t *j, json_t
 json_t *status_json(struct daemon *d, nsec_t round_trip)
 {
 	json_t *warnings = json_array();
-	json_t *j = json_pack("{s:{s:b,s:s,s:i,s:I}}", "daemon", "running", 1, "version", CULVERT_VERSION, "pid",
-			      (int)getpid(), "uptime_s", (json_int_t)((clock_boot() - d->started) / NSEC_PER_SEC));
+	json_t *j = json_pack("{s:{s:b,s:s,s:i,s:I}}", "daemon", "running", 1, "version",
+			      CULVERT_VERSION, "pid", (int)getpid(), "uptime_s",
+			      (json_int_t)((clock_boot() - d->started) / NSEC_PER_SEC));
 
+	json_object_set_new(j, "intercepts", json_array());
 	if (d->session)
 		session_json(d->session, round_trip, j, warnings);
 	else

@@ -2,8 +2,9 @@
 /*
  * The laptop's packets: TUN, overlay node and netstack joined.
  *
- * The TUN is read level-triggered, at most TUN_BUDGET packets a turn, so that a busy application cannot keep
- * the node's socket from being read. What the node sends in a turn is flushed at its end.
+ * The TUN is read level-triggered, at most TUN_BUDGET packets a turn, so that a busy application
+ * cannot keep the node's socket from being read. What the node sends in a turn is flushed at its
+ * end.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -34,7 +35,8 @@ struct tunnel {
 	struct tunnel_stats stats;
 };
 
-/* --- kernel to overlay ---------------------------------------------------------------------------- */
+/* --- kernel to overlay
+ * ---------------------------------------------------------------------------- */
 
 static void on_tun(evutil_socket_t fd, short what, void *arg)
 {
@@ -46,7 +48,8 @@ static void on_tun(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	for (i = 0; i < TUN_BUDGET && (n = tun_read(t->tun, &pkt)) > 0; i++) {
-		/* Router solicitations and the like carry other sources; the manager would drop them. */
+		/* Router solicitations and the like carry other sources; the manager would drop
+		 * them. */
 		if (ip_addrs(pkt.data, pkt.len, &src, &dst) ||
 		    !(ipaddr_equal(&src, &t->v4) || ipaddr_equal(&src, &t->v6)))
 			t->stats.tun_foreign++;
@@ -61,7 +64,8 @@ static void on_tun(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-/* --- overlay to kernel and stack -------------------------------------------------------------------- */
+/* --- overlay to kernel and stack
+ * -------------------------------------------------------------------- */
 
 static void on_inner(void *arg, struct overlay_peer *p, struct pkt *pkt)
 {
@@ -119,7 +123,8 @@ static const struct node_ops node_callbacks = {
 	.stamp = on_stamp,
 };
 
-/* --- the stack's side -------------------------------------------------------------------------------- */
+/* --- the stack's side
+ * -------------------------------------------------------------------------------- */
 
 static void on_output(void *arg, struct pkt *pkt)
 {
@@ -159,8 +164,8 @@ static void on_udp(void *arg, const struct flow *flow, const uint8_t *data, size
 	netstack_udp_refuse(t->stack, flow);
 }
 
-static void on_echo(void *arg, const struct flow *flow, uint16_t seq, const uint8_t *data, size_t len,
-		    void *peer)
+static void on_echo(void *arg, const struct flow *flow, uint16_t seq, const uint8_t *data,
+		    size_t len, void *peer)
 {
 	struct tunnel *t = arg;
 
@@ -177,7 +182,8 @@ static const struct netstack_ops stack_callbacks = {
 	.echo = on_echo,
 };
 
-/* --- life --------------------------------------------------------------------------------------------- */
+/* --- life
+ * --------------------------------------------------------------------------------------------- */
 
 static int make_node(struct tunnel *t, const struct tunnel_config *cfg, struct error *e)
 {
@@ -206,7 +212,8 @@ static int add_manager(struct tunnel *t, const struct invite *inv, struct error 
 	int err = overlay_peer_add(o, &t->manager, inv->manager, inv->psk, &inv->claim, t);
 
 	if (err)
-		return error_set(e, err, "the invite's manager key cannot be used: %s", strerror(-err));
+		return error_set(e, err, "the invite's manager key cannot be used: %s",
+				 strerror(-err));
 	/* The hub is trusted to forward other nodes' packets (docs/protocol.md). */
 	err = overlay_route_add(o, &all, t->manager);
 	return err ? error_errno(e, err, "route to the manager") : 0;

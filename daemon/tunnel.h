@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The laptop's packets: joins the TUN, the overlay node and the user-space stack. An inner packet is told
- * apart by its destination alone: our ::1 is the stack's (intake, control connection), our IPv4 address and
+ * The laptop's packets: joins the TUN, the overlay node and the user-space stack. An inner packet
+ * is told apart by its destination alone: our ::1 is the stack's (intake, control connection), our
+ * IPv4 address and
  * ::2 are the kernel's.
  *
  *   kernel --TUN--> tunnel --node--> manager        node --> tunnel --+--> TUN (kernel)
- *                                                                     +--> netstack --> intake, control
- *                                                   netstack --> tunnel --node--> manager
+ *                                                                     +--> netstack --> intake,
+ * control netstack --> tunnel --node--> manager
  */
 #pragma once
 
@@ -37,7 +38,8 @@ struct tunnel_config {
 };
 
 struct tunnel_stats {
-	uint64_t tun_foreign;	/* from the TUN with a source that is not ours: the kernel's own chatter */
+	uint64_t tun_foreign;	/* from the TUN with a source that is not ours: the kernel's own
+				   chatter */
 	uint64_t inner_foreign; /* from the overlay for an address that is not ours */
 };
 
@@ -50,13 +52,15 @@ struct node *tunnel_node(struct tunnel *t);
 struct overlay_peer *tunnel_manager(struct tunnel *t);
 const struct tunnel_stats *tunnel_stats(const struct tunnel *t);
 
-/* Handshakes go there from now on, until the manager is heard from elsewhere. Starts one at once. */
+/* Handshakes go there from now on, until the manager is heard from elsewhere. Starts one at once.
+ */
 void tunnel_set_endpoint(struct tunnel *t, const union sockaddr_any *endpoint);
 /* The network changed or the laptop woke up. */
 void tunnel_kick(struct tunnel *t);
 /* What the manager may send from and be sent to: replaces the set. */
 int tunnel_set_prefixes(struct tunnel *t, const struct prefixes *set, struct error *e);
-/* Takes the descriptor of a TUN with these host addresses; family 0 = none. `fd` is closed on error. */
+/* Takes the descriptor of a TUN with these host addresses; family 0 = none. `fd` is closed on
+ * error. */
 int tunnel_set_tun(struct tunnel *t, int fd, const struct ipaddr *v4, const struct ipaddr *v6,
 		   struct error *e);
 void tunnel_drop_tun(struct tunnel *t);

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The daemon as the command line sees it: a Unix socket. When none runs, `connect` starts one: a
+ * child in a session of its own, told by a pipe when it is ready, so that nobody polls.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "cli/internal.h"
+#include "rpc/rpc.h"
+
+enum { LOG_KEEP = 1 << 20 /* a longer log is set aside when a daemon starts */ };
+
+static int open_socket(const struct userdir *d, struct error *e)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), err;
+
+	if (fd < 0)
+		return error_errno(e, -errno, "socket");
+	strcpy(sa.sun_path, d->socket); /* length checked by userdir_find */
+	if (!connect(fd, (struct sockaddr *)&sa, sizeof(sa)))
+		return fd;
+	err = errno == ECONNREFUSED ? -ENOENT : -errno; /* the socket of a daemon that was killed */
+	close(fd);
+	if (err == -ENOENT)
+		return error_set(e, err, "not connected; run `culvert connect` first");
+	return error_errno(e, err, "the daemon's socket %s", d->socket);
+}
+
+int client_open(struct error *e)
+{
+	struct userdir d;
+	int err = userdir_find(&d, e);
+
+	return err ? err : open_socket(&d, e);
+}
+
+static int open_log(const struct userdir *d, struct error *e)
+{
+	char old[340];
+	struct stat st;
+	int fd;
+
+	if (!stat(d->log, &st) && st.st_size > LOG_KEEP) {
+		snprintf(old, sizeof(old), "%s.old", d->log);
+		rename(d->log, old);
+	}
+	fd = open(d->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+	return fd < 0 ? error_errno(e, -errno, "the daemon's log %s", d->log) : fd;
+}
+
+/* In the child: never returns. */
+static void become_daemon(int log, int ready)
+{
+	char fd[16];
+	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	setsid();
+	if (null < 0 || dup2(null, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0 || chdir("/") ||
+	    fcntl(ready, F_SETFD, 0))
+		_exit(1);
+	snprintf(fd, sizeof(fd), "%d", ready);
+	execl("/proc/self/exe", "culvert", "daemon", "--exit-idle", "--ready-fd", fd, (char *)NULL);
+	_exit(1);
+}
+
+/* Waits for "ok", or for the sentence why it could not start. */
+static int await_ready(int ready, const char *log, struct error *e)
+{
+	char text[sizeof(e->text)];
+	size_t len = 0;
+	ssize_t n;
+
+	while (len < sizeof(text) - 1 &&
+	       (n = read(ready, text + len, sizeof(text) - 1 - len)) != 0) {
+		if (n < 0)
+			return error_errno(e, -errno, "waiting for the daemon");
+		len += (size_t)n;
+	}
+	text[len] = 0;
+	if (!strcmp(text, "ok\n"))
+		return 0;
+	if (len)
+		return error_set(e, -EIO, "the daemon did not start: %s", text);
+	return error_set(e, -EIO, "the daemon did not start; see its log %s", log);
+}
+
+static int spawn(const struct userdir *d, struct error *e)
+{
+	cleanup(close_fd) int log = -1;
+	int ready[2], err = userdir_make(d, e);
+	pid_t pid;
+
+	if (!err)
+		err = log = open_log(d, e);
+	if (err < 0)
+		return err;
+	if (pipe2(ready, O_CLOEXEC))
+		return error_errno(e, -errno, "pipe");
+	pid = fork();
+	if (pid == 0)
+		become_daemon(log, ready[1]);
+	close(ready[1]);
+	err = pid < 0 ? error_errno(e, -errno, "fork") : await_ready(ready[0], d->log, e);
+	close(ready[0]);
+	return err;
+}
+
+int client_start(struct progress *p, struct error *e)
+{
+	struct userdir d;
+	struct error first;
+	int err = userdir_find(&d, e), fd;
+
+	if (err)
+		return err;
+	fd = open_socket(&d, e);
+	if (fd != -ENOENT)
+		return fd;
+	progress_say(p, "Starting the daemon");
+	err = spawn(&d, &first);
+	/* Two at once: the other's is as good, and ours has refused to start. */
+	fd = open_socket(&d, e);
+	if (fd < 0 && err)
+		*e = first;
+	return fd;
+}
+
+static void on_signal(int sig)
+{
+	(void)sig;
+}
+
+void client_catch_signals(void)
+{
+	/* No SA_RESTART: the handler does nothing but break the wait off. */
+	struct sigaction sa = {.sa_handler = on_signal};
+
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	sigaction(SIGHUP, &sa, NULL);
+}
+
+static void on_note(void *arg, const char *method, json_t *params)
+{
+	if (!strcmp(method, "progress"))
+		progress_say(arg, get_text(params, "text"));
+}
+
+int client_call(int fd, struct progress *p, const char *method, json_t *params, json_t **result,
+		struct error *e)
+{
+	int code = 0;
+	int err = rpc_call_blocking(fd, method, params, p ? on_note : NULL, p, result, &code, e);
+
+	if (err == -EINTR)
+		error_set(e, err, "interrupted");
+	return err;
+}
+
+int client_once(const char *method, json_t *params, json_t **result, struct error *e)
+{
+	int fd = client_open(e), err;
+
+	if (fd < 0) {
+		json_decref(params);
+		return fd;
+	}
+	err = client_call(fd, NULL, method, params, result, e);
+	close(fd);
+	return err;
+}

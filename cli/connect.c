@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* culvert connect: starts the daemon if needed and has it join a cluster. */
+#include <errno.h>
+#include <netdb.h>
+
+#include "base/addr.h"
+#include "base/file.h"
+#include "cli/internal.h"
+#include "rpc/rpc.h"
+
+enum { INVITE_FILE_MAX = 65536 };
+
+static int lookup(const char *host, const char *port, char text[static ADDR_STRLEN],
+		  struct error *e)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_DGRAM}, *found;
+	union sockaddr_any sa = {0};
+	int err = getaddrinfo(host, port, &hints, &found);
+
+	if (err)
+		return error_set(e, -EINVAL, "--manager %s: %s", host, gai_strerror(err));
+	memcpy(&sa, found->ai_addr, MIN(found->ai_addrlen, (socklen_t)sizeof(sa)));
+	freeaddrinfo(found);
+	sockaddr_format(&sa, text);
+	return 0;
+}
+
+/* HOST:PORT, where the host may be a name: the laptop's own resolver knows it, before the cluster's
+ * is there. -EDOM: the form is wrong. */
+static int resolve_manager(const char *arg, char text[static ADDR_STRLEN], struct error *e)
+{
+	cleanup(free_ptr) char *host = strdup(arg);
+	union sockaddr_any sa;
+	char *colon;
+
+	if (!host)
+		return error_errno(e, -ENOMEM, "--manager");
+	if (!sockaddr_parse(&sa, arg)) {
+		sockaddr_format(&sa, text);
+		return 0;
+	}
+	colon = strrchr(host, ':');
+	if (!colon || colon == host || strchr(host, ':') != colon || !colon[1] ||
+	    colon[1 + strspn(colon + 1, "0123456789")] || atoi(colon + 1) < 1 ||
+	    atoi(colon + 1) > 65535)
+		return error_set(e, -EDOM, "--manager %s: write HOST:PORT such as 192.0.2.1:7400",
+				 arg);
+	*colon = 0;
+	return lookup(host, colon + 1, text, e);
+}
+
+static json_t *string_list(const struct args *a, const char *flag)
+{
+	const char *const *v;
+	unsigned n = args_many(a, flag, &v), i;
+	json_t *list = json_array();
+
+	for (i = 0; i < n; i++)
+		json_array_append_new(list, json_string(v[i]));
+	return list;
+}
+
+/* The request, or NULL with the sentence. */
+static json_t *make_request(const struct args *a, const char *manager, struct error *e)
+{
+	const char *path = args_text(a, "invite"), *ns = args_text(a, "namespace");
+	cleanup(free_ptr) char *invite = NULL;
+	json_t *req, *text;
+	size_t len;
+
+	if (file_read(path, INVITE_FILE_MAX, &invite, &len, e))
+		return NULL;
+	text = json_stringn(invite, len);
+	if (!text) {
+		error_set(e, -EINVAL, "%s: not an invite: it holds bytes that are no text", path);
+		return NULL;
+	}
+	req = json_pack("{s:o,s:s,s:o,s:o}", "invite", text, "invite_path", path, "also_proxy",
+			string_list(a, "also-proxy"), "never_proxy", string_list(a, "never-proxy"));
+	if (manager)
+		json_object_set_new(req, "manager", json_string(manager));
+	if (ns)
+		json_object_set_new(req, "namespace", json_string(ns));
+	return req;
+}
+
+static void describe(const json_t *r, char *text, size_t size)
+{
+	snprintf(text, size, "%s %s as %s, namespace %s, via %s, %.1f ms",
+		 json_is_true(json_object_get(r, "already")) ? "Already connected to"
+							     : "Connected to",
+		 get_text(r, "manager"), get_text(r, "name"), get_text(r, "namespace"),
+		 get_text(r, "transport"), get_number(r, "round_trip_ms"));
+	if (!json_is_true(json_object_get(r, "already"))) {
+		size_t len = strlen(text);
+
+		snprintf(text + len, size - len, "            %.1f s",
+			 get_number(r, "elapsed_ms") / 1000);
+	}
+}
+
+static int connect_now(const struct args *a, json_t *req)
+{
+	struct progress *p = progress_start("Connecting");
+	json_t *result = NULL;
+	char text[512];
+	struct error e;
+	int fd = client_start(p, &e), err = fd;
+
+	if (fd >= 0) {
+		client_catch_signals();
+		err = client_call(fd, p, "connect", json_incref(req), &result, &e);
+		close(fd); /* on Ctrl-C this is what the daemon undoes it by */
+	}
+	json_decref(req);
+	if (err) {
+		progress_end(p, NULL);
+		return fail(&e);
+	}
+	describe(result, text, sizeof(text));
+	progress_end(p, output_of(a) == OUTPUT_TEXT ? text : NULL);
+	if (output_of(a) != OUTPUT_TEXT)
+		output_print(output_of(a), result, stdout);
+	json_decref(result);
+	return EXIT_OK;
+}
+
+static int exec_connect(const struct args *a)
+{
+	const char *manager = args_text(a, "manager");
+	char endpoint[ADDR_STRLEN];
+	struct error e;
+	json_t *req;
+	int err;
+
+	if (!args_text(a, "invite")) {
+		error_set(&e, 0,
+			  "connect needs --invite FILE; whoever runs the manager makes one with: "
+			  "culvert-manager invite laptop NAME");
+		return fail_usage(a->cmd, &e);
+	}
+	err = manager ? resolve_manager(manager, endpoint, &e) : 0;
+	if (err)
+		return err == -EDOM ? fail_usage(a->cmd, &e) : fail(&e);
+	req = make_request(a, manager ? endpoint : NULL, &e);
+	return req ? connect_now(a, req) : fail(&e);
+}
+
+static const struct flag flags[] = {
+	{"manager", 0, FLAG_TEXT, false, "HOST:PORT",
+	 "where the manager listens (UDP); else the invite's addresses", NULL},
+	{"invite", 0, FLAG_FILE, false, "FILE", "the invite for this laptop", NULL},
+	{"namespace", 'n', FLAG_TEXT, false, "NAME", "the namespace of commands that name none",
+	 NULL},
+	{"also-proxy", 0, FLAG_CIDR, true, "CIDR", "route this too into the cluster", NULL},
+	{"never-proxy", 0, FLAG_CIDR, true, "CIDR", "leave this outside", NULL},
+	FLAG_OUTPUT,
+	{0},
+};
+
+const struct command cmd_connect = {
+	.name = "connect",
+	.args = "",
+	.summary = "Join a cluster's network: its addresses and names work here",
+	.about = "Starts the daemon if it does not run. culvert-helper must run as root; it makes "
+		 "the network device, routes and\n"
+		 "DNS settings, and takes them back whatever happens.",
+	.flags = flags,
+	.example = "culvert connect --manager 192.0.2.1:7400 --invite laptop.invite",
+	.exec = exec_connect,
+};

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* culvert intercept: takes over a workload's ports, with or without a command that serves them. */
+#include <errno.h>
+#include <signal.h>
+
+#include "cli/internal.h"
+#include "intercept/intercept.h"
+#include "rpc/rpc.h"
+
+/* --- the request
+ * ------------------------------------------------------------------------------------ */
+
+static int copy_name(char *to, size_t size, const char *what, const char *from, struct error *e)
+{
+	if (!from)
+		return 0;
+	if (strlen(from) >= size)
+		return error_set(e, -EINVAL, "%s is longer than %zu characters", what, size - 1);
+	strcpy(to, from);
+	return 0;
+}
+
+static int check_later(const struct args *a, struct error *e)
+{
+	const char *mechanism = args_text(a, "mechanism");
+
+	if (mechanism && !strcmp(mechanism, "http"))
+		return error_set(e, -EINVAL,
+				 "--mechanism http: this version takes all TCP connections of a "
+				 "port; choosing HTTP "
+				 "requests comes in a later one. Use --mechanism tcp");
+	if (args_bool(a, "preview-url"))
+		return error_set(
+			e, -EINVAL,
+			"--preview-url: this version makes no preview URLs; a later one does. Use "
+			"--preview-url=false");
+	return 0;
+}
+
+static int make_request(struct intercept_request *r, const struct args *a, struct error *e)
+{
+	const char *ns = args_text(a, "namespace"), *on_down = args_text(a, "on-down");
+	const char *const *ports;
+	unsigned n = args_many(a, "port", &ports), i;
+	int err = check_later(a, e);
+
+	memset(r, 0, sizeof(*r));
+	r->ns_given = ns != NULL;
+	if (!err)
+		err = copy_name(r->name, sizeof(r->name), "NAME", a->pos[0], e);
+	if (!err)
+		err = copy_name(r->workload, sizeof(r->workload), "--workload",
+				args_text(a, "workload"), e);
+	if (!err)
+		err = copy_name(r->ns, sizeof(r->ns), "--namespace", ns, e);
+	if (!err)
+		err = copy_name(r->service, sizeof(r->service), "--service",
+				args_text(a, "service"), e);
+	for (i = 0; i < n && !err; i++)
+		err = intercept_port_parse(r, ports[i], e);
+	if (!err && on_down)
+		err = intercept_on_down_parse(r, on_down, e);
+	if (!err && !n)
+		err = error_set(e, -EINVAL,
+				"intercept needs --port LOCAL[:SERVICEPORT]: where your process "
+				"listens; for example: %s",
+				a->cmd->example);
+	return err;
+}
+
+/* --- the report
+ * ------------------------------------------------------------------------------------- */
+
+static const char *title(const char *kind)
+{
+	int k;
+
+	for (k = 0; k < NUM_KINDS; k++)
+		if (!strcmp(kind, workload_kind_name((enum workload_kind)k)))
+			return workload_kind_title((enum workload_kind)k);
+	return kind;
+}
+
+static void report(FILE *out, const json_t *result)
+{
+	const json_t *in = json_object_get(result, "intercept");
+	json_t *p;
+	size_t i;
+
+	fprintf(out, "Using %s %s\nintercepted\n", title(get_text(in, "kind")),
+		get_text(in, "workload"));
+	fprintf(out, "    Intercept name         : %s\n", get_text(in, "name"));
+	fprintf(out, "    State                  : %s\n", get_text(result, "state"));
+	fprintf(out, "    Workload kind          : %s\n", title(get_text(in, "kind")));
+	json_array_foreach(json_object_get(in, "ports"), i, p)
+	{
+		fprintf(out, "    Destination            : 127.0.0.1:%lld\n",
+			(long long)get_int(p, "local"));
+		if (*get_text(p, "name"))
+			fprintf(out, "    Service Port Identifier: %s\n", get_text(p, "name"));
+		else
+			fprintf(out, "    Service Port Identifier: %lld\n",
+				(long long)get_int(p, "port"));
+	}
+	fprintf(out, "    Intercepting           : all TCP connections\n");
+	if (!strcmp(get_text(result, "state"), "WAITING"))
+		fputs("No agent of this workload is connected to the manager; it begins when one "
+		      "is.\n",
+		      stderr);
+}
+
+/* --- doing it
+ * ------------------------------------------------------------------------------------------ */
+
+static int write_files(const struct args *a, const json_t *env, struct error *e)
+{
+	const char *file = args_text(a, "env-file"), *json = args_text(a, "env-json");
+	const char *syntax = args_text(a, "env-syntax");
+	int err = file ? env_write(file, syntax ? syntax : "docker", env, e) : 0;
+
+	return !err && json ? env_write(json, "json", env, e) : err;
+}
+
+static void leave(const char *name)
+{
+	json_t *result;
+	struct error e;
+
+	if (client_once("leave", json_pack("{s:s}", "name", name), &result, &e))
+		fprintf(stderr, "culvert: the intercept %s was not left: %s\n", name, e.text);
+	else
+		json_decref(result);
+}
+
+/* With a command the intercept lasts as long as it does; stdout is the command's. */
+static int run(const struct args *a, const json_t *result)
+{
+	int code;
+
+	report(stderr, result);
+	code = run_command(a->child, json_object_get(result, "environment"));
+	leave(get_text(json_object_get(result, "intercept"), "name"));
+	return code;
+}
+
+static int exec_intercept(const struct args *a)
+{
+	struct intercept_request req;
+	json_t *result;
+	struct error e;
+	int fd, err, code = EXIT_OK;
+
+	if (make_request(&req, a, &e))
+		return fail_usage(a->cmd, &e);
+	fd = client_open(&e);
+	if (fd < 0)
+		return fail(&e);
+	client_catch_signals();
+	err = client_call(fd, NULL, "intercept", intercept_request_to_json(&req), &result, &e);
+	close(fd); /* interrupted: the daemon leaves what the manager may grant yet */
+	if (err)
+		return fail(&e);
+	if (write_files(a, json_object_get(result, "environment"), &e)) {
+		leave(get_text(json_object_get(result, "intercept"), "name"));
+		code = fail(&e);
+	} else if (a->child) {
+		code = run(a, result);
+	} else if (output_of(a) == OUTPUT_TEXT) {
+		report(stdout, result);
+	} else {
+		output_print(output_of(a), result, stdout);
+	}
+	json_decref(result);
+	return code;
+}
+
+static void complete_workloads(void)
+{
+	json_t *result, *v;
+	size_t i;
+
+	if (client_once("list", json_object(), &result, NULL))
+		return;
+	json_array_foreach(json_object_get(result, "workloads"), i, v)
+		puts(get_text(json_object_get(v, "workload"), "name"));
+	json_decref(result);
+}
+
+#define LATER_HTTP                                                                                 \
+	"this version takes all TCP connections of a port; choosing HTTP requests comes in a "     \
+	"later one"
+#define LATER_PREVIEW "this version makes no preview URLs; a later one does"
+
+static const char *const mechanisms[] = {"tcp", "http", NULL};
+static const char *const syntaxes[] = {"docker", "sh", "json", NULL};
+static const struct flag flags[] = {
+	{"port", 'p', FLAG_TEXT, true, "LOCAL[:SERVICEPORT]",
+	 "your process's port, and the service's by name or number if it has several", NULL},
+	{"workload", 'w', FLAG_TEXT, false, "NAME",
+	 "the workload, if the intercept is to have another name", NULL},
+	{"namespace", 'n', FLAG_TEXT, false, "NAME", "the workload's namespace", NULL},
+	{"service", 0, FLAG_TEXT, false, "NAME", "the service, if several select the workload",
+	 NULL},
+	{"mechanism", 0, FLAG_CHOICE, false, "tcp", "what is taken: all TCP connections",
+	 mechanisms},
+	{"preview-url", 0, FLAG_BOOL, false, NULL, "must be false in this version", NULL},
+	{"on-down", 0, FLAG_TEXT, false, "pod|hold[=TIME]|fail",
+	 "when your process is down: the pod serves (default), clients wait (30s unless said), or "
+	 "they are refused",
+	 NULL},
+	{"env-file", 0, FLAG_FILE, false, "FILE", "write the workload's environment there", NULL},
+	{"env-syntax", 0, FLAG_CHOICE, false, "docker|sh|json", "how (default docker: K=V)",
+	 syntaxes},
+	{"env-json", 0, FLAG_FILE, false, "FILE", "write it there as a JSON object", NULL},
+	FLAG_OUTPUT,
+	{"http-match", 0, FLAG_LATER, true, "auto|all|HEADER=REGEX", LATER_HTTP, NULL},
+	{"http-path-prefix", 0, FLAG_LATER, false, "P", LATER_HTTP, NULL},
+	{"ingress-host", 0, FLAG_LATER, false, "HOST", LATER_PREVIEW, NULL},
+	{"ingress-port", 0, FLAG_LATER, false, "PORT", LATER_PREVIEW, NULL},
+	{"ingress-tls", 0, FLAG_LATER, false, "BOOL", LATER_PREVIEW, NULL},
+	{"ingress-l5", 0, FLAG_LATER, false, "HOST", LATER_PREVIEW, NULL},
+	{0},
+};
+
+const struct command cmd_intercept = {
+	.name = "intercept",
+	.args = "NAME",
+	.summary = "Bring a workload's connections to a process here",
+	.about = "NAME is the workload, or with --workload the intercept's own name; with "
+		 "--namespace alone the intercept is called\n"
+		 "NAME-NAMESPACE. Intercepting again with another port moves it. With a command "
+		 "after -- the intercept lasts as\n"
+		 "long as the command, which gets the workload's environment and whose exit code "
+		 "is ours (128 + n for signal n).",
+	.flags = flags,
+	.min_args = 1,
+	.max_args = 1,
+	.child = true,
+	.example = "culvert intercept hello --port 3000:http -- ./hello --debug",
+	.exec = exec_intercept,
+	.complete = complete_workloads,
+};

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the commands share: the table, the daemon, ways to print. */
+#pragma once
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "base/error.h"
+#include "base/userdir.h"
+#include "cli/flags.h"
+
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+extern const struct command cmd_connect, cmd_list, cmd_intercept, cmd_leave, cmd_status, cmd_quit,
+	cmd_completion, cmd_help, cmd_man, cmd_complete;
+extern const struct command *const commands[]; /* NULL-ended */
+const struct command *command_find(const char *name);
+
+/* --- help.c, man.c: from the table -------------------------------------------------------------
+ */
+
+void help_print(FILE *out);			       /* all commands */
+void help_command(FILE *out, const struct command *c); /* one */
+/* Left column of a flag: "-n, --namespace NAME". */
+void help_flag_text(const struct flag *f, char *buf, size_t size);
+
+/* --- failing: one sentence on stderr ------------------------------------------------------------
+ */
+
+int fail(const struct error *e);				/* EXIT_FAILED */
+int fail_usage(const struct command *c, const struct error *e); /* EXIT_USAGE */
+
+/* --- client.c: the daemon ------------------------------------------------------------------------
+ */
+
+struct progress;
+
+/* Connects to the daemon of this user: descriptor, -ENOENT when none runs, other negative errno
+ * with the sentence. */
+int client_open(struct error *e);
+/* As client_open, but starts one in the background if none runs and waits until it is ready. */
+int client_start(struct progress *p, struct error *e);
+/* One call. Progress lines go to `p` (may be NULL). 0 and the result; -EINTR when a signal came;
+ * else the sentence. */
+int client_call(int fd, struct progress *p, const char *method, json_t *params, json_t **result,
+		struct error *e);
+/* Opens, calls, closes. -ENOENT without a daemon: then the sentence says to connect first. */
+int client_once(const char *method, json_t *params, json_t **result, struct error *e);
+/* SIGINT and SIGTERM break client_call() off from now on, instead of ending us. */
+void client_catch_signals(void);
+
+/* --- progress.c: a spinner on a terminal, plain lines elsewhere; always stderr
+ * --------------------- */
+
+struct progress *progress_start(const char *text);
+void progress_say(struct progress *p, const char *text);
+/* Ends it with a tick and `text` on success (text != NULL), without a trace otherwise. NULL ok. */
+void progress_end(struct progress *p, const char *text);
+
+/* --- output.c: -o text|json|yaml
+ * --------------------------------------------------------------------- */
+
+enum output { OUTPUT_TEXT, OUTPUT_JSON, OUTPUT_YAML };
+#define FLAG_OUTPUT                                                                                \
+	{                                                                                          \
+		"output", 'o', FLAG_CHOICE, false, "text|json|yaml", "how to print the result",    \
+			output_choices                                                             \
+	}
+extern const char *const output_choices[];
+enum output output_of(const struct args *a);
+/* Prints `j` as JSON or YAML. */
+void output_print(enum output o, const json_t *j, FILE *out);
+void output_yaml(const json_t *j, FILE *out);
+
+/* "" when absent or of another type. */
+const char *get_text(const json_t *j, const char *key);
+json_int_t get_int(const json_t *j, const char *key);
+double get_number(const json_t *j, const char *key);
+
+/* Columns: all but the last as wide as the widest cell. `cells` has rows * cols strings. */
+void table_print(FILE *out, const char *const *cells, unsigned rows, unsigned cols);
+
+/* --- env.c: the workload's environment
+ * ------------------------------------------------------------------ */
+
+/* "docker" (K=V), "sh" (export K='V'), "json". Written 0600, whole or not at all. */
+int env_write(const char *path, const char *syntax, const json_t *env, struct error *e);
+
+/* --- run.c: a command while it lasts
+ * ----------------------------------------------------------------------- */
+
+/* Runs `argv` with `env` added to our environment; its exit code, 128 + n for signal n, 126/127 if
+ * it cannot be run. SIGINT, SIGTERM, SIGHUP and SIGQUIT that we get are passed on. */
+int run_command(char **argv, const json_t *env);

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* culvert list: the workloads, and who intercepts them. */
+#include "cli/internal.h"
+
+enum { STATE_LEN = 512 };
+
+/* "http, 81" or "tcp" of one who holds it. */
+static void append_holder(char *text, size_t size, const json_t *in, bool first)
+{
+	size_t len = strlen(text), i;
+	json_t *v;
+
+	len += (size_t)snprintf(text + len, size - len, "%s%s (%s",
+				first ? "intercepted by " : "; ", get_text(in, "owner"),
+				get_text(in, "mechanism"));
+	json_array_foreach(json_object_get(in, "ports"), i, v)
+	{
+		if (len >= size)
+			return;
+		if (json_is_integer(v))
+			len += (size_t)snprintf(text + len, size - len, ", %" JSON_INTEGER_FORMAT,
+						json_integer_value(v));
+		else
+			len += (size_t)snprintf(text + len, size - len, ", %s",
+						json_string_value(v));
+	}
+	if (len < size)
+		snprintf(text + len, size - len, ")");
+}
+
+static void describe(char text[static STATE_LEN], const json_t *item)
+{
+	json_t *v;
+	size_t i;
+
+	text[0] = 0;
+	json_array_foreach(json_object_get(item, "intercepts"), i, v)
+		append_holder(text, STATE_LEN, v, i == 0);
+	if (text[0])
+		return;
+	if (json_is_true(json_object_get(item, "ready")))
+		snprintf(text, STATE_LEN, "ready to intercept");
+	else
+		snprintf(text, STATE_LEN, "cannot be intercepted: %s", get_text(item, "reason"));
+}
+
+static int print_text(const json_t *list, bool all)
+{
+	unsigned rows = (unsigned)json_array_size(list), cols = all ? 4 : 3, c;
+	cleanup(free_ptr) const char **cells = calloc(rows * cols + 1, sizeof(*cells));
+	cleanup(free_ptr) char(*states)[STATE_LEN] = calloc(rows + 1, sizeof(*states));
+	json_t *item;
+	size_t i;
+
+	if (!cells || !states)
+		return EXIT_FAILED;
+	json_array_foreach((json_t *)(uintptr_t)list, i, item)
+	{
+		const json_t *w = json_object_get(item, "workload");
+
+		describe(states[i], item);
+		c = 0;
+		if (all)
+			cells[i * cols + c++] = get_text(w, "namespace");
+		cells[i * cols + c++] = get_text(w, "kind");
+		cells[i * cols + c++] = get_text(w, "name");
+		cells[i * cols + c] = states[i];
+	}
+	table_print(stdout, cells, rows, cols);
+	return EXIT_OK;
+}
+
+static int exec_list(const struct args *a)
+{
+	const char *ns = args_text(a, "namespace");
+	bool all = args_bool(a, "all-namespaces");
+	json_t *params = json_pack("{s:b}", "all", all), *result, *list;
+	struct error e;
+	int code = EXIT_OK;
+
+	if (ns)
+		json_object_set_new(params, "namespace", json_string(ns));
+	if (client_once("list", params, &result, &e))
+		return fail(&e);
+	list = json_object_get(result, "workloads");
+	if (output_of(a) != OUTPUT_TEXT)
+		output_print(output_of(a), result, stdout);
+	else if (json_array_size(list))
+		code = print_text(list, all);
+	else if (all)
+		fputs("no workloads\n", stderr);
+	else
+		fprintf(stderr,
+			"no workloads in namespace %s; `culvert list -A` shows all namespaces\n",
+			get_text(result, "namespace"));
+	json_decref(result);
+	return code;
+}
+
+static const struct flag flags[] = {
+	{"namespace", 'n', FLAG_TEXT, false, "NAME", "another namespace than the connected one",
+	 NULL},
+	{"all-namespaces", 'A', FLAG_BOOL, false, NULL, "all namespaces", NULL},
+	FLAG_OUTPUT,
+	{0},
+};
+
+const struct command cmd_list = {
+	.name = "list",
+	.args = "",
+	.summary = "List the workloads and who intercepts them",
+	.about = "",
+	.flags = flags,
+	.example = "culvert list -n shop",
+	.exec = exec_list,
+};

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* culvert status: what is so now. */
+#include <errno.h>
+#include <signal.h>
+#include <time.h>
+
+#include "cli/internal.h"
+
+static void duration(json_int_t s, char buf[static 48])
+{
+	if (s < 60)
+		snprintf(buf, 48, "%lld s", (long long)s);
+	else if (s < 3600)
+		snprintf(buf, 48, "%lld min", (long long)(s / 60));
+	else if (s < 86400)
+		snprintf(buf, 48, "%lld h %lld min", (long long)(s / 3600),
+			 (long long)(s / 60 % 60));
+	else
+		snprintf(buf, 48, "%lld d %lld h", (long long)(s / 86400),
+			 (long long)(s / 3600 % 24));
+}
+
+static void label(const char *name)
+{
+	printf("%-16s: ", name);
+}
+
+static void print_list(const json_t *list, const char *none)
+{
+	json_t *v;
+	size_t i;
+
+	json_array_foreach((json_t *)(uintptr_t)list, i, v)
+		printf("%s%s", i ? ", " : "", json_string_value(v));
+	if (!json_array_size(list))
+		fputs(none, stdout);
+}
+
+static void print_manager(const json_t *j)
+{
+	const json_t *m = json_object_get(j, "manager"), *path = json_object_get(j, "path");
+
+	label("Cluster");
+	printf("%s (static), %s%s%s%s\n", get_text(path, "remote"), get_text(j, "state"),
+	       *get_text(j, "name") ? " as " : "", get_text(j, "name"), "");
+	label("Namespace");
+	printf("%s\n", get_text(j, "namespace"));
+	label("Manager");
+	if (json_is_true(json_object_get(m, "connected")))
+		printf("connected, %s; last packet %.1f s ago", get_text(m, "version"),
+		       get_number(m, "last_packet_s"));
+	else
+		printf("does not answer; last packet %.0f s ago", get_number(m, "last_packet_s"));
+	if (json_object_get(m, "round_trip_ms"))
+		printf(", round trip %.1f ms", get_number(m, "round_trip_ms"));
+	putchar('\n');
+	label("Path");
+	printf("%s %s\n", get_text(path, "transport"), get_text(path, "remote"));
+}
+
+static void print_network(const json_t *j)
+{
+	const json_t *dns = json_object_get(j, "dns"), *routes = json_object_get(j, "routes");
+
+	label("DNS");
+	if (dns) {
+		print_list(json_object_get(dns, "domains"), "");
+		printf(" -> %s (%s)\n", get_text(dns, "server"),
+		       json_is_true(json_object_get(dns, "in_force")) ? "/etc/resolv.conf"
+								      : "not in force");
+	} else {
+		puts("unchanged");
+	}
+	label("Routes");
+	print_list(json_object_get(routes, "prefixes"), "none");
+	if (*get_text(routes, "device"))
+		printf(" (%s)", get_text(routes, "device"));
+	putchar('\n');
+}
+
+static void print_intercept(const json_t *item)
+{
+	const json_t *in = json_object_get(item, "intercept");
+	json_t *p;
+	size_t i;
+
+	printf("    %s: %s/%s", get_text(in, "name"), get_text(in, "kind"),
+	       get_text(in, "workload"));
+	json_array_foreach(json_object_get(in, "ports"), i, p)
+	{
+		if (*get_text(p, "name"))
+			printf("%s port %s", i ? "," : "", get_text(p, "name"));
+		else
+			printf("%s port %lld", i ? "," : "", (long long)get_int(p, "port"));
+		printf(" -> 127.0.0.1:%lld", (long long)get_int(p, "local"));
+	}
+	printf(", all TCP connections, %s, %lld connections\n", get_text(item, "state"),
+	       (long long)get_int(item, "connections"));
+}
+
+static void print_text(const json_t *j)
+{
+	const json_t *daemon = json_object_get(j, "daemon"),
+		     *intercepts = json_object_get(j, "intercepts");
+	char up[48];
+	json_t *v;
+	size_t i;
+
+	label("Daemon");
+	if (!json_is_true(json_object_get(daemon, "running"))) {
+		puts("not running");
+		return;
+	}
+	duration(get_int(daemon, "uptime_s"), up);
+	printf("running, %s, up %s\n", get_text(daemon, "version"), up);
+	if (!json_object_get(j, "manager")) {
+		label("Cluster");
+		puts(get_text(j, "state"));
+		return;
+	}
+	print_manager(j);
+	if (json_object_get(j, "routes")) {
+		print_network(j);
+		label("Intercepts");
+		printf("%zu\n", json_array_size(intercepts));
+		json_array_foreach((json_t *)(uintptr_t)intercepts, i, v) print_intercept(v);
+	}
+	json_array_foreach(json_object_get(j, "warnings"), i, v)
+	{
+		label("Warning");
+		puts(json_string_value(v));
+	}
+}
+
+static int show_once(enum output o, bool clear, struct error *e)
+{
+	json_t *j;
+	int err = client_once("status", json_object(), &j, e);
+
+	if (err == -ENOENT)
+		j = json_pack("{s:{s:b},s:s,s:[],s:[]}", "daemon", "running", 0, "state",
+			      "not connected", "intercepts", "warnings");
+	else if (err)
+		return err;
+	if (clear)
+		fputs("\033[H\033[J", stdout);
+	if (o == OUTPUT_TEXT)
+		print_text(j);
+	else
+		output_print(o, j, stdout);
+	json_decref(j);
+	return 0;
+}
+
+static int exec_status(const struct args *a)
+{
+	bool watch = args_bool(a, "watch");
+	enum output o = output_of(a);
+	struct timespec second = {.tv_sec = 1};
+	struct error e;
+
+	do {
+		if (show_once(o, watch && o == OUTPUT_TEXT && isatty(1), &e))
+			return fail(&e);
+		fflush(stdout);
+	} while (watch && !ferror(stdout) && !nanosleep(&second, NULL));
+	return EXIT_OK;
+}
+
+static const struct flag flags[] = {
+	{"watch", 'w', FLAG_BOOL, false, NULL, "show it again every second, until Ctrl-C", NULL},
+	FLAG_OUTPUT,
+	{0},
+};
+
+const struct command cmd_status = {
+	.name = "status",
+	.args = "",
+	.summary = "Show what is connected, routed, resolved and intercepted, measured now",
+	.about = "",
+	.flags = flags,
+	.example = "culvert status -w",
+	.exec = exec_status,
+};
