@@ -27,6 +27,8 @@
 
 enum { RESOLV_MAX = 1 << 20 };
 
+#define RESOLVED_SERVERS "/run/systemd/resolve/resolv.conf"
+
 /* A file or link with its content, in memory. */
 struct image {
 	mode_t mode; /* with the type; 0 = does not exist */
@@ -159,10 +161,14 @@ static int image_write(const struct image *im, const char *path, struct error *e
 	if (snprintf(tmp, sizeof(tmp), "%s.culvert-new", path) >= (int)sizeof(tmp))
 		return error_errno(e, -ENAMETOOLONG, "%s", path);
 	unlink(tmp); /* of a run that was cut short */
-	if (S_ISLNK(im->mode))
-		r = symlink(im->data, tmp) < 0 || lchown(tmp, im->uid, im->gid) < 0 ? -errno : 0;
-	else
+	if (S_ISLNK(im->mode)) {
+		r = symlink(im->data, tmp) < 0 ? -errno : 0;
+		if (r == 0 && lchown(tmp, im->uid, im->gid) < 0)
+			r = 0; /* whose a link is means nothing; in a user namespace it may be
+				  nobody's */
+	} else {
 		r = make_file(tmp, im);
+	}
 	if (r == 0 && rename(tmp, path) < 0)
 		r = -errno;
 	if (r == 0)
@@ -206,6 +212,30 @@ static int visible_content(const char *path, char **data, size_t *len, struct er
 	return file_read(path, RESOLV_MAX, data, len, e);
 }
 
+/*
+ * systemd-resolved reads a resolv.conf that is not its own and would ask the stub, which would ask
+ * it: a loop. So where it is the laptop's resolver, the stub asks the servers behind it.
+ */
+static void look_behind_resolved(struct resolv_conf *rc)
+{
+	struct ipaddr resolved = {.family = 4, .b = {127, 0, 0, 53}};
+	cleanup(free_ptr) char *text = NULL;
+	struct resolv_conf behind;
+	size_t len;
+
+	if (rc->nresolvers != 1)
+		return;
+	struct ipaddr only = sockaddr_ip(&rc->resolver[0]);
+	if (!ipaddr_equal(&only, &resolved) ||
+	    file_read(RESOLVED_SERVERS, RESOLV_MAX, &text, &len, NULL))
+		return;
+	resolv_parse(&behind, text, len);
+	if (behind.nresolvers == 0)
+		return;
+	rc->nresolvers = behind.nresolvers;
+	memcpy(rc->resolver, behind.resolver, sizeof(rc->resolver));
+}
+
 int resolv_install(const char *path, const char *backup_dir, const char *const *search,
 		   unsigned nsearch, unsigned ndots, struct resolv_conf *before, struct error *e)
 {
@@ -233,6 +263,7 @@ int resolv_install(const char *path, const char *backup_dir, const char *const *
 	if (r)
 		return r;
 	resolv_parse(before, text, len);
+	look_behind_resolved(before);
 	r = resolv_render(&ours.data, &ours.len, text, len, search, nsearch, ndots, b.before);
 	if (r)
 		return error_errno(e, r, "%s", path);

@@ -259,6 +259,32 @@ static void mount_point_is_written_in_place(void **test)
 	assert_int_equal(access(source, F_OK), -1);
 }
 
+/* Else it would read our file and ask the stub, which would ask it. */
+static void servers_behind_resolved_are_asked(void **test)
+{
+	struct resolv_conf before;
+	struct error e;
+	char buf[ADDR_STRLEN];
+
+	(void)test;
+	assert_int_equal(mount("none", "/run", "tmpfs", 0, "size=64k"), 0); /* of our own */
+	assert_int_equal(mkdir("/run/systemd", 0755), 0);
+	assert_int_equal(mkdir("/run/systemd/resolve", 0755), 0);
+	put(path, "nameserver 127.0.0.53\nsearch lan\n");
+	assert_int_equal(install(&before, &e), 0); /* without its file: as it is */
+	assert_string_equal(sockaddr_format(&before.resolver[0], buf), "127.0.0.53:53");
+	assert_int_equal(resolv_restore(path, state, &e), 0);
+
+	put("/run/systemd/resolve/resolv.conf",
+	    "nameserver 192.0.2.1\nnameserver 192.0.2.2\nsearch .\n");
+	assert_int_equal(install(&before, &e), 0);
+	assert_int_equal(before.nresolvers, 2);
+	assert_string_equal(sockaddr_format(&before.resolver[1], buf), "192.0.2.2:53");
+	assert_string_equal(before.search[0], "lan");
+	assert_int_equal(resolv_restore(path, state, &e), 0);
+	assert_int_equal(umount("/run"), 0);
+}
+
 static void foreign_change_is_left_alone(void **test)
 {
 	struct resolv_conf before;
@@ -406,6 +432,7 @@ int main(void)
 		test(link_comes_back_as_a_link),
 		test(nothing_comes_back_as_nothing),
 		test(mount_point_is_written_in_place),
+		test(servers_behind_resolved_are_asked),
 		test(foreign_change_is_left_alone),
 		test(every_crash_is_recovered_from),
 		test(full_disk_changes_nothing),
