@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rpc with the manager: hello, rules, traffic figures. A new session may mean a new manager, which knows nothing of our
+ * connection: so each one is answered with a ping, and no answer ends the connection. Reconnects for ever.
+ *
+ * IDLE (timer runs) -> CONNECTING (stream waits to open) -> HELLO (rpc, no answer yet) -> READY; back to IDLE from each.
+ */
+#include <errno.h>
+#include <event2/event.h>
+
+#include "agent/internal.h"
+#include "base/log.h"
+#include "netstack/netstack.h"
+#include "rpc/rpc.h"
+
+enum {
+	MANAGER_PORT = 1,
+	RETRY_FIRST_MS = 200,
+	RETRY_MAX_MS = 5000,
+	RETRY_REFUSED_MS = 30000,
+	ANSWER_S = 5,
+	TRAFFIC_EVERY_S = 1,
+};
+
+struct control {
+	struct agent *a;
+	struct ipaddr manager;
+	struct event *retry, *traffic;
+	struct stream *opening;
+	struct rpc *rpc;
+	bool ready;
+	unsigned retry_ms;
+	char refusal[256]; /* the last one: it is logged when it changes */
+};
+
+static void connect_manager(struct control *c);
+
+static void add_ms(struct event *ev, unsigned ms)
+{
+	const struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
+
+	evtimer_add(ev, &tv);
+}
+
+/* Lets go of the connection, whatever its state, and tries again later. */
+static void reset(struct control *c, unsigned retry_ms)
+{
+	struct rpc *rpc = c->rpc;
+
+	c->rpc = NULL;
+	c->ready = false;
+	if (c->opening)
+		c->opening->ops->abort(c->opening);
+	c->opening = NULL;
+	rpc_free(rpc);
+	add_ms(c->retry, retry_ms);
+}
+
+static void try_again(struct control *c)
+{
+	unsigned ms = c->retry_ms;
+
+	c->retry_ms = MIN(ms * 2, RETRY_MAX_MS);
+	reset(c, ms);
+}
+
+/* --- what the manager says ---------------------------------------------------------------------------------------- */
+
+static void on_call(void *arg, struct rpc *r, const char *method, json_t *params, struct rpc_request *req)
+{
+	struct control *c = arg;
+	struct error e;
+
+	(void)r;
+	if (req) {
+		rpc_fail(req, RPC_NO_METHOD, "There is no method '%.60s'.", method);
+		return;
+	}
+	if (strcmp(method, "rules"))
+		return;
+	if (rules_from_json(&c->a->rules, params, &e)) {
+		log_error("manager: sent rules that are not understood: %s; the old ones stay", e.text);
+		return;
+	}
+	log_info("rules: %u in force", c->a->rules.n);
+	keep_save(c->a);
+}
+
+static void on_closed(void *arg, struct rpc *r, int error)
+{
+	struct control *c = arg;
+
+	(void)r;
+	log_debug("manager: control connection ended: %s", error ? strerror(-error) : "in order");
+	try_again(c);
+}
+
+static void on_hello(void *arg, json_t *result, int code, const char *sentence)
+{
+	struct control *c = arg;
+
+	if (result) {
+		c->ready = true;
+		c->retry_ms = RETRY_FIRST_MS;
+		c->refusal[0] = '\0';
+		c->a->rules.counted = true; /* a new manager does not know our figures */
+		log_info("manager: knows this agent as %s of %s %s",
+			 json_string_value(json_object_get(result, "name")), workload_kind_name(c->a->cfg->kind),
+			 c->a->cfg->workload);
+		return;
+	}
+	if (code == RPC_NOT_CONNECTED)
+		return; /* on_closed() follows */
+	if (code == RPC_TIMEOUT) {
+		try_again(c);
+		return;
+	}
+	if (strncmp(c->refusal, sentence, sizeof(c->refusal) - 1)) {
+		log_error("manager: refuses this agent: %s Passing traffic through; asking again every %d s.",
+			  sentence, RETRY_REFUSED_MS / 1000);
+		strncpy(c->refusal, sentence, sizeof(c->refusal) - 1);
+	}
+	reset(c, RETRY_REFUSED_MS);
+}
+
+static void on_pong(void *arg, json_t *result, int code, const char *sentence)
+{
+	struct control *c = arg;
+
+	(void)sentence;
+	if (!result && code == RPC_TIMEOUT)
+		reset(c, 0);
+}
+
+/* --- connecting --------------------------------------------------------------------------------------------------- */
+
+static json_t *ports_json(const struct agent_config *cfg)
+{
+	json_t *j = json_array();
+
+	for (unsigned i = 0; i < cfg->nports; i++)
+		json_array_append_new(j, json_integer(cfg->port[i].target));
+	return j;
+}
+
+static int say_hello(struct control *c)
+{
+	const struct agent_config *cfg = c->a->cfg;
+	struct error e;
+	bool partial;
+	json_t *env = agent_environment(cfg, &partial, &e);
+
+	if (partial)
+		log_warn("environment: %s", e.text);
+	return rpc_call(c->rpc, "hello",
+			json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "version", CULVERT_VERSION, "role",
+				  "agent", "kind", workload_kind_name(cfg->kind), "workload", cfg->workload,
+				  "namespace", cfg->ns, "ports", ports_json(cfg), "environment", env),
+			ANSWER_S * NSEC_PER_SEC, on_hello, c);
+}
+
+static void on_opening(struct stream *s, unsigned ev, void *arg)
+{
+	static const struct rpc_ops ops = {on_call, on_closed};
+	struct control *c = arg;
+
+	if (ev & STREAM_ERROR) {
+		try_again(c);
+		return;
+	}
+	if (!(ev & STREAM_WRITABLE))
+		return;
+	if (rpc_new(&c->rpc, c->a->base, s, &ops, c)) {
+		try_again(c);
+		return;
+	}
+	c->opening = NULL;
+	if (say_hello(c))
+		try_again(c);
+}
+
+static void connect_manager(struct control *c)
+{
+	struct netstack *ns = link_netstack(c->a->link);
+
+	evtimer_del(c->retry);
+	if (!ns || netstack_connect(ns, link_address(c->a->link), &c->manager, MANAGER_PORT, NULL,
+				    ANSWER_S * NSEC_PER_SEC, &c->opening)) {
+		try_again(c);
+		return;
+	}
+	stream_set(c->opening, on_opening, c);
+	c->opening->ops->want(c->opening, STREAM_WRITABLE);
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	connect_manager(arg);
+}
+
+void control_kick(struct control *c)
+{
+	if (c->ready)
+		rpc_call(c->rpc, "ping", NULL, ANSWER_S * NSEC_PER_SEC, on_pong, c);
+	else if (!c->opening && !c->rpc && !c->refusal[0])
+		connect_manager(c);
+}
+
+/* --- figures -------------------------------------------------------------------------------------------------------- */
+
+static void on_traffic(evutil_socket_t fd, short what, void *arg)
+{
+	struct control *c = arg;
+
+	(void)fd;
+	(void)what;
+	if (!c->ready || !c->a->rules.counted)
+		return;
+	c->a->rules.counted = false;
+	rpc_notify(c->rpc, "traffic", rules_traffic(&c->a->rules));
+}
+
+int control_new(struct control **cp, struct agent *a, const struct ipaddr *manager)
+{
+	const struct timeval every = {.tv_sec = TRAFFIC_EVERY_S};
+	struct control *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	*c = (struct control){.a = a, .manager = *manager, .retry_ms = RETRY_FIRST_MS};
+	c->retry = evtimer_new(a->base, on_retry, c);
+	c->traffic = event_new(a->base, -1, EV_PERSIST, on_traffic, c);
+	if (!c->retry || !c->traffic || event_add(c->traffic, &every)) {
+		control_free(c);
+		return -ENOMEM;
+	}
+	*cp = c;
+	return 0;
+}
+
+void control_free(struct control *c)
+{
+	if (!c)
+		return;
+	if (c->opening)
+		c->opening->ops->abort(c->opening);
+	rpc_free(c->rpc);
+	if (c->retry)
+		event_free(c->retry);
+	if (c->traffic)
+		event_free(c->traffic);
+	free(c);
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of agent/ share.
+ *
+ *   config.c   the file                           rules.c    which connections go to which laptop
+ *   keep.c     what outlives us                   capture.c  one client connection: where it goes
+ *   link.c     our member of the overlay          listen.c   the ports
+ *   control.c  rpc with the manager               main.c     start, loop, end
+ *
+ * listen, capture and rules work whether the rest does or not.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "agent/config.h"
+#include "base/clock.h"
+#include "crypto/crypto.h"
+
+struct agent;
+struct event_base;
+struct netstack;
+struct stream;
+
+enum {
+	RULES_MAX = 256,
+	RULE_NAME_LEN = 2 * INTERCEPT_NAME_MAX + 2, /* OWNER/NAME and NUL */
+};
+
+/* --- rules.c ------------------------------------------------------------------------------------------------- */
+
+struct rule {
+	char name[RULE_NAME_LEN];
+	uint16_t target;
+	struct ipaddr address; /* the laptop's stack */
+	uint16_t port;
+	enum on_down on_down;
+	unsigned hold_s;
+	bool online;
+	/* Ours: the laptop did not answer lately; until then connections go by the policy at once. */
+	nsec_t suspect_until;
+	bool probing; /* one connection finds out whether it answers again */
+	uint64_t connections, fallback;
+};
+
+struct rules {
+	unsigned n;
+	struct rule *rule;
+	bool counted; /* the figures have changed since they were last told */
+};
+
+/* Reads a whole snapshot; 0 and the new table in place, or -EINVAL and the old one. Figures and suspicion of rules that
+ * stay are kept. */
+int rules_from_json(struct rules *r, const json_t *snapshot, struct error *e);
+json_t *rules_to_json(const struct rules *r); /* as a snapshot */
+json_t *rules_traffic(const struct rules *r); /* {connections, fallback} */
+struct rule *rules_find(struct rules *r, uint16_t target);
+void rules_free(struct rules *r);
+
+/* --- keep.c ---------------------------------------------------------------------------------------------------- */
+
+struct keep {
+	uint8_t invite[INVITE_ID_LEN]; /* that the key belongs to */
+	bool has_invite;
+	nsec_t stamp;
+};
+
+/* Rules and stamp of the last run. A missing or damaged file is no error for the caller but a log line. */
+void keep_load(struct agent *a);
+/* Reads invite and key. A new invite gets a new key, since the manager ties a key to an invite's secret. */
+int keep_identity(struct agent *a, struct invite *inv, struct identity *id, struct error *e);
+void keep_save(struct agent *a); /* logs the first failure */
+
+/* --- link.c, control.c ------------------------------------------------------------------------------------------- */
+
+struct link;
+int link_new(struct link **lp, struct agent *a);
+void link_free(struct link *l); /* NULL ok */
+/* NULL while there is no overlay (no invite yet, state folder not writable). */
+struct netstack *link_netstack(const struct link *l);
+const struct ipaddr *link_address(const struct link *l);
+
+struct control;
+int control_new(struct control **cp, struct agent *a, const struct ipaddr *manager);
+void control_free(struct control *c); /* NULL ok */
+/* A session with the manager was made: connect, or see whether the connection still lives. */
+void control_kick(struct control *c);
+
+/* --- capture.c, listen.c ------------------------------------------------------------------------------------------ */
+
+struct capture;
+struct listener;
+/* Owns the client's stream. */
+void capture_start(struct agent *a, const struct agent_port *port, struct stream *client);
+void captures_free(struct agent *a);
+int listeners_new(struct agent *a, struct error *e);
+void listeners_free(struct agent *a);
+
+struct agent {
+	struct event_base *base;
+	struct agent_config *cfg;
+	struct rules rules;
+	struct keep keep;
+	bool keep_failed;
+	struct link *link;
+	struct capture *captures;
+	struct listener *listeners;
+};

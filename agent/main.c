@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* culvert-agent: options, start, loop, end. */
+#include <event2/event.h>
+#include <getopt.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+
+#include "agent/agent.h"
+#include "agent/internal.h"
+#include "base/log.h"
+
+static const char usage[] =
+	"Usage: culvert-agent --config FILE [--debug]\n"
+	"       culvert-agent --version | --help\n"
+	"\n"
+	"Stands before the ports of an application. Passes connections through to it, except those that\n"
+	"an intercept sends to a laptop. Needs no privileges, and no manager to pass traffic.\n"
+	"\n"
+	"  --config FILE   YAML, described in docs/intercepts.md\n"
+	"  --debug         more lines in the log\n"
+	"\n"
+	"Example: culvert-agent --config /etc/culvert/agent.yaml\n";
+
+static void on_signal(evutil_socket_t sig, short what, void *arg)
+{
+	(void)what;
+	log_info("ending on %s", sig == SIGTERM ? "SIGTERM" : "SIGINT");
+	event_base_loopbreak(arg);
+}
+
+static void raise_limit(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) == 0) {
+		l.rlim_cur = l.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &l);
+	}
+}
+
+static int loop(struct agent *a)
+{
+	struct event *term = evsignal_new(a->base, SIGTERM, on_signal, a->base);
+	struct event *intr = evsignal_new(a->base, SIGINT, on_signal, a->base);
+	struct error e = {.text = "no memory"};
+	int r = -1;
+
+	keep_load(a);
+	if (term && intr && event_add(term, NULL) == 0 && event_add(intr, NULL) == 0 &&
+	    listeners_new(a, &e) == 0 && link_new(&a->link, a) == 0) {
+		malloc_trim(0); /* what reading the configuration took */
+		r = event_base_dispatch(a->base);
+	} else {
+		log_error("start: %s", e.text);
+	}
+	listeners_free(a);
+	captures_free(a);
+	link_free(a->link);
+	a->link = NULL;
+	if (term)
+		event_free(term);
+	if (intr)
+		event_free(intr);
+	return r < 0 ? 1 : 0;
+}
+
+static int serve(const char *config)
+{
+	struct agent a = {.captures = NULL};
+	struct error e;
+	int r = agent_config_load(&a.cfg, config, &e);
+
+	if (r) {
+		fprintf(stderr, "%s\n", e.text);
+		return 2;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	raise_limit();
+	a.base = event_base_new();
+	r = a.base ? loop(&a) : 1;
+	if (a.base)
+		event_base_free(a.base);
+	rules_free(&a.rules);
+	agent_config_free(a.cfg);
+	return r;
+}
+
+int agent_main(int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{"config", required_argument, NULL, 'c'}, {"debug", no_argument, NULL, 'd'},
+		{"version", no_argument, NULL, 'v'},	  {"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	const char *config = NULL;
+	enum log_level level = LOG_LEVEL_INFO;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+		switch (c) {
+		case 'c':
+			config = optarg;
+			break;
+		case 'd':
+			level = LOG_LEVEL_DEBUG;
+			break;
+		case 'v':
+			puts("culvert-agent " CULVERT_VERSION);
+			return 0;
+		case 'h':
+			fputs(usage, stdout);
+			return 0;
+		default:
+			fputs(usage, stderr);
+			return 2;
+		}
+	}
+	if (!config || optind != argc) {
+		fputs(usage, stderr);
+		return 2;
+	}
+	log_setup("culvert-agent", level);
+	if (crypto_init()) {
+		log_error("start: libsodium does not start");
+		return 1;
+	}
+	return serve(config);
+}
