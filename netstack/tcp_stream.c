@@ -802,6 +802,7 @@ int netstack_stream_info(const struct stream *s, struct flow *flow, nsec_t *rtt)
 		return -EINVAL;
 	const struct tcp_stream *st = container_of(s, struct tcp_stream, s);
 	*flow = st->flow;
-	*rtt = st->pcb ? (nsec_t)(st->pcb->sa >> 3) * NSEC_PER_MSEC : 0;
+	if (rtt)
+		*rtt = st->pcb ? (nsec_t)(st->pcb->sa >> 3) * NSEC_PER_MSEC : 0;
 	return 0;
 }
