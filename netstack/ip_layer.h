@@ -29,8 +29,7 @@ enum ip_verdict {
  *
  *   TCP       at least 20 bytes; the data offset lies within the segment; the options are
  *             well-formed to their end, and those that lwIP reads have their right length;
- *             no port is 0; flags make sense (SYN, RST or ACK; no SYN with FIN or RST);
- *             over IPv6 without extension headers
+ *             no port is 0; flags make sense (SYN, RST or ACK; no SYN with FIN or RST)
  *   UDP       at least 8 bytes; the length field is right; the destination port is not 0
  *   ICMP(v6)  of the packet's IP version; echo request or destination unreachable; 8 bytes
  *

@@ -10,7 +10,6 @@
 #include "netstack/ip_layer.h"
 
 enum {
-	IP6_HLEN = 40,
 	TCP_HLEN = 20,
 	UDP_HLEN = 8,
 	ICMP_HLEN = 8,
@@ -124,11 +123,6 @@ static bool transport_ok(const struct ip_info *info, const uint8_t *data, enum n
 	size_t len = info->total - info->l4;
 	uint8_t icmp = info->src.family == 4 ? IP_PROTO_ICMP : IP_PROTO_ICMPV6;
 
-	if (info->proto == IP_PROTO_TCP && info->src.family == 6 && info->l4 != IP6_HLEN) {
-		/* lwIP would walk the options of these headers too; no kernel sends TCP so. */
-		*why = NS_DROP_PROTO;
-		return false;
-	}
 	if (info->proto == IP_PROTO_TCP)
 		return tcp_ok(seg, len, why);
 	if (info->proto == IP_PROTO_UDP)

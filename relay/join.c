@@ -39,6 +39,7 @@ struct half {
 	enum half_mode mode;
 	enum half_state state;
 	uint64_t bytes;
+	bool drained;	       /* the last read left the source empty, as far as can be told */
 	struct pipe_pair pipe; /* SPLICE; rd -1 = none */
 	size_t in_pipe;
 	uint8_t *rest; /* COPY: what was read and not yet taken; NULL = nothing */
@@ -103,13 +104,17 @@ static ssize_t step_peek(struct half *h)
 static ssize_t step_reserve(struct half *h)
 {
 	struct iovec iov[IOV_MAX_MOVE];
+	size_t room = 0;
 	int n = h->out->ops->reserve(h->out, iov, IOV_MAX_MOVE);
 
 	if (n <= 0)
 		return blocked_if_again(h, n);
+	for (int i = 0; i < n; i++)
+		room += iov[i].iov_len;
 	ssize_t r = h->in->ops->readv(h->in, iov, n);
 	if (r <= 0)
 		return empty_if_again(h, r);
+	h->drained = (size_t)r < room;
 	h->out->ops->commit(h->out, (size_t)r);
 	h->bytes += (size_t)r;
 	return r;
@@ -141,6 +146,7 @@ static ssize_t step_copy(struct half *h)
 	ssize_t n = stream_read(h->in, buf, sizeof(buf));
 	if (n <= 0)
 		return empty_if_again(h, n);
+	h->drained = (size_t)n < sizeof(buf);
 	ssize_t r = stream_write(h->out, buf, (size_t)n);
 	if (r < 0 && r != -EAGAIN)
 		return r;
@@ -186,6 +192,8 @@ static ssize_t step_splice(struct half *h)
 	ssize_t n = splice_some(h->in->ops->fd(h->in), h->pipe.wr, PIPE_SIZE);
 	if (n <= 0)
 		return empty_if_again(h, n);
+	/* Also a pipe that is short of slots ends a read early, but hardly so early. */
+	h->drained = n < COPY_CHUNK;
 	h->in_pipe = (size_t)n;
 	return n;
 }
@@ -205,7 +213,17 @@ static ssize_t step(struct half *h)
 	return step_copy(h);
 }
 
-/* Moves until something is in the way or the budget is used up. 0, or what broke. */
+/* Bytes that were read and could not be delivered yet. */
+static bool in_hand(const struct half *h)
+{
+	return h->in_pipe || h->rest;
+}
+
+/*
+ * Moves until something is in the way or the budget is used up. 0, or what broke. A source that
+ * gave less than was asked for is not asked again: READABLE is level-triggered, and mostly that
+ * read would be for nothing.
+ */
 static int pump(struct half *h)
 {
 	uint64_t limit = h->bytes + RELAY_BUDGET;
@@ -214,11 +232,11 @@ static int pump(struct half *h)
 	if (h->state == ENDED)
 		return 0;
 	h->state = EMPTY;
-	while (n > 0 && h->bytes < limit)
+	h->drained = false;
+	while (n > 0 && h->bytes < limit && (!h->drained || in_hand(h)))
 		n = step(h);
-	/* The budget may run out with bytes in hand: then the sink has to be asked, for the source
-	 * may be silent. */
-	if (n > 0 && (h->in_pipe || h->rest))
+	/* The budget may run out with bytes in hand: then the sink has to be asked. */
+	if (n > 0 && in_hand(h))
 		h->state = BLOCKED;
 	if (n == 0) {
 		h->state = ENDED;

@@ -34,11 +34,14 @@ enum {
 enum kind { KIND_UDP, KIND_ECHO };
 enum { IDLE_LONG, IDLE_SHORT, NUM_IDLE };
 
+LIST_HEAD(flow_list, udp_flow);
+TAILQ_HEAD(age_list, udp_flow);
+
 struct udp_peer {
 	struct hash_node node; /* by the token */
 	void *token;
 	unsigned count;
-	LIST_HEAD(, udp_flow) flows;
+	struct flow_list flows;
 };
 
 struct udp_flow {
@@ -57,8 +60,6 @@ struct udp_flow {
 	struct event readable;
 	bool *gone;
 };
-
-TAILQ_HEAD(age_list, udp_flow);
 
 struct udp_flows {
 	struct event_base *base;
