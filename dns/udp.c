@@ -89,9 +89,11 @@ static int attempt_start(struct udp_query *q, unsigned server)
 	a->query = q;
 	a->id = (uint16_t)arc4random();
 	put_be16(q->msg, a->id);
-	/* An error of an earlier datagram may be reported here first; this one was not sent then.
-	 */
-	if (send(s->fd, q->msg, q->len, 0) < 0 && send(s->fd, q->msg, q->len, 0) < 0)
+	ssize_t n = send(s->fd, q->msg, q->len, 0);
+	/* The error of an earlier datagram may be told here; this one was not sent then. */
+	if (n < 0)
+		n = send(s->fd, q->msg, q->len, 0);
+	if (n < 0)
 		return -errno;
 	a->socket = s;
 	s->pending++;

@@ -156,7 +156,7 @@ static void client_readable(struct helper *h, struct client *c)
 {
 	struct privsep_request q;
 	struct privsep_answer a = {.version = PRIVSEP_VERSION};
-	int fds[4];
+	int fds[4] = {-1, -1, -1, -1};
 	int r = privsep_recv_request(c->fd, &q);
 
 	if (r == -EAGAIN)
@@ -222,8 +222,8 @@ static int listen_at(const char *path, struct error *e)
 
 	if (strlen(path) >= sizeof(sa.sun_path))
 		return error_errno(e, -ENAMETOOLONG, "%s", path);
-	strcpy(sa.sun_path, path);
-	strcpy(folder, path);
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
+	snprintf(folder, sizeof(folder), "%s", path);
 	char *slash = strrchr(folder, '/');
 	if (slash && slash != folder) {
 		*slash = '\0';

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * privsep: the few fixed messages between daemon (user) and helper (root), over one SOCK_SEQPACKET Unix socket.
- * Fixed-size structs, no text that root has to parse beyond bounded, NUL-terminated names. One request, one answer,
- * in order; descriptors travel by SCM_RIGHTS with the answer. When the socket closes, the helper undoes all.
+ * privsep: the few fixed messages between daemon (user) and helper (root), over one SOCK_SEQPACKET
+ * Unix socket. Fixed-size structs, no text that root has to parse beyond bounded, NUL-terminated
+ * names. One request, one answer, in order; descriptors travel by SCM_RIGHTS with the answer. When
+ * the socket closes, the helper undoes all.
  */
 #pragma once
 
@@ -22,10 +23,12 @@ enum {
 enum privsep_op {
 	PRIVSEP_HELLO = 1,  /* version check */
 	PRIVSEP_TUN = 2,    /* make the TUN: addresses; answer carries its descriptor and name */
-	PRIVSEP_ROUTES = 3, /* the whole set of routed prefixes: added and removed to match; all or nothing */
-	PRIVSEP_DNS = 4,    /* point the laptop's resolver at the stub; answer carries UDP and TCP sockets on port 53
-			     * and the resolvers that were configured before */
-	PRIVSEP_UNDO = 5,   /* undo everything now, in order, and say so; closing the socket does the same */
+	PRIVSEP_ROUTES = 3, /* the whole set of routed prefixes: added and removed to match; all or
+			       nothing */
+	PRIVSEP_DNS = 4,    /* point the laptop's resolver at the stub; answer carries UDP and TCP
+			     * sockets on port 53    and the resolvers that were configured before */
+	PRIVSEP_UNDO =
+		5, /* undo everything now, in order, and say so; closing the socket does the same */
 };
 
 struct privsep_tun {
@@ -60,7 +63,8 @@ struct privsep_answer {
 	char search[PRIVSEP_SEARCH][PRIVSEP_DOMAIN_LEN]; /* the laptop's own */
 };
 
-/* Both ends. Blocking send/receive of one message; -EPROTO for another size or version; -EPIPE when closed. */
+/* Both ends. Blocking send/receive of one message; -EPROTO for another size or version; -EPIPE when
+ * closed. */
 int privsep_send_request(int sock, const struct privsep_request *req);
 int privsep_recv_request(int sock, struct privsep_request *req);
 int privsep_send_answer(int sock, const struct privsep_answer *ans, const int *fds, unsigned nfds);
