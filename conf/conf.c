@@ -63,6 +63,7 @@ static int append(struct conf_node *n, struct conf_node *key, struct conf_node *
 
 struct reader {
 	struct fy_parser *fyp;
+	struct fy_diag *diag; /* collects, else libfyaml writes to stderr */
 	struct conf *doc;
 	struct error *e;
 };
@@ -77,9 +78,8 @@ static int fail_at(struct reader *rd, const struct fy_mark *at, const char *what
 /* Why the parser gave no event. */
 static int fail_syntax(struct reader *rd)
 {
-	struct fy_diag *diag = fy_parser_get_diag(rd->fyp);
 	void *iter = NULL;
-	const struct fy_diag_error *d = diag ? fy_diag_errors_iterate(diag, &iter) : NULL;
+	const struct fy_diag_error *d = fy_diag_errors_iterate(rd->diag, &iter);
 	int r = -EINVAL;
 
 	if (d && d->msg)
@@ -87,8 +87,6 @@ static int fail_syntax(struct reader *rd)
 			  d->msg);
 	else
 		error_set(rd->e, r, "%s:1:1: this is not YAML", rd->doc->name);
-	if (diag)
-		fy_diag_unref(diag);
 	return r;
 }
 
@@ -262,10 +260,27 @@ static void free_conf(struct conf **c)
 	conf_free(*c);
 }
 
+static int parse_text(struct reader *rd, const char *text, size_t len)
+{
+	struct fy_parse_cfg cfg = {.flags = FYPCF_QUIET | FYPCF_COLLECT_DIAG | FYPCF_DISABLE_RECYCLING |
+					    FYPCF_JSON_NONE};
+	int r = -ENOMEM;
+
+	rd->diag = cfg.diag = fy_diag_create(NULL);
+	if (!rd->diag)
+		return r;
+	fy_diag_set_collect_errors(rd->diag, true);
+	rd->fyp = fy_parser_create(&cfg);
+	if (rd->fyp && fy_parser_set_string(rd->fyp, text, len) == 0)
+		r = read_document(rd);
+	if (rd->fyp)
+		fy_parser_destroy(rd->fyp);
+	fy_diag_destroy(rd->diag);
+	return r;
+}
+
 int conf_parse(struct conf **cp, const char *name, const char *text, size_t len, struct error *e)
 {
-	const struct fy_parse_cfg cfg = {.flags = FYPCF_QUIET | FYPCF_COLLECT_DIAG |
-						  FYPCF_DISABLE_RECYCLING | FYPCF_JSON_NONE};
 	cleanup(free_conf) struct conf *c = calloc(1, sizeof(*c));
 	struct reader rd = {.doc = c, .e = e};
 	int r;
@@ -276,11 +291,7 @@ int conf_parse(struct conf **cp, const char *name, const char *text, size_t len,
 		return error_set(e, -EFBIG, "%s: larger than 1 MiB", name);
 	if (strnlen(text, len) != len)
 		return error_set(e, -EINVAL, "%s:1:1: this is no text: it has a NUL character", name);
-	rd.fyp = fy_parser_create(&cfg);
-	if (!rd.fyp)
-		return error_errno(e, -ENOMEM, "%s", name);
-	r = fy_parser_set_string(rd.fyp, text, len) ? -ENOMEM : read_document(&rd);
-	fy_parser_destroy(rd.fyp);
+	r = parse_text(&rd, text, len);
 	if (r == -ENOMEM)
 		return error_errno(e, r, "%s", name);
 	if (r)
