@@ -107,16 +107,15 @@ static unsigned peer_count(const struct reasm *r, const void *peer)
 	return n;
 }
 
-/* The oldest entry of who has most, other than `keep`; with `held`, only entries that hold bytes.
- */
-static struct datagram *victim(struct reasm *r, const struct datagram *keep, bool held)
+/* The oldest of who has most; with `keep` another one than that, and one that holds bytes. */
+static struct datagram *victim(struct reasm *r, const struct datagram *keep)
 {
 	struct datagram *best = NULL;
 	unsigned best_count = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(r->table); i++) {
 		struct datagram *d = &r->table[i];
-		if (!d->used || d == keep || (held && !d->frags))
+		if (keep && (d == keep || !d->frags))
 			continue;
 		unsigned n = peer_count(r, d->peer);
 		if (!best || n > best_count || (n == best_count && d->start < best->start)) {
@@ -151,7 +150,7 @@ static struct datagram *datagram_new(struct reasm *r, nsec_t now, const struct i
 	}
 	if (!d) {
 		*why = NS_DROP_REASM_FULL;
-		d = victim(r, NULL, false);
+		d = victim(r, NULL);
 		datagram_clear(r, d);
 	}
 	d->used = true;
@@ -292,7 +291,7 @@ static bool fragment_ok(const struct datagram *d, const struct ip_info *info, co
 static bool make_room(struct reasm *r, const struct datagram *d, size_t need)
 {
 	while (r->bytes + need > NETSTACK_REASM_BYTES) {
-		struct datagram *v = victim(r, d, true);
+		struct datagram *v = victim(r, d);
 		if (!v)
 			return false;
 		datagram_clear(r, v);

@@ -22,5 +22,5 @@ void pipe_discard(struct pipe_pair *p);
 
 enum { RELAY_BUDGET = 1 << 20 }; /* bytes that one direction moves per event */
 
-/* Idle times in place of UDP_FLOW_IDLE and of the short one after a DNS exchange. For tests. */
+/* Idle times in place of UDP_FLOW_IDLE and UDP_FLOW_IDLE_DNS. For tests. */
 void udp_flows_set_idle(struct udp_flows *u, nsec_t idle, nsec_t idle_dns);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * relay: joins two streams with back-pressure, half-close and reset; dials host sockets; carries UDP flows and pings
- * through host sockets. It knows nothing of the overlay: the exit (manager), the intake (daemon) and the capture (agent)
- * are made of it. One thread; every callback may free its object.
+ * relay: joins two streams with back-pressure, half-close and reset; dials host sockets; carries
+ * UDP flows and pings through host sockets. It knows nothing of the overlay: the exit (manager),
+ * the intake (daemon) and the capture (agent) are made of it. One thread; every callback may free
+ * its object.
  */
 #pragma once
 
@@ -13,55 +14,67 @@
 
 struct event_base;
 
-/* --- joining two streams ------------------------------------------------------------------------- */
+/* --- joining two streams --------------------------------------------------- */
 
 struct relay;
 struct relay_result {
 	uint64_t a_to_b, b_to_a; /* bytes */
-	int error;		 /* 0 = both directions ended in order; else what broke (the other side was reset) */
+	int error; /* 0 = both directions ended in order; else what broke, and both were reset */
 };
+
 /*
- * Owns both streams from a successful return on. Bytes flow both ways, at most what the other side takes is read; end of stream on one
- * side becomes shutdown on the other (half-close); an error on one side aborts the other. When all is over both are closed
- * and `done` is called once (may be NULL). Two host sockets are spliced in the kernel; lwIP streams move without a copy of ours.
+ * Owns both streams from a successful return on. Bytes flow both ways, at most what the other side
+ * takes is read; end of stream on one side becomes shutdown on the other (half-close); an error on
+ * one side aborts the other. When all is over both are closed and `done` is called once (may be
+ * NULL). Two host sockets are spliced in the kernel; lwIP streams move without a copy of ours.
+ * SIGPIPE is ignored from the first join on, unless it has a handler: splice(2) would raise it.
  */
 int relay_join(struct event_base *base, struct stream *a, struct stream *b,
-	       void (*done)(void *arg, const struct relay_result *res), void *arg, struct relay **rp);
+	       void (*done)(void *arg, const struct relay_result *res), void *arg,
+	       struct relay **rp);
 /* Aborts both, no callback. */
 void relay_abort(struct relay *r);
 
-/* --- dialling ------------------------------------------------------------------------------------ */
+/* --- dialling -------------------------------------------------------------- */
 
 struct dial;
-/* Connects; the callback gets a stream, or NULL and -ECONNREFUSED, -EHOSTUNREACH, -ENETUNREACH, -ETIMEDOUT, -EMFILE, ...
- * Never from inside the call. `timeout` 0 = the kernel's. */
+/* Connects; the callback gets a stream, or NULL and -ECONNREFUSED, -EHOSTUNREACH, -ENETUNREACH,
+ * -ETIMEDOUT, -EMFILE, ... Never from inside the call. `timeout` 0 = the kernel's. */
 int dial_tcp(struct event_base *base, const union sockaddr_any *to, nsec_t timeout,
 	     void (*cb)(void *arg, struct stream *s, int error), void *arg, struct dial **dp);
-void dial_cancel(struct dial *d); /* no callback */
+void dial_cancel(struct dial *d); /* no callback; not after the callback */
 
-/* --- UDP flows and pings ------------------------------------------------------------------------- */
+/* --- UDP flows and pings --------------------------------------------------- */
 
 struct udp_flows;
 enum {
-	UDP_FLOW_IDLE = 60,	  /* s without a datagram either way; 10 s after a single exchange to port 53 */
+	UDP_FLOW_IDLE = 60,	/* s without a datagram either way */
+	UDP_FLOW_IDLE_DNS = 10, /* s, when every question to port 53 has its answer */
 	UDP_FLOWS_MAX = 16384,
 	UDP_FLOWS_PER_PEER = 4096,
 };
 struct udp_flows_ops {
 	void (*reply)(void *arg, const struct flow *flow, const uint8_t *data, size_t len);
 	void (*refused)(void *arg, const struct flow *flow);
-	void (*echo_reply)(void *arg, const struct flow *flow, uint16_t seq, const uint8_t *data, size_t len);
+	void (*echo_reply)(void *arg, const struct flow *flow, uint16_t seq, const uint8_t *data,
+			   size_t len);
 };
 struct udp_flows_stats {
 	unsigned flows;
-	uint64_t limit, no_ping, errors; /* dropped: bound hit; ping sockets not permitted (net.ipv4.ping_group_range); other */
+	/* Dropped: */
+	uint64_t limit;	  /* a bound was hit */
+	uint64_t no_ping; /* ping sockets are not permitted (net.ipv4.ping_group_range) */
+	uint64_t errors;  /* else */
 };
-int udp_flows_new(struct udp_flows **up, struct event_base *base, const struct udp_flows_ops *ops, void *arg);
+int udp_flows_new(struct udp_flows **up, struct event_base *base, const struct udp_flows_ops *ops,
+		  void *arg);
 void udp_flows_free(struct udp_flows *u);
-/* A datagram of `flow` goes to `to` (the real target) through the flow's connected socket, made at first use. */
-void udp_flows_send(struct udp_flows *u, const struct flow *flow, const union sockaddr_any *to, const uint8_t *data,
+/* A datagram of `flow` goes to `to` (the real target) through the flow's connected socket, made at
+ * first use. */
+void udp_flows_send(struct udp_flows *u, const struct flow *flow, const union sockaddr_any *to,
+		    const uint8_t *data, size_t len, void *peer);
+/* An echo request goes to flow->dst, through an unprivileged ping socket. */
+void udp_flows_echo(struct udp_flows *u, const struct flow *flow, uint16_t seq, const uint8_t *data,
 		    size_t len, void *peer);
-/* An echo request goes to flow->dst through an unprivileged ping socket. */
-void udp_flows_echo(struct udp_flows *u, const struct flow *flow, uint16_t seq, const uint8_t *data, size_t len, void *peer);
 void udp_flows_forget_peer(struct udp_flows *u, void *peer);
 const struct udp_flows_stats *udp_flows_stats(const struct udp_flows *u);

@@ -27,7 +27,6 @@ enum {
 	BATCH = 16, /* datagrams per recvmmsg */
 	ROUNDS = 4, /* batches per event: then others get their turn */
 	ECHO_HLEN = 8,
-	UDP_FLOW_IDLE_DNS = 10, /* s */
 	PORT_DNS = 53,
 };
 
