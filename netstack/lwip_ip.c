@@ -50,10 +50,12 @@ static struct {
 	struct arena arena;
 	uint64_t key[2];
 	uint16_t ip_id;
+	unsigned long retransmits_before; /* of an earlier netstack */
 } lw;
 
 struct ip_globals ip_data;
 u16_t tcp_wire_mss = 0xffff; /* set by lwIP before it sends a segment */
+unsigned long tcp_retransmits;
 
 struct rx_buf {
 	struct pbuf_custom custom;
@@ -163,6 +165,7 @@ void lwip_enter(void)
 
 void lwip_leave(void)
 {
+	lw.ns->stats.retransmits = tcp_retransmits - lw.retransmits_before;
 	if (--lw.depth || lw.draining)
 		return;
 	/* What ops->output() makes lwIP send goes into a new arena, and out after this one. */
@@ -391,6 +394,7 @@ int lwip_start(struct netstack *ns)
 	lw.netif.mtu = INNER_MTU;
 	lw.netif.num = 0;
 	lw.ip_id = (uint16_t)lw.key[0];
+	lw.retransmits_before = tcp_retransmits;
 	return 0;
 }
 

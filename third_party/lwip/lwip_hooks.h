@@ -11,3 +11,5 @@ u32_t netstack_tuple_hash(const ip_addr_t *local, u16_t lport, const ip_addr_t *
 			  u16_t rport);
 /* Payload bytes per packet of the connection whose segment is being sent; a larger segment is a super-packet. */
 extern u16_t tcp_wire_mss;
+/* Data, SYN and FIN segments sent again, in all. */
+extern unsigned long tcp_retransmits;
