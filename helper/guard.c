@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The guard: a child of the helper that does one thing, once. It reads from a pipe to which nobody
- * writes; the end of file means that the helper has ended, however; then it restores resolv.conf
- * and ends. It is in a session of its own and ignores the signals that a terminal or a service
- * manager sends to whole groups, so it is there for the SIGKILL after. It holds two descriptors:
- * the pipe and the lock.
+ * The guard: a child of the helper that does one thing, once. It waits at a pair of sockets whose
+ * other end only the helper holds; its end of file means that the helper has ended, however; then
+ * the guard restores resolv.conf and ends. It is in a session of its own and ignores the signals
+ * that a terminal or a service manager sends to whole groups, so it is there for the SIGKILL after.
+ * It holds two descriptors: its socket and the lock.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -18,7 +19,7 @@
 #include "dns/dns.h"
 #include "helper/internal.h"
 
-enum { LOCK_TRIES = 150, LOCK_WAIT_MS = 20, KEEP_PIPE = 0, KEEP_LOCK = 1 };
+enum { LOCK_TRIES = 150, LOCK_WAIT_MS = 20, KEEP_SOCKET = 0, KEEP_LOCK = 1 };
 
 int guard_lock(const char *state, struct error *e)
 {
@@ -46,7 +47,7 @@ int guard_lock(const char *state, struct error *e)
 	return lock;
 }
 
-static _Noreturn void guard_main(const struct helper_options *o, int pipe_end, int lock)
+static _Noreturn void guard_main(const struct helper_options *o, int sock, int lock)
 {
 	char c;
 
@@ -54,14 +55,14 @@ static _Noreturn void guard_main(const struct helper_options *o, int pipe_end, i
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
-	/* Out of the way of 0 and 1 first, should the pipe or the lock be one of them. */
-	int p = fcntl(pipe_end, F_DUPFD, 3), l = fcntl(lock, F_DUPFD, 3);
-	if (p < 0 || l < 0 || dup2(p, KEEP_PIPE) < 0 || dup2(l, KEEP_LOCK) < 0 ||
+	/* Out of the way of 0 and 1 first, should the socket or the lock be one of them. */
+	int s = fcntl(sock, F_DUPFD, 3), l = fcntl(lock, F_DUPFD, 3);
+	if (s < 0 || l < 0 || dup2(s, KEEP_SOCKET) < 0 || dup2(l, KEEP_LOCK) < 0 ||
 	    close_range(2, ~0U, 0) < 0)
 		_exit(1);
-	if (chdir("/") < 0)
+	if (send(KEEP_SOCKET, "r", 1, MSG_NOSIGNAL) != 1) /* ready */
 		_exit(1);
-	while (read(KEEP_PIPE, &c, 1) < 0 && errno == EINTR)
+	while (read(KEEP_SOCKET, &c, 1) < 0 && errno == EINTR)
 		;
 	_exit(resolv_restore(o->resolv_conf, o->state, NULL) < 0);
 }
@@ -69,29 +70,33 @@ static _Noreturn void guard_main(const struct helper_options *o, int pipe_end, i
 int guard_start(struct guard *g, const struct helper_options *o, int lock, struct error *e)
 {
 	int ends[2];
+	char ready;
 
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return error_errno(e, -errno, "pipe");
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+		return error_errno(e, -errno, "the guard of resolv.conf cannot be started");
 	pid_t pid = fork();
 	if (pid == 0) {
 		close(ends[1]);
 		guard_main(o, ends[0], lock);
 	}
+	int r = pid < 0 ? -errno : 0;
 	close(ends[0]);
-	if (pid < 0) {
-		int r = -errno;
+	if (r) {
 		close(ends[1]);
 		return error_errno(e, r, "the guard of resolv.conf cannot be started");
 	}
-	*g = (struct guard){.pid = pid, .pipe = ends[1]};
-	return 0;
+	*g = (struct guard){.pid = pid, .socket = ends[1]};
+	if (read(g->socket, &ready, 1) == 1)
+		return 0;
+	guard_stop(g);
+	return error_set(e, -ECHILD, "the guard of resolv.conf ended at once");
 }
 
 void guard_stop(struct guard *g)
 {
 	if (g->pid == 0)
 		return;
-	close(g->pipe);
+	close(g->socket);
 	while (waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	*g = (struct guard){0};

@@ -23,13 +23,14 @@ struct helper_options {
  */
 
 struct guard {
-	pid_t pid; /* 0 = none */
-	int pipe;  /* its other end sees our end */
+	pid_t pid;  /* 0 = none */
+	int socket; /* its other end sees our end */
 };
 
 /* One helper at a time owns the state folder, and with it resolv.conf; the guard shares the lock,
  * so a new helper waits for the guard of a killed one. Returns the lock's descriptor, or -EBUSY. */
 int guard_lock(const char *state, struct error *e);
+/* Returns when the guard is ready. */
 int guard_start(struct guard *g, const struct helper_options *o, int lock, struct error *e);
 /* Lets it go; what it would have undone is undone already. */
 void guard_stop(struct guard *g);

@@ -683,7 +683,7 @@ static void few_privileges_few_descriptors(void **test)
 			    "CapPrm:", line); /* chown, dac_override, net_bind_service, net_admin */
 		assert_string_equal(line, "CapPrm:\t0000000000001403\n");
 	}
-	/* The guard: the pipe and the lock, and nothing that keeps a TUN or a socket open. */
+	/* The guard: its socket and the lock, and nothing that keeps a TUN or a socket open. */
 	snprintf(path, sizeof(path), "/proc/%d/fd", who[1]);
 	DIR *d = opendir(path);
 	unsigned n = 0;
