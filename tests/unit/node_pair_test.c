@@ -408,8 +408,12 @@ static void on_inner_remove(void *arg, struct overlay_peer *p, struct pkt *pkt)
 
 	(void)pkt;
 	s->received++;
-	if (p)
-		overlay_peer_remove(node_overlay(s->node), p);
+	overlay_peer_remove(node_overlay(s->node), p);
+	/* its addresses go to somebody else */
+	identity_generate(&s->id);
+	assert_int_equal(
+		overlay_peer_add(node_overlay(s->node), &s->peer, s->id.pub, NULL, NULL, NULL), 0);
+	add_route(s, "fd00::1/128");
 }
 
 static void run_of_a_removed_peer_is_dropped(void **state)
@@ -433,6 +437,65 @@ static void run_of_a_removed_peer_is_dropped(void **state)
 	b.received = 0;
 	merge_flush(b.node->merge);
 	assert_int_equal(b.received, 1);
+}
+
+static unsigned at_b, at_c;
+
+static void on_inner_b(void *arg, struct overlay_peer *p, struct pkt *pkt)
+{
+	(void)arg;
+	(void)p;
+	assert_int_equal(pkt->data[39], 2);
+	at_b++;
+}
+
+static void on_inner_c(void *arg, struct overlay_peer *p, struct pkt *pkt)
+{
+	(void)arg;
+	(void)p;
+	assert_int_equal(pkt->data[39], 3);
+	at_c++;
+}
+
+static bool ten_each(void)
+{
+	return at_b == 10 && at_c == 10;
+}
+
+/* Datagrams of one size, in turn to one peer and the other. */
+static void each_peer_gets_what_is_its(void **state)
+{
+	static const struct node_ops ops_b = {.inner = on_inner_b}, ops_c = {.inner = on_inner_c};
+	static struct side c, to_c;
+	struct rng r = {10};
+
+	(void)state;
+	at_b = at_c = 0;
+	make_side(&c, "127.0.0.1:0");
+	to_c = a; /* a's node, with c as the peer */
+	introduce(&to_c, &c, true, "10.0.0.3/32", "fd00::3/128");
+	introduce(&c, &a, false, "10.0.0.1/32", "fd00::1/128");
+	b.node->ops = &ops_b;
+	c.node->ops = &ops_c;
+	for (unsigned i = 0; i < 20; i++) {
+		struct flow f = make_flow(6, 1, i & 1 ? 2 : 3, 9);
+		struct pkt pkt = {.data = packet, .len = (uint32_t)build_udp(packet, &r, &f, 500)};
+
+		node_send(a.node, &pkt);
+	}
+	run_until(ten_each);
+	for (unsigned i = 0; i < 10; i++) /* now with sessions, so in batches */
+		for (uint8_t to = 2; to <= 3; to++) {
+			struct flow f = make_flow(6, 1, to, 9);
+			struct pkt pkt = {.data = packet,
+					  .len = (uint32_t)build_udp(packet, &r, &f, 500)};
+
+			if (!i)
+				at_b = at_c = 0;
+			node_send(a.node, &pkt);
+		}
+	run_until(ten_each);
+	node_free(c.node);
 }
 
 static bool second_session(void)
@@ -521,6 +584,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(run_of_a_removed_peer_is_dropped, setup, teardown),
 		cmocka_unit_test_setup_teardown(kick_starts_a_handshake, setup, teardown),
 		cmocka_unit_test_setup_teardown(timers_run_by_themselves, setup, teardown),
+		cmocka_unit_test_setup_teardown(each_peer_gets_what_is_its, setup, teardown),
 		cmocka_unit_test_setup_teardown(garbage_is_dropped_in_silence, setup, teardown),
 	};
 

@@ -27,6 +27,7 @@
 
 #include "base/clock.h"
 #include "base/ip.h"
+#include "node_packets.h"
 #include "private_net.h"
 #include "tun/tun.h"
 
@@ -345,6 +346,86 @@ static void icmp_echo_is_answered(void **state)
 	close(fd);
 }
 
+/* A TUN without any offload in host 1's namespace, which routes to it: what comes out there is what
+ * the kernel made of a packet by itself. */
+static int make_plain_tun(const char *dst4, const char *dst6)
+{
+	struct ifreq ifr = {.ifr_name = "cvt4", .ifr_flags = IFF_TUN | IFF_NO_PI};
+	const char *dst[] = {dst4, dst6};
+	struct error e = {0};
+	int fd, sock;
+
+	enter(h1.ns);
+	private_write("/proc/sys/net/ipv4/ip_forward", "1");
+	private_write("/proc/sys/net/ipv6/conf/all/forwarding", "1");
+	fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	assert_int_equal(ioctl(fd, TUNSETIFF, &ifr), 0);
+	sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	ifr.ifr_flags = IFF_UP;
+	assert_int_equal(ioctl(sock, SIOCSIFFLAGS, &ifr), 0);
+	close(sock);
+	for (int i = 0; i < 2; i++) {
+		struct ipaddr none = {0};
+		struct prefix p;
+
+		assert_int_equal(prefix_parse(&p, dst[i]), 0);
+		if (tun_add_route("cvt4", &p, &none, &e))
+			fail_msg("%s", e.text);
+	}
+	return fd;
+}
+
+static void check_forwarded(int fd, const char *src, const char *dst)
+{
+	enum { GSO = 1000, PAYLOAD = 5 * GSO + 1 };
+	static uint8_t data[PKT_MAX], got[2000], right[2000];
+	struct rng r = {1};
+	struct tcp_shape s = {.flow = {.sport = 5, .dport = 6},
+			      .seq = 7,
+			      .flags = TCP_ACK | TCP_PSH,
+			      .tcp_options = 12,
+			      .payload = PAYLOAD};
+	struct pkt pkt = {.data = data, .gso = GSO};
+	nsec_t end = clock_boot() + 3 * NSEC_PER_SEC;
+	size_t done = 0, headers;
+
+	assert_int_equal(ipaddr_parse(&s.flow.src, src), 0);
+	assert_int_equal(ipaddr_parse(&s.flow.dst, dst), 0);
+	pkt.len = (uint32_t)build_tcp(data, &r, &s);
+	headers = pkt.len - PAYLOAD;
+	spoil_checksum(&pkt);
+	tun_write(h1.tun, &pkt);
+	while (done < PAYLOAD) {
+		ssize_t n = read(fd, got, sizeof(got));
+		struct ip_info ip;
+
+		check_deadline(end);
+		if (n < 0 || ip_parse(&ip, got, (size_t)n) || ip.proto != IP_PROTO_TCP)
+			continue; /* none yet, or the kernel's own */
+		assert_int_equal((size_t)n - headers, MIN(GSO, PAYLOAD - done));
+		assert_int_equal(get_be32(got + ip.l4 + 4), 7 + done);
+		assert_memory_equal(got + headers, data + headers + done, (size_t)n - headers);
+		memcpy(right, got, (size_t)n);
+		assert_int_equal(ip_complete_checksum(right, (size_t)n), 0);
+		assert_memory_equal(right, got, (size_t)n);
+		done += (size_t)n - headers;
+	}
+}
+
+/* Size and checksum are right also for a kernel that must use them, since it sends the packet on.
+ */
+static void forwarding_kernel_can_cut_and_complete(void **state)
+{
+	int fd;
+
+	(void)state;
+	need_hosts();
+	fd = make_plain_tun("10.99.9.0/24", "fd99:9::/64");
+	check_forwarded(fd, "10.99.0.2", "10.99.9.9");
+	check_forwarded(fd, "fd99::2", "fd99:9::9");
+	close(fd);
+}
+
 static void malformed_packets_are_not_written(void **state)
 {
 	uint8_t data[1500] = {0x45, [8] = 64, [9] = IP_PROTO_TCP, [32] = 0x50};
@@ -418,6 +499,7 @@ int main(void)
 		cmocka_unit_test(tcp_over_ipv6),
 		cmocka_unit_test(udp_whole_and_in_fragments),
 		cmocka_unit_test(icmp_echo_is_answered),
+		cmocka_unit_test(forwarding_kernel_can_cut_and_complete),
 		cmocka_unit_test(malformed_packets_are_not_written),
 		cmocka_unit_test(only_a_tun_with_vnet_header_opens),
 		cmocka_unit_test(device_that_is_gone_is_told),
