@@ -38,7 +38,7 @@ static void fake_kick(struct fake *f)
 	unsigned ready = (f->rx_len || f->rx_end ? STREAM_READABLE : 0) |
 			 (f->tx_len < f->tx_room ? STREAM_WRITABLE : 0);
 
-	if (f->wanted & ready)
+	if (!f->closed && !f->aborted && (f->wanted & ready))
 		event_active(&f->tick, EV_TIMEOUT, 1);
 }
 

@@ -137,8 +137,7 @@ static void end_take(struct end *e)
 	e->f->tx_len -= n;
 	e->got += n;
 	e->saw_end = e->f->tx_end && !e->f->tx_len;
-	if (!e->f->closed && !e->f->aborted)
-		fake_kick(e->f);
+	fake_kick(e->f);
 }
 
 static bool end_was_reset(struct end *e)
@@ -601,6 +600,70 @@ static void free_in_done(void **state)
 	}
 }
 
+static uint32_t next_random(uint32_t *x)
+{
+	*x ^= *x << 13;
+	*x ^= *x >> 17;
+	*x ^= *x << 5;
+	return *x;
+}
+
+/* One end's next move, by chance: sends a little, takes, ends, or changes how much room it has. */
+static void random_move(struct end *e, uint64_t total, bool *ended, uint32_t *x)
+{
+	uint64_t until = e->sent + next_random(x) % 30000;
+
+	switch (next_random(x) % 8) {
+	case 0:
+	case 1:
+	case 2:
+		end_send(e, MIN(total, until));
+		break;
+	case 3:
+		if (e->sent == total && !*ended) {
+			*ended = true;
+			end_finish(e);
+		}
+		break;
+	case 4:
+		if (e->f && !e->f->closed && !e->f->aborted)
+			e->f->tx_room = MAX(e->f->tx_len, (size_t)(until % FAKE_CAP));
+		break;
+	default:
+		end_take(e);
+	}
+}
+
+/* Whatever the ends do and in whatever order: all bytes, in order, both ends told. */
+static void random_runs(void **state)
+{
+	(void)state;
+	for (uint32_t seed = 1; seed <= 1000; seed++) {
+		uint32_t x = seed * 2654435761u;
+		const enum kind *kinds = pairs[next_random(&x) % ARRAY_SIZE(pairs)];
+		uint64_t up = next_random(&x) % 200000, down = next_random(&x) % 200000;
+		bool ended_a = false, ended_b = false;
+		struct join j;
+
+		join_open(&j, kinds[0], kinds[1]);
+		for (int i = 0; i < 50000 && !(j.a.saw_end && j.b.saw_end); i++) {
+			random_move(&j.a, up, &ended_a, &x);
+			random_move(&j.b, down, &ended_b, &x);
+			if (next_random(&x) % 2)
+				turn();
+		}
+		turns(j.done ? 0 : 3);
+		if (!j.done || j.res.error || j.b.got != up || j.a.got != down ||
+		    j.res.a_to_b != up || j.res.b_to_a != down)
+			fail_msg("kinds %d %d sent %llu %llu seed %u: done %u, error %d, %llu of "
+				 "%llu up, %llu of %llu down",
+				 seed, j.done, j.res.error, (unsigned long long)j.b.got,
+				 (unsigned long long)up, (unsigned long long)j.a.got,
+				 (unsigned long long)down);
+		join_close(&j);
+	}
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -640,6 +703,7 @@ int main(void)
 		cmocka_unit_test(errors_of_operations),
 		cmocka_unit_test(abort_tells_nobody),
 		cmocka_unit_test(free_in_done),
+		cmocka_unit_test(random_runs),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
