@@ -33,7 +33,7 @@ enum { ALLOWED = 12345, STRANGER = 54321 };
 
 static char folder[32], sock_path[64], state_path[64], resolv_path[64];
 static char *before;
-static pid_t helper;
+static pid_t test_pid, helper;
 
 static const char laptop_conf[] = "nameserver 192.0.2.1\nsearch corp.example\n";
 
@@ -726,6 +726,8 @@ static int fresh(void **test)
 static int done(void **test)
 {
 	(void)test;
+	if (getpid() != test_pid) /* a daemon of daemon_start() whose assertion failed */
+		_exit(1);
 	if (helper)
 		helper_end(SIGTERM);
 	return 0;
@@ -736,6 +738,7 @@ static int setup(void **test)
 	char etc[64];
 
 	(void)test;
+	test_pid = getpid();
 	if (private_net() < 0 || private_folder(folder, "1m") < 0)
 		return -1;
 	snprintf(etc, sizeof(etc), "%s/etc", folder);
