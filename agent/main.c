@@ -77,6 +77,7 @@ static int serve(const char *config)
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	raise_limit();
 	a.base = event_base_new();
 	r = a.base ? loop(&a) : 1;

@@ -305,6 +305,7 @@ static int serve(const char *config)
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error like a full disk, no reason to die */
 	raise_limit();
 	r = manager_start(&m, &e);
 	if (r)

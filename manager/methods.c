@@ -111,8 +111,7 @@ static void hello_agent(struct control_conn *c, const json_t *params, struct rpc
 	log_info("agent %s: stands for %s %s in namespace %s", p->rec.name, workload_kind_name(cw->w.kind),
 		 cw->w.name, cw->w.ns);
 	rpc_reply(req, json_pack("{s:s, s:s}", "version", CULVERT_VERSION, "name", p->rec.name));
-	rules_push_to(p);
-	rules_changed(p->m, true);
+	rules_changed(p->m, true); /* the rules for it, and one agent more for the laptops */
 }
 
 static void hello(struct control_conn *c, const json_t *params, struct rpc_request *req)

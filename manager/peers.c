@@ -254,6 +254,17 @@ static unsigned count_registered(const struct manager *m)
 	return n;
 }
 
+/* Where it is now, for a restart of ours. True when that is news. */
+static bool note_endpoint(struct peer *p)
+{
+	const struct path *path = overlay_peer_path(p->overlay);
+
+	if (!path || sockaddr_equal(&path->remote, &p->rec.endpoint))
+		return false;
+	p->rec.endpoint = path->remote;
+	return true;
+}
+
 /* NULL: it may enter. */
 static const char *why_refuse(const struct peer *p)
 {
@@ -310,6 +321,7 @@ void peer_established(struct peer *p, bool fresh)
 	const char *why;
 
 	if (p->state == PEER_PROVISIONAL) {
+		note_endpoint(p);
 		why = why_refuse(p);
 		if (why)
 			refuse(p, why);
@@ -390,16 +402,6 @@ static bool overdue(const struct peer *p, nsec_t now)
 
 	return p->state == PEER_RETIRED || (p->state == PEER_PROVISIONAL && age > PROVISIONAL_TTL_S * NSEC_PER_SEC) ||
 	       ((p->state == PEER_REFUSED || p->state == PEER_UNSAVED) && age > REFUSED_TTL_S * NSEC_PER_SEC);
-}
-
-static bool note_endpoint(struct peer *p)
-{
-	const struct path *path = overlay_peer_path(p->overlay);
-
-	if (!path || sockaddr_equal(&path->remote, &p->rec.endpoint))
-		return false;
-	p->rec.endpoint = path->remote;
-	return true;
 }
 
 void peers_sweep(struct manager *m, nsec_t now)
