@@ -196,6 +196,9 @@ static void half_open_peers_are_bounded(void **state)
 	assert_int_equal(s.node[0].lapsed, HALF_OPEN_PER_SOURCE + 1);
 	knock(&st, &s, &c);
 	assert_int_equal(reply[0], MSG_RESPONSE);
+	assert_int_equal(s.node[0].o->admission.half_open, 1);
+	overlay_peer_remove(s.node[0].o, overlay_peer_find(s.node[0].o, st.id.pub));
+	assert_int_equal(s.node[0].o->admission.half_open, 0);
 	sim_fini(&s);
 }
 

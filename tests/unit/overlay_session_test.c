@@ -126,6 +126,9 @@ static void lower_key_wins_when_both_start(void **state)
 	begin(&s, false);
 	sim_send(&s, 0, 1);
 	sim_send(&s, 1, 0);
+	sim_run_ms(&s, 7);
+	assert_int_equal(s.node[1].peer[0]->pending.index.value, 0); /* given up */
+	assert_int_not_equal(s.node[0].peer[1]->pending.index.value, 0);
 	sim_run_ms(&s, 100);
 	assert_int_equal(s.arrived[0][1], 1);
 	assert_int_equal(s.arrived[1][0], 1);
@@ -158,7 +161,9 @@ static void renewal_loses_nothing(void **state)
 	(void)state;
 	struct sim s;
 	begin(&s, false);
-	s.net = (struct sim_net){.delay = 40 * NSEC_PER_MSEC};
+	/* Each message takes its own time: those under old keys are overtaken by the first under
+	 * new ones. */
+	s.net = (struct sim_net){.delay = 20 * NSEC_PER_MSEC, .jitter = 70 * NSEC_PER_MSEC};
 	connect_nodes(&s);
 	unsigned initiations = tape.types[MSG_INITIATION];
 	for (nsec_t end = s.now + SECONDS(600); s.now < end;) {
@@ -385,6 +390,13 @@ static void one_side_persists(void **state)
 	assert_in_range(s.datagrams, 2 * 58 + 3 * 4, 2 * 62 + 3 * 6);
 	s.cut[1][0] = true;
 	sim_run_ms(&s, PEER_DEAD_AFTER * 1000 + 500);
+	assert_int_equal(s.node[0].away, 1);
+	/* It comes again but persists no more: then its silence means nothing. */
+	overlay_peer_persist(s.node[1].o, s.node[1].peer[0], false, s.now);
+	s.cut[1][0] = false;
+	sim_send(&s, 1, 0);
+	sim_run_ms(&s, 60000);
+	assert_int_equal(s.node[0].back, 1);
 	assert_int_equal(s.node[0].away, 1);
 	sim_fini(&s);
 }
@@ -717,6 +729,132 @@ static void removal_in_every_state(void **state)
 		}
 }
 
+static void winner_whose_initiation_was_lost_yields(void **state)
+{
+	(void)state;
+	struct sim s;
+	begin(&s, false);
+	s.cut[0][1] = true;
+	sim_send(&s, 0, 1);
+	s.cut[0][1] = false;
+	sim_run_ms(&s, COLLISION_TIME * 1000 + 100);
+	sim_send(&s, 1, 0);
+	sim_run_ms(&s, 100);
+	assert_int_equal(s.arrived[0][1], 1);
+	assert_int_equal(s.arrived[1][0], 1);
+	sim_fini(&s);
+}
+
+static void padding_is_zeros(void **state)
+{
+	(void)state;
+	struct sim s;
+	begin(&s, false);
+	connect_nodes(&s);
+	sim_send_len(&s, 0, 1, 1001); /* whose bytes must not show up in the next */
+	sim_send_len(&s, 0, 1, 65);
+	struct held *h = last_of(0, MSG_DATA);
+	uint8_t in[AEAD_HEAD + 128 + AEAD_TAIL] = {0}, out[AEAD_HEAD + 128 + AEAD_TAIL] = {0};
+	memcpy(in + AEAD_HEAD, h->data + MSG_DATA_HEAD_LEN, h->len - MSG_DATA_HEAD_LEN);
+	assert_int_equal(aead_open(out + AEAD_HEAD, in + AEAD_HEAD, h->len - MSG_DATA_HEAD_LEN,
+				   get_le64(h->data + 8), s.node[1].peer[0]->current->keys.receive),
+			 0);
+	static const uint8_t zeros[15];
+	assert_memory_equal(out + AEAD_HEAD + 65, zeros, sizeof(zeros));
+	sim_fini(&s);
+}
+
+/* Should nothing of the initiator's go out for long, a late arrival makes it renew. */
+static void late_arrival_renews(void **state)
+{
+	(void)state;
+	struct sim s;
+	begin(&s, false);
+	connect_nodes(&s);
+	s.node[0].peer[1]->t.keepalive_at = s.now + SECONDS(1000);
+	sim_run_ms(&s, 160000);
+	sim_send(&s, 1, 0);
+	sim_run_ms(&s, 50);
+	assert_int_equal(tape.types[MSG_INITIATION], 1);
+	sim_run_ms(&s, 5500);
+	sim_send(&s, 1, 0);
+	sim_run_ms(&s, 50);
+	assert_int_equal(tape.types[MSG_INITIATION], 2);
+	assert_int_equal(s.node[0].established, 2);
+	sim_fini(&s);
+}
+
+static void old_keys_die_first(void **state)
+{
+	(void)state;
+	struct sim s;
+	begin(&s, false);
+	connect_nodes(&s);
+	sim_run_ms(&s, 60000);
+	overlay_peer_initiate(s.node[0].o, s.node[0].peer[1], true, s.now);
+	sim_run_ms(&s, (REJECT_AFTER_TIME - 61) * 1000);
+	assert_non_null(s.node[0].peer[1]->previous);
+	sim_run_ms(&s, 1000);
+	assert_null(s.node[0].peer[1]->previous);
+	assert_non_null(s.node[0].peer[1]->current);
+	sim_fini(&s);
+}
+
+static void initiations_are_a_sign_of_life(void **state)
+{
+	(void)state;
+	struct sim s;
+	begin(&s, false);
+	connect_nodes(&s);
+	tape.lose_type = MSG_DATA;
+	tape.lose_from = 1;
+	sim_send(&s, 0, 1);
+	for (unsigned i = 0; i < 6; i++) {
+		overlay_peer_initiate(s.node[1].o, s.node[1].peer[0], true, s.now);
+		sim_run_ms(&s, 5000);
+	}
+	assert_int_equal(s.node[0].away, 0);
+	sim_fini(&s);
+}
+
+/* Having answered, a persistent node leaves the peer its turn before it tries itself. */
+static void responder_tries_itself_in_the_end(void **state)
+{
+	(void)state;
+	struct sim s;
+	begin(&s, false);
+	s.cut[1][0] = true;
+	overlay_peer_persist(s.node[1].o, s.node[1].peer[0], true, s.now);
+	sim_run_ms(&s, 1);
+	overlay_peer_initiate(s.node[0].o, s.node[0].peer[1], false, s.now);
+	sim_run_ms(&s, 10);
+	assert_int_equal(tape.types[MSG_RESPONSE], 1);
+	assert_int_equal(tape.types[MSG_INITIATION], 2);
+	sim_run_ms(&s, 900);
+	assert_int_equal(tape.types[MSG_INITIATION], 2);
+	sim_run_ms(&s, 500);
+	assert_true(tape.types[MSG_INITIATION] > 2);
+	sim_fini(&s);
+}
+
+static void retries_are_spread(void **state)
+{
+	(void)state;
+	nsec_t least = SECONDS(1), most = 0;
+	for (uint64_t seed = 0; seed < 30; seed++) {
+		struct sim s;
+		begin(&s, false);
+		overlay_seed_jitter(s.node[0].o, seed);
+		overlay_peer_initiate(s.node[0].o, s.node[0].peer[1], true, s.now);
+		nsec_t delay = s.node[0].peer[1]->t.retry_at - s.now;
+		least = MIN(least, delay);
+		most = MAX(most, delay);
+		sim_fini(&s);
+	}
+	assert_in_range(least, 150 * NSEC_PER_MSEC, 170 * NSEC_PER_MSEC);
+	assert_in_range(most, 230 * NSEC_PER_MSEC, 250 * NSEC_PER_MSEC);
+}
+
 static void who_may_be_a_peer(void **state)
 {
 	(void)state;
@@ -790,6 +928,13 @@ int main(void)
 		cmocka_unit_test(counters_run_out),
 		cmocka_unit_test(unknown_control_is_counted),
 		cmocka_unit_test(removal_in_every_state),
+		cmocka_unit_test(winner_whose_initiation_was_lost_yields),
+		cmocka_unit_test(padding_is_zeros),
+		cmocka_unit_test(late_arrival_renews),
+		cmocka_unit_test(old_keys_die_first),
+		cmocka_unit_test(initiations_are_a_sign_of_life),
+		cmocka_unit_test(responder_tries_itself_in_the_end),
+		cmocka_unit_test(retries_are_spread),
 		cmocka_unit_test(who_may_be_a_peer),
 		cmocka_unit_test(routes_per_peer_are_bounded),
 	};
