@@ -2,6 +2,8 @@
 /* -o text|json|yaml: columns, and a small writer of YAML for what jansson holds. */
 #include "cli/internal.h"
 
+enum { DIGITS = 6 /* of a measured number */ };
+
 const char *const output_choices[] = {"text", "json", "yaml", NULL};
 
 enum output output_of(const struct args *a)
@@ -36,7 +38,7 @@ static void yaml_value(const json_t *j, unsigned depth, bool in_list, FILE *out)
  * number or `no`. */
 static void yaml_scalar(const json_t *j, FILE *out)
 {
-	cleanup(free_ptr) char *s = json_dumps(j, JSON_ENCODE_ANY);
+	cleanup(free_ptr) char *s = json_dumps(j, JSON_ENCODE_ANY | JSON_REAL_PRECISION(DIGITS));
 
 	fputs(s ? s : "null", out);
 	fputc('\n', out);
@@ -110,7 +112,7 @@ void output_print(enum output o, const json_t *j, FILE *out)
 		output_yaml(j, out);
 		return;
 	}
-	json_dumpf(j, out, JSON_INDENT(2));
+	json_dumpf(j, out, JSON_INDENT(2) | JSON_REAL_PRECISION(DIGITS));
 	fputc('\n', out);
 }
 

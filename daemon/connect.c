@@ -102,7 +102,6 @@ static void on_connected(void *arg)
 
 	log_info("connected as %s, namespace %s", session_hello(d->session)->name,
 		 session_namespace(d->session));
-	netwatch_ignore(d->netwatch, hostnet_tun_name(session_hostnet(d->session)));
 	if (d->connect_req)
 		rpc_reply(d->connect_req, describe(d->session, false));
 	d->connect_req = NULL;
@@ -123,6 +122,18 @@ static void on_failed(void *arg, int code, const char *text)
 	daemon_check_idle(d);
 }
 
+static void on_tun(void *arg, const char *ifname)
+{
+	struct daemon *d = arg;
+
+	netwatch_ignore(d->netwatch, ifname);
+}
+
+static void on_link_down(void *arg)
+{
+	method_link_down(arg);
+}
+
 static void on_snapshot(void *arg)
 {
 	method_snapshot(arg);
@@ -133,6 +144,8 @@ static const struct session_ops session_callbacks = {
 	.connected = on_connected,
 	.failed = on_failed,
 	.snapshot = on_snapshot,
+	.tun = on_tun,
+	.link_down = on_link_down,
 };
 
 static void answer_connected(struct daemon *d, const struct session_config *want,
@@ -196,7 +209,7 @@ static void on_session_closed(void *arg)
 {
 	struct daemon *d = arg;
 
-	method_session_ends(d);
+	method_link_down(d);
 	session_free(d->session);
 	d->session = NULL;
 	if (!d->stopping) {

@@ -46,8 +46,8 @@ void method_call(struct daemon *d, struct control_client *cl, const char *method
 void method_client_gone(struct daemon *d, struct control_client *cl);
 /* The manager's intercepts came anew: who waits for that is answered. */
 void method_snapshot(struct daemon *d);
-/* Before the session is freed: who waits for the manager's answer is told. */
-void method_session_ends(struct daemon *d);
+/* The manager will not answer what it was asked: who waits is told. */
+void method_link_down(struct daemon *d);
 
 /* connect.c: from the request to a session, and back to nothing. */
 void daemon_connect(struct daemon *d, struct control_client *cl, json_t *params,

@@ -11,7 +11,7 @@
 
 enum { SNAPSHOT_LIMIT = 1 /* s */ };
 
-#define MANAGER_TIMEOUT (10 * NSEC_PER_SEC)
+#define MANAGER_TIMEOUT (5 * NSEC_PER_SEC)
 #define PING_TIMEOUT	(1 * NSEC_PER_SEC) /* status waits no longer */
 
 /* A question that the manager is asked on behalf of a client. */
@@ -22,6 +22,7 @@ struct errand {
 	struct rpc_request *req;
 	char ns[64];
 	bool all;
+	bool pinging; /* status: since `sent` */
 	nsec_t sent;
 	char name[128];	     /* leave: whose */
 	json_t *granted;     /* intercept: what the manager said */
@@ -55,6 +56,13 @@ static void errand_end(struct errand *er)
 
 static void errand_fail(struct errand *er, int code, const char *message)
 {
+	/* A ping finds out whether the connection lives, so that the next question need not wait as
+	 * long. */
+	if (code == RPC_TIMEOUT && er->daemon->session)
+		link_kick(session_link(er->daemon->session));
+	if (code == RPC_TIMEOUT)
+		message = "the manager did not answer in time; `culvert status -w` shows when it "
+			  "does";
 	rpc_fail(er->req, code, "%s", message);
 	errand_end(er);
 }
@@ -288,6 +296,7 @@ static void status(struct daemon *d, struct control_client *cl, struct rpc_reque
 	er = errand_new(d, cl, req);
 	if (!er)
 		return;
+	er->pinging = true;
 	er->sent = clock_boot();
 	if (link_call(session_link(d->session), "ping", json_object(), PING_TIMEOUT, on_pong, er))
 		on_pong(er, NULL, 0, NULL);
@@ -331,9 +340,17 @@ void method_client_gone(struct daemon *d, struct control_client *cl)
 		daemon_connect_abandoned(d);
 }
 
-void method_session_ends(struct daemon *d)
+void method_link_down(struct daemon *d)
 {
-	while (!TAILQ_EMPTY(&d->errands))
-		errand_fail(TAILQ_FIRST(&d->errands), RPC_NOT_CONNECTED,
-			    "the connection to the cluster was ended");
+	while (!TAILQ_EMPTY(&d->errands)) {
+		struct errand *er = TAILQ_FIRST(&d->errands);
+
+		if (er->pinging)
+			on_pong(er, NULL, 0, NULL);
+		else if (er->granted)
+			answer_granted(er);
+		else
+			errand_fail(er, RPC_NOT_CONNECTED,
+				    "the connection to the manager broke; it is made again");
+	}
 }

@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "daemon/netwatch.h"
 
-enum { SETTLE_MS = 500, SLEEP_CHECK = 2 /* s */ };
+enum { SETTLE_MS = 500, SLEEP_CHECK = 2 /* s */, CHANGED_MAX = 16 };
 
 #define SLEPT_AT_LEAST (3 * NSEC_PER_SEC)
 
@@ -22,7 +22,8 @@ struct netwatch {
 	void (*changed)(void *arg, const char *what);
 	void *arg;
 	int sock;
-	unsigned ignored; /* ifindex */
+	unsigned ignored[2];			 /* ifindex of our TUN now and before, 0 = none */
+	unsigned nchanged, touched[CHANGED_MAX]; /* ifindex */
 	struct event *readable, *settle, *second;
 	nsec_t asleep; /* time slept since boot, as last seen */
 };
@@ -48,26 +49,45 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
 		n->changed(n->arg, "the laptop was asleep");
 }
 
+/* Only now is it known which interface is ours: it is named to us after the kernel told of it. */
 static void on_settled(evutil_socket_t fd, short what, void *arg)
 {
 	struct netwatch *n = arg;
+	unsigned i, others = 0;
 
 	(void)fd;
 	(void)what;
-	n->changed(n->arg, "an interface or address changed");
+	for (i = 0; i < n->nchanged; i++)
+		others += n->touched[i] != n->ignored[0] && n->touched[i] != n->ignored[1];
+	n->nchanged = 0;
+	if (others)
+		n->changed(n->arg, "an interface or address changed");
 }
 
-static bool concerns_us(const struct netwatch *n, const struct nlmsghdr *h)
+/* Whose change it is: 0 = of no interest. */
+static unsigned interface_of(const struct nlmsghdr *h)
 {
 	const struct ifinfomsg *link = NLMSG_DATA(h);
 	const struct ifaddrmsg *addr = NLMSG_DATA(h);
 
-	if (h->nlmsg_type == RTM_NEWLINK || h->nlmsg_type == RTM_DELLINK)
-		return h->nlmsg_len >= NLMSG_LENGTH(sizeof(*link)) &&
-		       (unsigned)link->ifi_index != n->ignored;
-	if (h->nlmsg_type == RTM_NEWADDR || h->nlmsg_type == RTM_DELADDR)
-		return h->nlmsg_len >= NLMSG_LENGTH(sizeof(*addr)) && addr->ifa_index != n->ignored;
-	return false;
+	if ((h->nlmsg_type == RTM_NEWLINK || h->nlmsg_type == RTM_DELLINK) &&
+	    h->nlmsg_len >= NLMSG_LENGTH(sizeof(*link)))
+		return (unsigned)link->ifi_index;
+	if ((h->nlmsg_type == RTM_NEWADDR || h->nlmsg_type == RTM_DELADDR) &&
+	    h->nlmsg_len >= NLMSG_LENGTH(sizeof(*addr)))
+		return addr->ifa_index;
+	return 0;
+}
+
+static void note(struct netwatch *n, unsigned ifindex)
+{
+	unsigned i;
+
+	for (i = 0; i < n->nchanged; i++)
+		if (n->touched[i] == ifindex)
+			return;
+	if (n->nchanged < CHANGED_MAX)
+		n->touched[n->nchanged++] = ifindex;
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
@@ -76,20 +96,23 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	struct timeval tv = {.tv_usec = SETTLE_MS * 1000};
 	_Alignas(struct nlmsghdr) char buf[8192];
 	const struct nlmsghdr *h;
-	bool ours = false;
+	unsigned ifindex;
 	ssize_t len;
 
 	(void)what;
 	while ((len = recv((int)fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0) {
 		size_t left = (size_t)len;
 
-		for (h = (const void *)buf; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left))
-			ours |= concerns_us(n, h);
+		for (h = (const void *)buf; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
+			ifindex = interface_of(h);
+			if (ifindex)
+				note(n, ifindex);
+		}
 	}
-	/* ENOBUFS: the kernel had more to say than we took, so something did change. */
+	/* The kernel had more to say than we took: something did change, nobody knows where. */
 	if (len < 0 && errno == ENOBUFS)
-		ours = true;
-	if (ours && !evtimer_pending(n->settle, NULL))
+		note(n, 0);
+	if (n->nchanged && !evtimer_pending(n->settle, NULL))
 		evtimer_add(n->settle, &tv);
 }
 
@@ -160,5 +183,6 @@ void netwatch_free(struct netwatch *n)
 
 void netwatch_ignore(struct netwatch *n, const char *ifname)
 {
-	n->ignored = *ifname ? if_nametoindex(ifname) : 0;
+	n->ignored[1] = n->ignored[0];
+	n->ignored[0] = if_nametoindex(ifname);
 }

@@ -12,5 +12,6 @@ struct netwatch;
 int netwatch_new(struct netwatch **np, struct event_base *base,
 		 void (*changed)(void *arg, const char *what), void *arg, struct error *e);
 void netwatch_free(struct netwatch *n); /* NULL ok */
-/* Changes of this interface are ours, not the network's. "" = none. */
+/* Changes of this interface, and of the one named before, are ours and not the network's. Also
+ * those of a moment ago. */
 void netwatch_ignore(struct netwatch *n, const char *ifname);

@@ -416,9 +416,17 @@ void session_left(struct session *s, const char *name)
 	set_intake(s);
 }
 
+static void start_undo(struct session *s);
+
+/* Intercepts stay as the last snapshot said. */
 static void on_link_down(void *arg)
 {
-	(void)arg; /* intercepts stay as the last snapshot said */
+	struct session *s = arg;
+
+	if (s->state == SESSION_CLOSING && s->leaving)
+		start_undo(s);
+	else
+		s->ops->link_down(s->arg);
 }
 
 static const struct link_ops link_callbacks = {
@@ -436,6 +444,7 @@ static int on_tun(void *arg, int fd, struct error *e)
 	struct session *s = arg;
 	const struct hostnet_config *c = hostnet_config(s->hostnet);
 
+	s->ops->tun(s->arg, hostnet_tun_name(s->hostnet));
 	return tunnel_set_tun(s->tunnel, fd, &c->v4, &c->v6, e);
 }
 

@@ -46,6 +46,9 @@ struct session_ops {
 	void (*connected)(void *arg);
 	/* It could not connect: `code` of rpc. Free it; not from inside any of its parts. */
 	void (*failed)(void *arg, int code, const char *text);
+	void (*tun)(void *arg, const char *ifname); /* a TUN of ours was made */
+	/* The control connection ended; calls that were under way on it stay without an answer. */
+	void (*link_down)(void *arg);
 	void (*snapshot)(void *arg); /* session_intercepts() is new, from the manager */
 };
 

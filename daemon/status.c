@@ -134,19 +134,22 @@ static json_t *routes_json(struct session *s, json_t *warnings)
  * --------------------------------------------------------------------------------------------------------
  */
 
+/* The first name server is the one that is asked. (resolv_parse() passes over ours.) */
 static bool stub_in_resolv_conf(void)
 {
+	static const char ours[] = "nameserver " DNS_STUB_ADDR;
 	cleanup(free_ptr) char *text = NULL;
-	struct resolv_conf rc = {0};
-	char buf[ADDR_STRLEN];
-	struct ipaddr ip;
+	const char *line;
 	size_t len;
 
 	if (file_read("/etc/resolv.conf", 65536, &text, &len, NULL))
 		return false;
-	resolv_parse(&rc, text, len);
-	ip = sockaddr_ip(&rc.resolver[0]);
-	return rc.nresolvers && !strcmp(ipaddr_format(&ip, buf), DNS_STUB_ADDR);
+	for (line = text; line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (!strncmp(line, "nameserver", strlen("nameserver")))
+			return !strncmp(line, ours, strlen(ours));
+	}
+	return false;
 }
 
 static json_t *dns_json(struct session *s, json_t *warnings)
