@@ -37,6 +37,7 @@ struct dns_config {
 struct dns_stats {
 	uint64_t cluster, local, timeouts, malformed, dropped, tcp;
 };
+/* The program ignores SIGPIPE: clients over TCP may leave at any time. */
 /* Takes ownership of both sockets (UDP, listening TCP) on success. */
 int dns_stub_new(struct dns_stub **dp, struct event_base *base, int udp, int tcp,
 		 const struct dns_config *cfg, struct error *e);
@@ -63,8 +64,9 @@ struct resolv_conf {
 void resolv_parse(struct resolv_conf *rc, const char *text, size_t len);
 
 /* Writes `path` to name the stub, with `search` in front of the laptop's own search list, other
- * options kept. What was there is kept in the backup folder (0600; content, mode, owner, link
- * target) before the first byte changes. -EBUSY: it is already ours. */
+ * options kept. What was there is kept in the backup folder (0700; content, mode, owner, link
+ * target) before the first byte changes. `before` gets the laptop's resolvers; where that is
+ * systemd-resolved, the servers behind it. -EBUSY: it is already ours. */
 int resolv_install(const char *path, const char *backup_dir, const char *const *search,
 		   unsigned nsearch, unsigned ndots, struct resolv_conf *before, struct error *e);
 /* Puts it back exactly, if it is still as we wrote it (else it belongs to somebody else now: left

@@ -152,6 +152,16 @@ static int make_file(const char *tmp, const struct image *im)
 	return r ? r : set_mode_and_owner(fd, im);
 }
 
+/* Known beforehand where the kernel can say it: in a namespace of ip-netns the folder around a
+ * mount point is the real /etc, in which nothing of ours belongs. */
+static bool is_mount_point(const char *path)
+{
+	struct statx sx;
+
+	return statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &sx) == 0 &&
+	       (sx.stx_attributes & STATX_ATTR_MOUNT_ROOT);
+}
+
 /* Makes `path` be what the image says; on error it is as it was. Not for an image of nothing. */
 static int image_write(const struct image *im, const char *path, struct error *e)
 {
@@ -160,6 +170,10 @@ static int image_write(const struct image *im, const char *path, struct error *e
 
 	if (snprintf(tmp, sizeof(tmp), "%s.culvert-new", path) >= (int)sizeof(tmp))
 		return error_errno(e, -ENAMETOOLONG, "%s", path);
+	if (S_ISREG(im->mode) && is_mount_point(path)) {
+		r = write_in_place(im, path);
+		return r ? error_errno(e, r, "%s cannot be written", path) : 0;
+	}
 	unlink(tmp); /* of a run that was cut short */
 	if (S_ISLNK(im->mode)) {
 		r = symlink(im->data, tmp) < 0 ? -errno : 0;
@@ -175,7 +189,7 @@ static int image_write(const struct image *im, const char *path, struct error *e
 		sync_folder_of(path); /* it is in place already; some file systems cannot */
 	else
 		unlink(tmp);
-	/* A mount point cannot be renamed over; a read-only folder may hold a writable one. */
+	/* A mount point after all (an old kernel), or a writable file in a read-only folder. */
 	if ((r == -EBUSY || r == -EROFS) && S_ISREG(im->mode))
 		r = write_in_place(im, path);
 	return r ? error_errno(e, r, "%s cannot be written", path) : 0;
