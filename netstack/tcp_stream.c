@@ -15,6 +15,8 @@
 
 #include "netstack/tcp.h"
 
+#include "lwip_hooks.h"
+
 enum {
 	CHUNK_SIZE = 64 << 10,
 	CHUNK_SMALL = 4 << 10, /* when memory is short: one per stream, so that each gets on */
@@ -294,7 +296,8 @@ static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
 		st->eof = true;
 	if (p && st->orphan) {
 		/* Nobody reads it; what was written before the close still has to get out. */
-		recved(pcb, p->tot_len);
+		for (const struct pbuf *q = p; q; q = q->next)
+			tcp_recved(pcb, q->len);
 		pbuf_free(p);
 		return ERR_OK;
 	}
@@ -570,6 +573,16 @@ void tcp_stream_flush(struct netstack *ns)
 		send_dirty(st);
 	}
 	lwip_leave();
+}
+
+int netstack_output_later(struct tcp_pcb *pcb)
+{
+	struct tcp_stream *st = tcp_ext_arg_get(pcb, EXT_STREAM);
+
+	if (!st)
+		return 0;
+	dirty(st);
+	return 1;
 }
 
 /* --- life --- */
