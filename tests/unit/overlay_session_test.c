@@ -1,75 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sessions of two nodes: handshake, renewal, roaming, silence, and what forged or repeated
- * datagrams cannot do. */
-#include "sim.h"
-
-enum { HELD_MAX = 64 };
-
-/* A tap that keeps copies of what went out, and may lose some. */
-struct tape {
-	struct held {
-		unsigned from;
-		size_t len;
-		uint8_t data[2048];
-	} held[HELD_MAX];
-	unsigned count;
-	int lose_type;	    /* messages of this type are lost; 0 = none */
-	unsigned lose_from; /* ... of this node */
-	unsigned types[MSG_INVITATION + 1];
-};
-static struct tape tape;
-
-static bool record(struct sim *s, struct sim_node *from, const union sockaddr_any *to,
-		   uint8_t *data, size_t len)
-{
-	(void)to;
-	(void)s;
-	struct held *h = &tape.held[tape.count++ % HELD_MAX];
-	h->from = from->no;
-	h->len = len;
-	assert_true(len <= sizeof(h->data));
-	memcpy(h->data, data, len);
-	tape.types[data[0]]++;
-	return !(tape.lose_type == data[0] && tape.lose_from == from->no);
-}
-
-static struct held *last_of(unsigned from, int type)
-{
-	for (unsigned i = tape.count; i && i + HELD_MAX > tape.count; i--) {
-		struct held *h = &tape.held[(i - 1) % HELD_MAX];
-		if (h->from == from && h->data[0] == type)
-			return h;
-	}
-	fail_msg("no message %d from node %u", type, from);
-	return NULL;
-}
-
-static void begin(struct sim *s, bool persist)
-{
-	sim_init(s, 7, 2);
-	sim_order_keys(s);
-	s->node[0].persist = s->node[1].persist = persist;
-	tape = (struct tape){.count = 0};
-	s->tap = record;
-	sim_join_all(s);
-}
-
-static void connect_nodes(struct sim *s)
-{
-	overlay_peer_initiate(s->node[0].o, s->node[0].peer[1], false, s->now);
-	sim_run_ms(s, 200);
-	assert_non_null(s->node[0].peer[1]->current);
-	assert_non_null(s->node[1].peer[0]->current);
-}
-
-/* Hands a datagram straight to a node, as if from `from`. */
-static int inject(struct sim *s, unsigned to, const struct held *h, const union sockaddr_any *from)
-{
-	struct path path = sim_path(from);
-	cleanup(free_ptr) uint8_t *room = calloc(1, AEAD_HEAD + h->len + AEAD_TAIL);
-	memcpy(room + AEAD_HEAD, h->data, h->len);
-	return sim_deliver_raw(&s->node[to], &path, room + AEAD_HEAD, h->len);
-}
+/* Sessions of two nodes: handshakes, routes, paths, and what forged or repeated datagrams cannot
+ * do. */
+#include "tape.h"
 
 static void first_packet_starts_a_session(void **state)
 {
@@ -156,48 +88,6 @@ static void winner_with_a_wrong_path_yields(void **state)
 	sim_fini(&s);
 }
 
-static void renewal_loses_nothing(void **state)
-{
-	(void)state;
-	struct sim s;
-	begin(&s, false);
-	/* Each message takes its own time: those under old keys are overtaken by the first under
-	 * new ones. */
-	s.net = (struct sim_net){.delay = 20 * NSEC_PER_MSEC, .jitter = 70 * NSEC_PER_MSEC};
-	connect_nodes(&s);
-	unsigned initiations = tape.types[MSG_INITIATION];
-	for (nsec_t end = s.now + SECONDS(600); s.now < end;) {
-		sim_send_len(&s, 0, 1, 64);
-		sim_send_len(&s, 1, 0, 64);
-		assert_int_equal(s.node[0].peer[1]->queue.count, 0);
-		sim_run_ms(&s, 25);
-	}
-	sim_run_ms(&s, 200);
-	assert_int_equal(s.arrived[0][1], s.sent[0][1]);
-	assert_int_equal(s.arrived[1][0], s.sent[1][0]);
-	assert_int_equal(tape.types[MSG_INITIATION] - initiations, 4); /* each 120 s and a little */
-	assert_int_equal(s.node[0].established, 5);
-	assert_int_equal(s.node[0].fresh, 1);
-	assert_int_equal(s.node[1].fresh, 1);
-	sim_fini(&s);
-}
-
-/* The initiator only listens: no sending of its own could renew the session. */
-static void listener_renews_too(void **state)
-{
-	(void)state;
-	struct sim s;
-	begin(&s, false);
-	connect_nodes(&s);
-	for (nsec_t end = s.now + SECONDS(600); s.now < end; sim_run_ms(&s, 100)) {
-		sim_send_len(&s, 1, 0, 64);
-		assert_int_equal(s.node[1].peer[0]->queue.count, 0);
-	}
-	assert_true(s.arrived[1][0] >= s.sent[1][0] - 1);
-	assert_true(s.node[0].established >= 4);
-	sim_fini(&s);
-}
-
 /* Until the initiator has used the new keys, the responder must go on with the old ones. */
 static void responder_waits_for_confirmation(void **state)
 {
@@ -222,28 +112,6 @@ static void responder_waits_for_confirmation(void **state)
 	assert_int_not_equal(get_le32(last_of(1, MSG_DATA)->data + 4), old);
 	sim_run_ms(&s, 50);
 	assert_int_equal(s.arrived[1][0], 2);
-	sim_fini(&s);
-}
-
-static void keys_die_unused(void **state)
-{
-	(void)state;
-	struct sim s;
-	begin(&s, false);
-	connect_nodes(&s);
-	sim_send(&s, 0, 1);
-	struct held late = *last_of(0, MSG_DATA);
-	sim_run_ms(&s, REJECT_AFTER_TIME * 1000);
-	for (unsigned i = 0; i < 2; i++) {
-		struct overlay_peer_stats st;
-		overlay_peer_stats(s.node[i].peer[!i], &st);
-		assert_false(st.session);
-		assert_int_equal(s.node[i].o->by_index.count, 0);
-		assert_int_equal(overlay_next(s.node[i].o), 0); /* nothing more to do, ever */
-	}
-	uint64_t drops = sim_drops(&s, 1, DROP_NO_SESSION);
-	assert_int_equal(inject(&s, 1, &late, &s.node[0].addr), 0);
-	assert_int_equal(sim_drops(&s, 1, DROP_NO_SESSION), drops + 1);
 	sim_fini(&s);
 }
 
@@ -282,40 +150,6 @@ static void queue_is_bounded_in_bytes(void **state)
 	sim_fini(&s);
 }
 
-static void gives_up_unless_persistent(void **state)
-{
-	(void)state;
-	struct sim s;
-	begin(&s, false);
-	s.cut[0][1] = true;
-	sim_send(&s, 0, 1);
-	sim_run_ms(&s, 89000);
-	assert_in_range(tape.types[MSG_INITIATION], 16, 18);
-	assert_int_equal(s.node[0].peer[1]->queue.count, 1);
-	sim_run_ms(&s, 10000);
-	unsigned count = tape.types[MSG_INITIATION];
-	assert_int_equal(s.node[0].peer[1]->queue.count, 0);
-	sim_run_ms(&s, 3600000);
-	assert_int_equal(tape.types[MSG_INITIATION], count);
-	sim_send(&s, 0, 1); /* new traffic, new attempts */
-	assert_int_equal(tape.types[MSG_INITIATION], count + 1);
-	sim_fini(&s);
-
-	begin(&s, false);
-	s.cut[0][1] = true;
-	overlay_peer_persist(s.node[0].o, s.node[0].peer[1], true, s.now);
-	sim_run_ms(&s, 1);
-	assert_int_equal(tape.types[MSG_INITIATION], 1);
-	sim_run_ms(&s, 300);
-	assert_int_equal(tape.types[MSG_INITIATION], 2); /* 0.2 s, jittered by a quarter */
-	sim_run_ms(&s, 3600000);
-	assert_in_range(tape.types[MSG_INITIATION], 3600 * 4 / 25, 3600 * 4 / 15);
-	s.cut[0][1] = false;
-	sim_run_ms(&s, 6500);
-	assert_int_equal(s.node[0].established, 1);
-	sim_fini(&s);
-}
-
 static void path_follows_what_is_authentic(void **state)
 {
 	(void)state;
@@ -349,114 +183,6 @@ static void path_follows_what_is_authentic(void **state)
 	assert_int_equal(sim_drops(&s, 0, DROP_AUTH), 1);
 	assert_int_equal(inject(&s, 0, &late, &old), 1);
 	assert_true(sockaddr_equal(now_at, &s.node[1].addr));
-	sim_fini(&s);
-}
-
-static void silence_is_told_once(void **state)
-{
-	(void)state;
-	struct sim s;
-	begin(&s, true);
-	sim_run_ms(&s, 120000);
-	assert_int_equal(s.node[0].away + s.node[1].away, 0);
-	s.cut[0][1] = s.cut[1][0] = true;
-	sim_run_ms(&s, PEER_DEAD_AFTER * 1000 + 500);
-	assert_int_equal(s.node[0].away, 1);
-	assert_int_equal(s.node[1].away, 1);
-	sim_run_ms(&s, 100000);
-	assert_int_equal(s.node[0].away, 1);
-	assert_int_equal(s.node[0].back, 0);
-	s.cut[0][1] = s.cut[1][0] = false;
-	sim_run_ms(&s, 7000);
-	assert_int_equal(s.node[0].back, 1);
-	assert_int_equal(s.node[1].back, 1);
-	sim_run_ms(&s, 120000);
-	assert_int_equal(s.node[0].away + s.node[1].away, 2);
-	sim_fini(&s);
-}
-
-/* Only node 1 persists: node 0 answers its ALIVE, and knows by its silence that it is away. */
-static void one_side_persists(void **state)
-{
-	(void)state;
-	struct sim s;
-	begin(&s, false);
-	overlay_peer_persist(s.node[1].o, s.node[1].peer[0], true, s.now);
-	sim_run_ms(&s, 600000);
-	assert_int_equal(s.node[0].away + s.node[1].away, 0);
-	assert_int_equal(s.node[0].fresh, 1);
-	assert_int_equal(s.node[1].fresh, 1);
-	/* One ALIVE and one answer each 10 s, and a renewal each 120 s. */
-	assert_in_range(s.datagrams, 2 * 58 + 3 * 4, 2 * 62 + 3 * 6);
-	s.cut[1][0] = true;
-	sim_run_ms(&s, PEER_DEAD_AFTER * 1000 + 500);
-	assert_int_equal(s.node[0].away, 1);
-	/* It comes again but persists no more: then its silence means nothing. */
-	overlay_peer_persist(s.node[1].o, s.node[1].peer[0], false, s.now);
-	s.cut[1][0] = false;
-	sim_send(&s, 1, 0);
-	sim_run_ms(&s, 60000);
-	assert_int_equal(s.node[0].back, 1);
-	assert_int_equal(s.node[0].away, 1);
-	sim_fini(&s);
-}
-
-static void idle_is_not_away(void **state)
-{
-	(void)state;
-	struct sim s;
-	begin(&s, false);
-	connect_nodes(&s);
-	sim_send(&s, 0, 1);
-	sim_run_ms(&s, 15000);
-	uint64_t before = s.datagrams;
-	sim_run_ms(&s, 100000);
-	assert_int_equal(s.datagrams, before);
-	assert_int_equal(s.node[0].away + s.node[1].away, 0);
-	/* Unanswered data is another matter: counted from when it was sent, not from when we last
-	 * heard. */
-	s.cut[0][1] = true;
-	sim_send(&s, 0, 1);
-	sim_run_ms(&s, 24000);
-	assert_int_equal(s.node[0].away, 0);
-	sim_run_ms(&s, 2000);
-	assert_int_equal(s.node[0].away, 1);
-	sim_fini(&s);
-}
-
-static void data_is_answered_within_keepalive_timeout(void **state)
-{
-	(void)state;
-	struct sim s;
-	begin(&s, false);
-	connect_nodes(&s);
-	sim_send(&s, 0, 1);
-	uint64_t before = s.datagrams;
-	sim_run_ms(&s, 9900);
-	assert_int_equal(s.datagrams, before);
-	sim_run_ms(&s, 200);
-	assert_int_equal(s.datagrams, before + 1);
-	assert_int_equal(last_of(1, MSG_DATA)->len, MSG_DATA_OVERHEAD);
-	sim_run_ms(&s, 30000);
-	assert_int_equal(s.datagrams, before + 1); /* a keepalive is not answered */
-	sim_fini(&s);
-}
-
-/* Data into a peer that forgot us: after 15 s without an answer a handshake finds it again. */
-static void unanswered_data_starts_a_handshake(void **state)
-{
-	(void)state;
-	struct sim s;
-	begin(&s, false);
-	connect_nodes(&s);
-	overlay_free(s.node[1].o);
-	sim_node_start(&s.node[1]);
-	sim_join(&s.node[1], &s.node[0], NULL);
-	sim_send(&s, 0, 1);
-	sim_run_ms(&s, 14900);
-	assert_int_equal(s.node[0].established, 1);
-	sim_run_ms(&s, 600);
-	assert_int_equal(s.node[0].established, 2);
 	sim_fini(&s);
 }
 
@@ -663,25 +389,6 @@ static void a_window_for_each_path_slot(void **state)
 	sim_fini(&s);
 }
 
-static void counters_run_out(void **state)
-{
-	(void)state;
-	struct sim s;
-	begin(&s, false);
-	connect_nodes(&s);
-	struct keypair *kp =
-		s.node[1].peer[0]->current; /* the responder renews, too, when messages run out */
-	kp->sent = REKEY_AFTER_MESSAGES;
-	sim_run_ms(&s, 6000);
-	sim_send(&s, 1, 0);
-	sim_run_ms(&s, 100);
-	assert_int_equal(s.node[1].established, 2);
-	s.node[1].peer[0]->current->sent = REJECT_AFTER_MESSAGES;
-	uint8_t b[AEAD_HEAD + 64 + AEAD_TAIL] = {0};
-	assert_int_equal(sim_seal(&s.node[1], s.node[1].peer[0], b + AEAD_HEAD, 64), -EAGAIN);
-	sim_fini(&s);
-}
-
 static void unknown_control_is_counted(void **state)
 {
 	(void)state;
@@ -764,97 +471,6 @@ static void padding_is_zeros(void **state)
 	sim_fini(&s);
 }
 
-/* Should nothing of the initiator's go out for long, a late arrival makes it renew. */
-static void late_arrival_renews(void **state)
-{
-	(void)state;
-	struct sim s;
-	begin(&s, false);
-	connect_nodes(&s);
-	s.node[0].peer[1]->t.keepalive_at = s.now + SECONDS(1000);
-	sim_run_ms(&s, 160000);
-	sim_send(&s, 1, 0);
-	sim_run_ms(&s, 50);
-	assert_int_equal(tape.types[MSG_INITIATION], 1);
-	sim_run_ms(&s, 5500);
-	sim_send(&s, 1, 0);
-	sim_run_ms(&s, 50);
-	assert_int_equal(tape.types[MSG_INITIATION], 2);
-	assert_int_equal(s.node[0].established, 2);
-	sim_fini(&s);
-}
-
-static void old_keys_die_first(void **state)
-{
-	(void)state;
-	struct sim s;
-	begin(&s, false);
-	connect_nodes(&s);
-	sim_run_ms(&s, 60000);
-	overlay_peer_initiate(s.node[0].o, s.node[0].peer[1], true, s.now);
-	sim_run_ms(&s, (REJECT_AFTER_TIME - 61) * 1000);
-	assert_non_null(s.node[0].peer[1]->previous);
-	sim_run_ms(&s, 1000);
-	assert_null(s.node[0].peer[1]->previous);
-	assert_non_null(s.node[0].peer[1]->current);
-	sim_fini(&s);
-}
-
-static void initiations_are_a_sign_of_life(void **state)
-{
-	(void)state;
-	struct sim s;
-	begin(&s, false);
-	connect_nodes(&s);
-	tape.lose_type = MSG_DATA;
-	tape.lose_from = 1;
-	sim_send(&s, 0, 1);
-	for (unsigned i = 0; i < 6; i++) {
-		overlay_peer_initiate(s.node[1].o, s.node[1].peer[0], true, s.now);
-		sim_run_ms(&s, 5000);
-	}
-	assert_int_equal(s.node[0].away, 0);
-	sim_fini(&s);
-}
-
-/* Having answered, a persistent node leaves the peer its turn before it tries itself. */
-static void responder_tries_itself_in_the_end(void **state)
-{
-	(void)state;
-	struct sim s;
-	begin(&s, false);
-	s.cut[1][0] = true;
-	overlay_peer_persist(s.node[1].o, s.node[1].peer[0], true, s.now);
-	sim_run_ms(&s, 1);
-	overlay_peer_initiate(s.node[0].o, s.node[0].peer[1], false, s.now);
-	sim_run_ms(&s, 10);
-	assert_int_equal(tape.types[MSG_RESPONSE], 1);
-	assert_int_equal(tape.types[MSG_INITIATION], 2);
-	sim_run_ms(&s, 900);
-	assert_int_equal(tape.types[MSG_INITIATION], 2);
-	sim_run_ms(&s, 500);
-	assert_true(tape.types[MSG_INITIATION] > 2);
-	sim_fini(&s);
-}
-
-static void retries_are_spread(void **state)
-{
-	(void)state;
-	nsec_t least = SECONDS(1), most = 0;
-	for (uint64_t seed = 0; seed < 30; seed++) {
-		struct sim s;
-		begin(&s, false);
-		overlay_seed_jitter(s.node[0].o, seed);
-		overlay_peer_initiate(s.node[0].o, s.node[0].peer[1], true, s.now);
-		nsec_t delay = s.node[0].peer[1]->t.retry_at - s.now;
-		least = MIN(least, delay);
-		most = MAX(most, delay);
-		sim_fini(&s);
-	}
-	assert_in_range(least, 150 * NSEC_PER_MSEC, 170 * NSEC_PER_MSEC);
-	assert_in_range(most, 230 * NSEC_PER_MSEC, 250 * NSEC_PER_MSEC);
-}
-
 static void who_may_be_a_peer(void **state)
 {
 	(void)state;
@@ -905,19 +521,10 @@ int main(void)
 		cmocka_unit_test(padding_stays_within_the_mtu),
 		cmocka_unit_test(lower_key_wins_when_both_start),
 		cmocka_unit_test(winner_with_a_wrong_path_yields),
-		cmocka_unit_test(renewal_loses_nothing),
-		cmocka_unit_test(listener_renews_too),
 		cmocka_unit_test(responder_waits_for_confirmation),
-		cmocka_unit_test(keys_die_unused),
 		cmocka_unit_test(queue_keeps_the_newest),
 		cmocka_unit_test(queue_is_bounded_in_bytes),
-		cmocka_unit_test(gives_up_unless_persistent),
 		cmocka_unit_test(path_follows_what_is_authentic),
-		cmocka_unit_test(silence_is_told_once),
-		cmocka_unit_test(one_side_persists),
-		cmocka_unit_test(idle_is_not_away),
-		cmocka_unit_test(data_is_answered_within_keepalive_timeout),
-		cmocka_unit_test(unanswered_data_starts_a_handshake),
 		cmocka_unit_test(repeated_messages_do_nothing),
 		cmocka_unit_test(forged_messages_leave_nothing),
 		cmocka_unit_test(clock_set_back),
@@ -925,16 +532,10 @@ int main(void)
 		cmocka_unit_test(inner_source_must_be_the_peers),
 		cmocka_unit_test(ipv4_goes_too),
 		cmocka_unit_test(a_window_for_each_path_slot),
-		cmocka_unit_test(counters_run_out),
 		cmocka_unit_test(unknown_control_is_counted),
 		cmocka_unit_test(removal_in_every_state),
 		cmocka_unit_test(winner_whose_initiation_was_lost_yields),
 		cmocka_unit_test(padding_is_zeros),
-		cmocka_unit_test(late_arrival_renews),
-		cmocka_unit_test(old_keys_die_first),
-		cmocka_unit_test(initiations_are_a_sign_of_life),
-		cmocka_unit_test(responder_tries_itself_in_the_end),
-		cmocka_unit_test(retries_are_spread),
 		cmocka_unit_test(who_may_be_a_peer),
 		cmocka_unit_test(routes_per_peer_are_bounded),
 	};

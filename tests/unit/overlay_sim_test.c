@@ -192,7 +192,7 @@ static void seeded_runs(void **state)
 		one_run(seed);
 		return;
 	}
-	uint64_t runs = env("CULVERT_SIM_RUNS", 2000);
+	uint64_t runs = env("CULVERT_SIM_RUNS", 3000);
 	for (seed = 1; seed <= runs; seed++)
 		one_run(seed);
 }
