@@ -29,7 +29,7 @@ static unsigned common(const struct route *r, struct bits b)
 
 static bool bit_at(struct bits b, unsigned at)
 {
-	return (at < 64 ? b.hi >> (63 - at) : b.lo >> (127 - at)) & 1;
+	return (at < 64 ? b.hi >> (63 - at) : b.lo >> (63 - (at & 63))) & 1;
 }
 
 struct overlay_peer *trie_lookup(const struct trie *t, const struct ipaddr *a)
