@@ -26,13 +26,13 @@ class Demo:
     def __init__(self, lab):
         self.lab = lab
 
-    def show(self, where, *argv, expect=0, user=None, contains=None, hide=False):
+    def show(self, where, *argv, expect=0, user=None, contains=None):
         """Types a command in a namespace, shows what it printed, and is not content with anything else."""
         said = " ".join(a if " " not in a else f"'{a}'" for a in argv)
         say(f"{DIM}{where}${PLAIN} {said}")
-        done = self.lab.run(where, *argv, user=user, check=False)
-        text = (done.stdout + done.stderr).strip()
-        if text and not hide:
+        done = self.lab.run(where, *argv, user=user, check=False, terminal=True)
+        text = done.stdout.strip()
+        if text:
             say("\n".join(f"    {line}" for line in text.splitlines()))
         ok = (done.returncode == expect) if isinstance(expect, int) else done.returncode != 0
         if not ok or (contains and contains not in text):

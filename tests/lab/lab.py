@@ -235,16 +235,16 @@ class Lab:
         return env
 
     def argv(self, name, argv, user):
-        drop = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all",
-                "--no-new-privs"] if user else []
+        drop = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--inh-caps=-all"] if user else []
         return ["ip", "netns", "exec", self.ns(name)] + drop + [str(a) for a in argv]
 
-    def run(self, name, *argv, user=None, check=True, timeout=60, stdin=None, env=None):
-        """A command in a namespace, to its end."""
+    def run(self, name, *argv, user=None, check=True, timeout=60, stdin=None, env=None, terminal=False):
+        """A command in a namespace, to its end; `terminal`: stdout and stderr come as one, in their order."""
         done = subprocess.run(self.argv(name, argv, user), input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL,
-                              capture_output=True, text=True, timeout=timeout, env={**self.env(name), **(env or {})})
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT if terminal else subprocess.PIPE,
+                              text=True, timeout=timeout, env={**self.env(name), **(env or {})})
         if check and done.returncode:
-            raise Failed(f"{name}$ {' '.join(str(a) for a in argv)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+            raise Failed(f"{name}$ {' '.join(str(a) for a in argv)}: exit {done.returncode}\n{done.stdout}{done.stderr or ''}")
         return done
 
     def start(self, name, label, *argv, user=None, env=None, cwd=None):

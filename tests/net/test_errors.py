@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bad input: a clear sentence with the remedy, the right exit code, and nothing changed."""
 import os
+import time
 
-from lab import MANAGER, Failed, Lab, step, story
+from lab import MANAGER, Failed, Lab, step, story, wait_for
 
 
 def refused(lab, code, wants, *args, on="laptop"):
@@ -49,7 +50,9 @@ def invites(lab):
         refused(lab, 1, wants, "connect", "--manager", MANAGER, "--invite", path)
     refused(lab, 1, ["/no/such"], "connect", "--manager", MANAGER, "--invite", "/no/such")
     refused(lab, 1, ["agent"], "connect", "--manager", MANAGER, "--invite", lab.invite("agent", "web-1"))
-    refused(lab, 1, ["expired"], "connect", "--manager", MANAGER, "--invite", lab.invite("laptop", "late", "--expires", "0s"))
+    late, made = lab.invite("laptop", "late", "--expires", "1s"), time.time()
+    wait_for("the invite's expiry", lambda: time.time() > made + 1.5)
+    refused(lab, 1, ["expired"], "connect", "--manager", MANAGER, "--invite", late)
     lab.connect()
     lab.culvert("quit")
     lab.start_helper(on="other")
@@ -75,7 +78,7 @@ def no_helper(lab):
 
 def conflict(lab):
     step("a route conflict is named and refused")
-    lab.ip("laptop", "link", "add", "vpn0", "type", "dummy")
+    lab.ip("laptop", "link", "add", "vpn0", "type", "bridge")
     lab.ip("laptop", "addr", "add", "10.244.9.1/24", "dev", "vpn0")
     lab.ip("laptop", "link", "set", "vpn0", "up")
     before = lab.laptop_state()
