@@ -198,7 +198,7 @@ static void on_laptop(struct stream *s, unsigned ev, void *arg)
 /* Suspect: by policy at once. After that time one connection at a time finds out. */
 static bool worth_asking(struct capture *c, struct rule *r)
 {
-	if (!r->online || !link_netstack(c->a->link))
+	if (!r->online || !link_usable(c->a->link))
 		return false;
 	if (!r->suspect_until)
 		return true;

@@ -55,6 +55,8 @@ int rules_from_json(struct rules *r, const json_t *snapshot, struct error *e);
 json_t *rules_to_json(const struct rules *r); /* as a snapshot */
 json_t *rules_traffic(const struct rules *r); /* {connections, fallback} */
 struct rule *rules_find(struct rules *r, uint16_t target);
+/* The way to the laptops is new: all are asked again. */
+void rules_trust(struct rules *r);
 void rules_free(struct rules *r);
 
 /* --- keep.c ---------------------------------------------------------------------------------------------------- */
@@ -78,6 +80,8 @@ int link_new(struct link **lp, struct agent *a);
 void link_free(struct link *l); /* NULL ok */
 /* NULL while there is no overlay (no invite yet, state folder not writable). */
 struct netstack *link_netstack(const struct link *l);
+/* Is it any use to ask a laptop? The manager is heard, or we have just started. */
+bool link_usable(const struct link *l);
 const struct ipaddr *link_address(const struct link *l);
 
 struct control;

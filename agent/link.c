@@ -11,7 +11,7 @@
 #include "netstack/netstack.h"
 #include "node/node.h"
 
-enum { START_RETRY_S = 30, NEXT_ENDPOINT_S = 5, STAMP_SAVE_S = 60 };
+enum { START_RETRY_S = 30, NEXT_ENDPOINT_S = 5, STAMP_SAVE_S = 60, STARTING_S = 2 };
 
 struct link {
 	struct agent *a;
@@ -24,6 +24,7 @@ struct link {
 	union sockaddr_any endpoint[INVITE_ENDPOINTS];
 	unsigned nendpoints, at;
 	bool up;
+	nsec_t started;
 	nsec_t saved; /* when the stamp was */
 	nsec_t saved_stamp;
 };
@@ -45,6 +46,7 @@ static void on_established(void *arg, struct overlay_peer *p, bool fresh)
 	if (fresh || !l->up)
 		log_info("manager: session established");
 	l->up = true;
+	rules_trust(&l->a->rules);
 	control_kick(l->control);
 }
 
@@ -64,6 +66,7 @@ static void on_back(void *arg, struct overlay_peer *p)
 	(void)p;
 	l->up = true;
 	log_info("manager: is back");
+	rules_trust(&l->a->rules);
 	control_kick(l->control);
 }
 
@@ -198,6 +201,7 @@ static int start(struct link *l, struct error *e)
 	if (r)
 		return r;
 	take_endpoints(l, &inv);
+	l->started = clock_boot();
 	l->address = overlay_stack_addr(id.pub);
 	manager = overlay_stack_addr(inv.manager);
 	r = l->nendpoints ? start_node(l, &id, e) : error_set(e, -EINVAL, "the invite has no endpoint");
@@ -277,6 +281,11 @@ void link_free(struct link *l)
 struct netstack *link_netstack(const struct link *l)
 {
 	return l ? l->ns : NULL;
+}
+
+bool link_usable(const struct link *l)
+{
+	return l && l->ns && (l->up || clock_boot() - l->started < STARTING_S * NSEC_PER_SEC);
 }
 
 const struct ipaddr *link_address(const struct link *l)

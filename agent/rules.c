@@ -129,6 +129,12 @@ struct rule *rules_find(struct rules *r, uint16_t target)
 	return NULL;
 }
 
+void rules_trust(struct rules *r)
+{
+	for (unsigned i = 0; i < r->n; i++)
+		r->rule[i].suspect_until = 0;
+}
+
 void rules_free(struct rules *r)
 {
 	free(r->rule);

@@ -333,6 +333,9 @@ void peer_established(struct peer *p, bool fresh)
 		p->presumed = false;
 		if (fresh)
 			log_info("%s %s: connected", peer_role_name(p), p->rec.name);
+		/* At once: if we die in the next moment, our successor must know where to call. */
+		if (p->state == PEER_REGISTERED && note_endpoint(p))
+			manager_save(p->m, NULL);
 		peer_online(p, true);
 	}
 }
@@ -406,7 +409,7 @@ static bool overdue(const struct peer *p, nsec_t now)
 
 void peers_sweep(struct manager *m, nsec_t now)
 {
-	enum { SAVE_EVERY_S = 10 };
+	enum { SAVE_EVERY_S = 1 };
 	bool dirty = m->stamp != m->saved_stamp;
 
 	for (struct peer *p = m->peers, *next; p; p = next) {

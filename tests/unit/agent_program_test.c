@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The agent as a program: it runs in a child; this process is its manager, the laptop behind that, the
+ * application, and the client.
+ */
+#include "tests/unit/member.h"
+
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include "agent/agent.h"
+
+enum { LAPTOP_REFUSES, LAPTOP_SERVES, LAPTOP_SILENT };
+
+static pid_t agent;
+static struct member me;
+static struct identity manager_key;
+static char config[128];
+static uint16_t base_port = 43000;
+static int application = -1;
+static unsigned hellos, syns;
+static int laptop;
+static const char *refuse_with;
+static struct stream *served[64];
+static unsigned nserved;
+
+static const char config_text[] = "invite: %s/invite\n"
+				  "state: %s/state\n"
+				  "workload: hello\n"
+				  "ports:\n"
+				  "  - {listen: '127.0.0.1:%u', application: '127.0.0.1:%u', target: 8080}\n"
+				  "environment: {GREETING: hi, PORT: '80'}\n"
+				  "environment-file: %s/env\n";
+
+/* --- we as the manager and the laptop ----------------------------------------------------------------------- */
+
+static void on_syn(struct member *m, struct netstack_syn *syn, const struct flow *flow)
+{
+	syns += flow->dport != 1;
+	if (flow->dport == 1 || laptop == LAPTOP_SERVES)
+		netstack_accept(m->ns, syn);
+	else if (laptop == LAPTOP_REFUSES)
+		netstack_reject(m->ns, syn, REJECT_REFUSED);
+	else
+		netstack_reject(m->ns, syn, REJECT_SILENT);
+}
+
+/* The laptop's side says who it is and stays open. */
+static void on_served(struct stream *s, unsigned ev, void *arg)
+{
+	(void)s;
+	(void)ev;
+	(void)arg;
+}
+
+static void on_open(struct member *m, struct stream *s, void *ctx)
+{
+	struct flow flow;
+
+	(void)ctx;
+	assert_int_equal(netstack_stream_info(s, &flow, NULL), 0);
+	if (flow.dport == 1) {
+		rpc_free(m->rpc);
+		assert_int_equal(rpc_new(&m->rpc, m->base, s, &member_rpc_ops, m), 0);
+		return;
+	}
+	assert_true(nserved < ARRAY_SIZE(served));
+	stream_set(s, on_served, NULL);
+	assert_int_equal(stream_write(s, "laptop", 6), 6);
+	served[nserved++] = s;
+}
+
+static void on_call(struct member *m, const char *method, json_t *params, struct rpc_request *req)
+{
+	if (!strcmp(method, "hello")) {
+		hellos++;
+		json_decref(m->note);
+		m->note = json_incref(params);
+		if (refuse_with)
+			rpc_fail(req, RPC_FORBIDDEN, "%s", refuse_with);
+		else
+			rpc_reply(req, json_pack("{s:s, s:s}", "version", CULVERT_VERSION, "name", "hello-1"));
+		return;
+	}
+	rpc_reply(req, json_object());
+}
+
+static void start_manager(void)
+{
+	char bind[40];
+
+	snprintf(bind, sizeof(bind), "127.0.0.1:%u", base_port);
+	member_start(&me, &manager_key, bind);
+	memset(me.psk, 7, KEY_LEN);
+	me.syn = on_syn;
+	me.open = on_open;
+	me.call = on_call;
+}
+
+static void stop_manager(void)
+{
+	for (; nserved; nserved--)
+		served[nserved - 1]->ops->abort(served[nserved - 1]);
+	member_stop(&me);
+}
+
+static void write_invite(void)
+{
+	struct invite inv = {.nendpoints = 1};
+	char text[INVITE_TEXT_MAX];
+
+	crypto_random(inv.claim.id, INVITE_ID_LEN);
+	inv.claim.role = ROLE_AGENT;
+	inv.claim.expiry = clock_real() / NSEC_PER_SEC + 3600;
+	snprintf(inv.claim.name, sizeof(inv.claim.name), "hello-1");
+	memcpy(inv.manager, manager_key.pub, KEY_LEN);
+	memset(inv.psk, 7, KEY_LEN);
+	snprintf(inv.endpoint[0], sizeof(inv.endpoint[0]), "127.0.0.1:%u", base_port);
+	assert_true(invite_format(&inv, text, sizeof(text)) > 0);
+	member_write("invite", text);
+}
+
+/* --- setup ---------------------------------------------------------------------------------------------------- */
+
+static int listen_on(uint16_t at)
+{
+	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons(at),
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	const int on = 1;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	assert_int_equal(bind(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
+	assert_int_equal(listen(fd, 128), 0);
+	return fd;
+}
+
+static void start_agent(void)
+{
+	unlink(member_path("log"));
+	agent = member_serve(config);
+	assert_true(member_logged(me.base ? &me : NULL, "stands for port 8080", 3000));
+}
+
+static int setup(void **unused)
+{
+	char text[1024];
+
+	if (member_folder(unused))
+		return -1;
+	base_port = (uint16_t)(base_port + 3);
+	laptop = LAPTOP_REFUSES;
+	refuse_with = NULL;
+	hellos = syns = 0;
+	identity_generate(&manager_key);
+	write_invite();
+	snprintf(text, sizeof(text), config_text, member_dir, member_dir, base_port + 1, base_port + 2,
+		 member_dir);
+	member_write("a.yaml", text);
+	member_write("env", "# comment\nFROM_FILE=1\nPORT=ignored: the configuration wins\nno variable\n");
+	snprintf(config, sizeof(config), "%s/a.yaml", member_dir);
+	application = listen_on((uint16_t)(base_port + 2));
+	return 0;
+}
+
+static int teardown(void **unused)
+{
+	if (me.base)
+		stop_manager();
+	member_end(&agent, SIGTERM);
+	if (application >= 0)
+		close(application);
+	return member_unfolder(unused);
+}
+
+/* --- the client ------------------------------------------------------------------------------------------------ */
+
+/* Who serves a connection: "pod", "laptop", "reset", or "nothing" in `ms`. The loop goes on meanwhile. */
+static const char *who_serves_in(unsigned ms)
+{
+	static char buf[32];
+	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons((uint16_t)(base_port + 1)),
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	nsec_t end = clock_boot() + ms * NSEC_PER_MSEC;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ssize_t n = -1;
+
+	assert_int_equal(connect(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
+	errno = EAGAIN;
+	while (n < 0 && errno == EAGAIN && clock_boot() < end) {
+		int c = application >= 0 ? accept(application, NULL, NULL) : -1;
+
+		if (c >= 0) {
+			assert_int_equal(write(c, "pod", 3), 3);
+			close(c);
+		}
+		if (me.base)
+			member_run(&me, 5);
+		else
+			poll(NULL, 0, 5);
+		n = recv(fd, buf, sizeof(buf) - 1, MSG_DONTWAIT);
+	}
+	if (n < 0)
+		snprintf(buf, sizeof(buf), "%s", errno == EAGAIN ? "nothing" : "reset");
+	else
+		buf[n] = '\0';
+	close(fd);
+	return buf;
+}
+
+static const char *who_serves(void)
+{
+	return who_serves_in(5000);
+}
+
+static void push_rules(const char *on_down, int hold_s, bool online)
+{
+	char address[ADDR_STRLEN];
+
+	ipaddr_format(&me.address, address);
+	assert_non_null(me.rpc);
+	rpc_notify(me.rpc, "rules",
+		   json_pack("{s:i, s:[{s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:b}]}", "epoch", 1, "rules",
+			     "intercept", "hello", "owner", "ana", "target", 8080, "address", address, "port",
+			     20000, "on_down", on_down, "hold_s", hold_s, "online", online));
+	member_run(&me, 100);
+}
+
+static void push_no_rules(void)
+{
+	rpc_notify(me.rpc, "rules", json_pack("{s:i, s:[]}", "epoch", 2, "rules"));
+	member_run(&me, 100);
+}
+
+static void connected(void)
+{
+	start_manager();
+	start_agent();
+	assert_true(member_until(&me, &hellos, 1, 4000));
+	member_run(&me, 50);
+}
+
+/* --- tests ------------------------------------------------------------------------------------------------------ */
+
+static void test_passes_through_with_no_manager(void **unused)
+{
+	(void)unused;
+	start_agent();
+	assert_string_equal(who_serves(), "pod");
+	member_end(&agent, SIGTERM);
+	unlink(member_path("invite"));
+	start_agent();
+	assert_string_equal(who_serves(), "pod");
+	assert_true(member_logged(NULL, "passing traffic through, trying again", 1000));
+	member_end(&agent, SIGTERM);
+	member_write("invite", "culvert-invite-1.trunc");
+	start_agent();
+	assert_string_equal(who_serves(), "pod");
+}
+
+static void test_hello_tells_what_it_is(void **unused)
+{
+	json_t *env;
+
+	(void)unused;
+	connected();
+	assert_string_equal(json_string_value(json_object_get(me.note, "role")), "agent");
+	assert_string_equal(json_string_value(json_object_get(me.note, "kind")), "deployment");
+	assert_string_equal(json_string_value(json_object_get(me.note, "workload")), "hello");
+	assert_string_equal(json_string_value(json_object_get(me.note, "namespace")), "default");
+	assert_int_equal(json_integer_value(json_array_get(json_object_get(me.note, "ports"), 0)), 8080);
+	env = json_object_get(me.note, "environment");
+	assert_int_equal(json_object_size(env), 3);
+	assert_string_equal(json_string_value(json_object_get(env, "GREETING")), "hi");
+	assert_string_equal(json_string_value(json_object_get(env, "FROM_FILE")), "1");
+	assert_string_equal(json_string_value(json_object_get(env, "PORT")), "80");
+	assert_string_equal(who_serves(), "pod");
+}
+
+static void test_rule_sends_to_the_laptop(void **unused)
+{
+	json_t *totals;
+
+	(void)unused;
+	connected();
+	laptop = LAPTOP_SERVES;
+	push_rules("pod", 0, true);
+	assert_string_equal(who_serves(), "laptop");
+	assert_string_equal(who_serves(), "laptop");
+	me.notes = 0;
+	assert_true(member_until(&me, &me.notes, 1, 3000));
+	assert_string_equal(me.note_method, "traffic");
+	totals = json_object_get(me.note, "connections");
+	assert_int_equal(json_integer_value(json_object_get(totals, "ana/hello")), 2);
+	push_no_rules();
+	assert_string_equal(who_serves(), "pod");
+}
+
+static void test_pod_takes_over(void **unused)
+{
+	nsec_t start;
+
+	(void)unused;
+	connected();
+	push_rules("pod", 0, true);
+	assert_string_equal(who_serves(), "pod"); /* nothing listens on the laptop */
+	assert_int_equal(syns, 1);
+	laptop = LAPTOP_SILENT;
+	assert_string_equal(who_serves(), "pod");
+	start = clock_boot();
+	assert_string_equal(who_serves(), "pod"); /* suspect now: no wait */
+	assert_true(clock_boot() - start < 500 * NSEC_PER_MSEC);
+	laptop = LAPTOP_SERVES;
+	member_run(&me, 2100);
+	assert_string_equal(who_serves(), "laptop");
+	syns = 0;
+	push_rules("pod", 0, false);
+	assert_string_equal(who_serves(), "pod");
+	assert_int_equal(syns, 0); /* away: not even asked */
+}
+
+static void test_fail_resets(void **unused)
+{
+	(void)unused;
+	connected();
+	push_rules("fail", 0, true);
+	assert_string_equal(who_serves(), "reset");
+	push_rules("fail", 0, false);
+	assert_string_equal(who_serves(), "reset");
+}
+
+static void test_hold_waits_for_the_laptop(void **unused)
+{
+	(void)unused;
+	connected();
+	push_rules("hold", 30, true);
+	assert_string_equal(who_serves_in(700), "nothing");
+	laptop = LAPTOP_SERVES;
+	assert_string_equal(who_serves(), "laptop");
+	laptop = LAPTOP_REFUSES;
+	push_rules("hold", 1, true);
+	assert_string_equal(who_serves(), "reset");
+}
+
+static void test_keeps_rules_over_its_own_and_the_managers_end(void **unused)
+{
+	(void)unused;
+	connected();
+	laptop = LAPTOP_SERVES;
+	push_rules("fail", 0, true);
+	assert_true(member_logged(&me, "rules: 1 in force", 1000));
+	member_end(&agent, SIGKILL);
+	stop_manager();
+	start_agent();
+	/* No manager at all: the rule still holds, so its policy does. */
+	assert_string_equal(who_serves(), "reset");
+	start_manager();
+	hellos = 0;
+	assert_true(member_until(&me, &hellos, 1, 6000));
+	assert_string_equal(who_serves(), "laptop");
+}
+
+static void test_refusal_is_logged_once_and_traffic_passes(void **unused)
+{
+	(void)unused;
+	refuse_with = "This invite has expired.";
+	connected();
+	assert_true(member_logged(&me, "refuses this agent: This invite has expired.", 1000));
+	assert_string_equal(who_serves(), "pod");
+	member_run(&me, 1500);
+	assert_int_equal(hellos, 1);
+}
+
+static void test_rules_that_make_no_sense_change_nothing(void **unused)
+{
+	(void)unused;
+	connected();
+	laptop = LAPTOP_SERVES;
+	push_rules("pod", 0, true);
+	rpc_notify(me.rpc, "rules", json_pack("{s:i, s:[{s:s}]}", "epoch", 2, "rules", "intercept", "x"));
+	member_run(&me, 100);
+	assert_string_equal(who_serves(), "laptop");
+	assert_true(member_logged(&me, "not understood", 500));
+}
+
+static void test_bad_configuration_names_the_place(void **unused)
+{
+	int status;
+
+	(void)unused;
+	member_write("a.yaml", "invite: a\nstate: b\nworkload: hello\nports:\n  - {listen: '1.2.3.4:80', aplication: x}\n");
+	agent = member_serve(config);
+	assert_int_equal(waitpid(agent, &status, 0), agent);
+	agent = 0;
+	assert_int_equal(WEXITSTATUS(status), 2);
+	assert_true(member_logged(NULL, "a.yaml:5:28: unknown key 'aplication'; did you mean 'application'?", 0));
+}
+
+#define PROGRAM(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		PROGRAM(test_passes_through_with_no_manager),
+		PROGRAM(test_hello_tells_what_it_is),
+		PROGRAM(test_rule_sends_to_the_laptop),
+		PROGRAM(test_pod_takes_over),
+		PROGRAM(test_fail_resets),
+		PROGRAM(test_hold_waits_for_the_laptop),
+		PROGRAM(test_keeps_rules_over_its_own_and_the_managers_end),
+		PROGRAM(test_refusal_is_logged_once_and_traffic_passes),
+		PROGRAM(test_rules_that_make_no_sense_change_nothing),
+		PROGRAM(test_bad_configuration_names_the_place),
+	};
+
+	if (argc > 1)
+		return agent_main(argc, argv); /* we are the child */
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The manager as a program: it runs in a child, this process is a laptop or an agent that talks to it over the real overlay.
+ */
+#include "tests/unit/member.h"
+
+#include <ifaddrs.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include "manager/manager.h"
+
+static pid_t manager;
+static struct member me;
+static char config[128];
+static uint16_t port = 42000;
+
+static const char config_text[] = "listen: 127.0.0.1:%u\n"
+				  "state: %s/state\n"
+				  "prefixes: [0.0.0.0/0, 10.0.0.0/8]\n"
+				  "deny: [10.66.0.0/16]\n"
+				  "dns: {server: '127.0.0.53:53', domains: [cluster.local], search: [svc.cluster.local]}\n"
+				  "workloads:\n"
+				  "  - {kind: deployment, name: hello, pods: [hello-1],\n"
+				  "     services: [{name: hello, ports: [{name: http, port: 80, target: 8080}]}]}\n"
+				  "  - {kind: deployment, name: multi, pods: [multi-1],\n"
+				  "     services: [{name: multi, ports: [{name: a, port: 1}, {name: b, port: 2}]}]}\n";
+
+static int setup(void **unused)
+{
+	char text[1024];
+
+	if (member_folder(unused))
+		return -1;
+	port++;
+	snprintf(text, sizeof(text), config_text, port, member_dir);
+	member_write("m.yaml", text);
+	snprintf(config, sizeof(config), "%s/m.yaml", member_dir);
+	manager = member_serve(config);
+	return member_logged(NULL, "listening", 3000) ? 0 : -1;
+}
+
+static int teardown(void **unused)
+{
+	member_stop(&me);
+	member_end(&manager, SIGTERM);
+	return member_unfolder(unused);
+}
+
+/* Exit code of `culvert-manager invite`. */
+static int make_invite(const char *role, const char *name, const char *expires)
+{
+	char file[128];
+	pid_t pid;
+	int status;
+
+	snprintf(file, sizeof(file), "%s/%s.invite", member_dir, name);
+	pid = member_spawn((const char *const[]){"invite", role, name, "--config", config, "--output", file,
+						 "--expires", expires, NULL});
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WEXITSTATUS(status);
+}
+
+static struct invite read_invite(const char *name)
+{
+	char file[80], *text = NULL;
+	size_t len = 0;
+	struct invite inv;
+	struct error e;
+
+	snprintf(file, sizeof(file), "%s.invite", name);
+	if (file_read(member_path(file), 4096, &text, &len, &e) || invite_parse(&inv, text, len, &e))
+		fail_msg("%s", e.text);
+	free(text);
+	return inv;
+}
+
+/* A laptop or agent with a fresh key joins and opens its control connection. */
+static void join(const char *name, const struct identity *key)
+{
+	struct invite inv = read_invite(name);
+	struct identity id;
+
+	if (!key) {
+		identity_generate(&id);
+		key = &id;
+	}
+	member_start(&me, key, "127.0.0.1:0");
+	member_join(&me, &inv);
+	assert_true(member_connect(&me, 4000));
+}
+
+static int hello_laptop(void)
+{
+	return member_ask(&me, "hello", json_pack("{s:s, s:s}", "version", CULVERT_VERSION, "role", "laptop"));
+}
+
+static int hello_agent(const char *workload)
+{
+	return member_ask(&me, "hello",
+			  json_pack("{s:s, s:s, s:s, s:s, s:s, s:[i], s:{s:s}}", "version", CULVERT_VERSION,
+				    "role", "agent", "kind", "deployment", "workload", workload, "namespace",
+				    "default", "ports", 8080, "environment", "K", "V"));
+}
+
+static void says(const char *text)
+{
+	if (!strstr(me.sentence, text))
+		fail_msg("'%s' is not in: %s", text, me.sentence);
+}
+
+static json_t *request(const char *name, int local, const char *id)
+{
+	return json_pack("{s:s, s:s, s:s, s:[{s:i, s:s}], s:s, s:i, s:s}", "name", name, "workload", "",
+			 "service", "", "ports", "local", local, "port", id, "on_down", "pod", "hold_s", 0,
+			 "namespace_connected", "default");
+}
+
+static const char *text_of(const json_t *j, const char *key)
+{
+	return json_string_value(json_object_get(j, key));
+}
+
+static void test_laptop_is_welcomed(void **unused)
+{
+	(void)unused;
+	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
+	join("ana", NULL);
+	assert_int_equal(member_ask(&me, "workloads", NULL), RPC_FORBIDDEN);
+	says("hello must come first");
+	assert_int_equal(hello_laptop(), 0);
+	assert_string_equal(text_of(me.result, "name"), "ana");
+	assert_string_equal(text_of(me.result, "address"), "198.18.0.1");
+	assert_string_equal(text_of(me.result, "namespace"), "default");
+	assert_string_equal(text_of(json_object_get(me.result, "dns"), "server"), "127.0.0.53:53");
+	assert_int_equal(json_array_size(json_object_get(me.result, "prefixes")), 2);
+	assert_int_equal(member_ask(&me, "nosuch", NULL), RPC_NO_METHOD);
+	assert_int_equal(member_ask(&me, "traffic", NULL), RPC_NO_METHOD);
+	assert_int_equal(member_ask(&me, "ping", NULL), 0);
+	/* it says that the address is taken there */
+	assert_int_equal(member_ask(&me, "hello",
+				    json_pack("{s:s, s:s, s:[s]}", "version", CULVERT_VERSION, "role", "laptop",
+					      "avoid", "198.18.0.1")), 0);
+	assert_string_equal(text_of(me.result, "address"), "198.18.0.2");
+}
+
+static void test_invites_are_refused_with_the_reason(void **unused)
+{
+	struct identity first;
+
+	(void)unused;
+	identity_generate(&first);
+	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
+	join("ana", &first);
+	assert_int_equal(member_ask(&me, "hello",
+				    json_pack("{s:s, s:s}", "version", CULVERT_VERSION, "role", "agent")),
+			 RPC_FORBIDDEN);
+	says("is for a laptop");
+	assert_int_equal(member_ask(&me, "hello", json_pack("{s:s, s:s}", "version", "9.9.9", "role", "laptop")),
+			 RPC_FORBIDDEN);
+	says("9.9.9");
+	says(CULVERT_VERSION);
+	assert_int_equal(hello_laptop(), 0);
+	member_stop(&me);
+
+	join("ana", NULL); /* another key */
+	assert_int_equal(hello_laptop(), RPC_FORBIDDEN);
+	says("used already");
+	member_stop(&me);
+
+	join("ana", &first); /* the same key again */
+	assert_int_equal(hello_laptop(), 0);
+	member_stop(&me);
+
+	assert_int_equal(make_invite("laptop", "bob", "1s"), 0);
+	poll(NULL, 0, 2100);
+	join("bob", NULL);
+	assert_int_equal(hello_laptop(), RPC_FORBIDDEN);
+	says("expired");
+}
+
+static void test_wrong_secret_is_silence(void **unused)
+{
+	struct invite inv;
+	struct identity id;
+
+	(void)unused;
+	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
+	inv = read_invite("ana");
+	inv.psk[0] ^= 1;
+	identity_generate(&id);
+	member_start(&me, &id, "127.0.0.1:0");
+	member_join(&me, &inv);
+	assert_false(member_until(&me, &me.established, 1, 1500));
+	assert_false(member_logged(NULL, "registered", 0));
+}
+
+static void test_newer_invite_shuts_the_old_key_out(void **unused)
+{
+	struct identity old;
+
+	(void)unused;
+	identity_generate(&old);
+	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
+	join("ana", &old);
+	assert_int_equal(hello_laptop(), 0);
+	assert_int_equal(member_ask(&me, "intercept", request("hello", 3000, "")), 0);
+	member_stop(&me);
+	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
+	join("ana", NULL);
+	assert_int_equal(hello_laptop(), 0);
+	assert_string_equal(text_of(me.result, "address"), "198.18.0.1");
+	assert_true(member_logged(&me, "former key is shut out", 100));
+	assert_int_equal(member_ask(&me, "leave", json_pack("{s:s}", "name", "hello")), 0);
+}
+
+static void test_agent_must_be_listed(void **unused)
+{
+	(void)unused;
+	assert_int_equal(make_invite("agent", "hello-1", "1h"), 0);
+	join("hello-1", NULL);
+	assert_int_equal(hello_agent("nosuch"), RPC_NOT_FOUND);
+	assert_int_equal(hello_agent("multi"), RPC_FORBIDDEN);
+	says("does not list 'hello-1' among the pods of deployment multi");
+	assert_int_equal(hello_agent("hello"), 0);
+	assert_true(member_until(&me, &me.notes, 1, 1000));
+	assert_string_equal(me.note_method, "rules");
+	assert_int_equal(json_array_size(json_object_get(me.note, "rules")), 0);
+	assert_int_equal(member_ask(&me, "intercept", request("hello", 3000, "")), RPC_NO_METHOD);
+}
+
+static void test_intercept_replace_leave(void **unused)
+{
+	json_t *i;
+	json_int_t overlay;
+
+	(void)unused;
+	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
+	join("ana", NULL);
+	assert_int_equal(hello_laptop(), 0);
+	assert_int_equal(member_ask(&me, "intercept", request("multi", 3000, "")), RPC_USAGE);
+	says("a (1), b (2)");
+	assert_int_equal(member_ask(&me, "intercept", request("nosuch", 3000, "")), RPC_NOT_FOUND);
+	assert_int_equal(member_ask(&me, "intercept", json_pack("{s:s}", "name", "x")), RPC_BAD_PARAMS);
+	assert_int_equal(member_ask(&me, "intercept", request("hello", 3000, "")), 0);
+	assert_false(json_is_true(json_object_get(me.result, "replaced")));
+	i = json_array_get(json_object_get(json_object_get(me.result, "intercept"), "ports"), 0);
+	overlay = json_integer_value(json_object_get(i, "overlay"));
+	assert_true(overlay >= 20000);
+	assert_int_equal(member_ask(&me, "intercept", request("hello", 3500, "http")), 0);
+	assert_true(json_is_true(json_object_get(me.result, "replaced")));
+	i = json_array_get(json_object_get(json_object_get(me.result, "intercept"), "ports"), 0);
+	assert_int_equal(json_integer_value(json_object_get(i, "local")), 3500);
+	assert_int_equal(json_integer_value(json_object_get(i, "overlay")), overlay);
+	member_run(&me, 50);
+	assert_string_equal(me.note_method, "intercepts");
+	i = json_array_get(json_object_get(me.note, "intercepts"), 0);
+	assert_string_equal(text_of(i, "state"), "WAITING");
+	assert_int_equal(json_array_size(json_object_get(me.note, "intercepts")), 1);
+	assert_int_equal(member_ask(&me, "leave", json_pack("{s:s}", "name", "hello")), 0);
+	assert_int_equal(member_ask(&me, "leave", json_pack("{s:s}", "name", "hello")), RPC_NOT_FOUND);
+}
+
+static void test_holder_is_named(void **unused)
+{
+	(void)unused;
+	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
+	assert_int_equal(make_invite("laptop", "bob", "1h"), 0);
+	join("ana", NULL);
+	assert_int_equal(hello_laptop(), 0);
+	assert_int_equal(member_ask(&me, "intercept", request("hello", 3000, "")), 0);
+	member_stop(&me);
+	join("bob", NULL);
+	assert_int_equal(hello_laptop(), 0);
+	assert_int_equal(member_ask(&me, "intercept", request("hello", 3000, "")), RPC_CONFLICT);
+	says("by ana");
+	assert_int_equal(member_ask(&me, "workloads", NULL), 0);
+	assert_string_equal(text_of(json_array_get(json_object_get(json_array_get(json_object_get(me.result,
+			"workloads"), 0), "intercepts"), 0), "owner"), "ana");
+}
+
+static void test_killed_manager_comes_back_by_itself(void **unused)
+{
+	unsigned before;
+
+	(void)unused;
+	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
+	join("ana", NULL);
+	assert_int_equal(hello_laptop(), 0);
+	assert_int_equal(member_ask(&me, "intercept", request("hello", 3000, "")), 0);
+	member_end(&manager, SIGKILL);
+	before = me.established;
+	manager = member_serve(config);
+	/* It knows where we are, so the handshake is its own, long before our time-outs. */
+	assert_true(member_until(&me, &me.established, before + 1, 3000));
+	assert_true(member_connect(&me, 3000));
+	assert_int_equal(hello_laptop(), 0);
+	assert_true(member_until(&me, &me.notes, 1, 1000));
+	assert_int_equal(member_ask(&me, "leave", json_pack("{s:s}", "name", "hello")), 0);
+}
+
+/* A file size limit of 0 stands for the full disk: the same call fails at the same place. */
+static void limit_files(rlim_t bytes)
+{
+	const struct rlimit l = {.rlim_cur = bytes, .rlim_max = RLIM_INFINITY};
+
+	assert_int_equal(prlimit(manager, RLIMIT_FSIZE, &l, NULL), 0);
+}
+
+static void test_full_disk_changes_nothing(void **unused)
+{
+	(void)unused;
+	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
+	assert_int_equal(make_invite("laptop", "bob", "1h"), 0);
+	join("ana", NULL);
+	assert_int_equal(hello_laptop(), 0);
+	limit_files(0);
+	assert_int_equal(member_ask(&me, "intercept", request("hello", 3000, "")), RPC_FAILED);
+	says("Nothing was changed");
+	says("File too large");
+	assert_int_equal(member_ask(&me, "leave", json_pack("{s:s}", "name", "hello")), RPC_NOT_FOUND);
+	member_stop(&me);
+	join("bob", NULL);
+	assert_int_equal(hello_laptop(), RPC_FAILED);
+	says("cannot write its state");
+	limit_files(RLIM_INFINITY);
+	assert_int_equal(hello_laptop(), 0);
+	assert_int_equal(member_ask(&me, "intercept", request("hello", 3000, "")), 0);
+}
+
+/* --- the exit -------------------------------------------------------------------------------------------------- */
+
+struct dialled {
+	unsigned done;
+	int error;
+};
+
+static void on_dialled(struct stream *s, unsigned ev, void *arg)
+{
+	struct dialled *d = arg;
+
+	d->done = 1;
+	d->error = ev & STREAM_ERROR ? s->error : 0;
+	s->ops->abort(s);
+}
+
+/* What a connection from the laptop to `to` comes to: 0 or -errno. */
+static int dial(const char *to)
+{
+	struct dialled d = {0};
+	union sockaddr_any sa;
+	struct ipaddr a;
+	struct prefix everything;
+	struct stream *s;
+
+	prefix_parse(&everything, "0.0.0.0/0");
+	overlay_route_add(node_overlay(me.node), &everything, me.peer);
+	assert_int_equal(sockaddr_parse(&sa, to), 0);
+	a = sockaddr_ip(&sa);
+	ipaddr_parse(&me.address, "198.18.0.1");
+	assert_int_equal(netstack_connect(me.ns, &me.address, &a, sockaddr_port(&sa), NULL, 2 * NSEC_PER_SEC, &s), 0);
+	stream_set(s, on_dialled, &d);
+	s->ops->want(s, STREAM_WRITABLE);
+	assert_true(member_until(&me, &d.done, 1, 4000));
+	return d.error;
+}
+
+/* An address of this machine that is not loopback: that one no stack takes from a wire. */
+static bool own_address(char text[static ADDR_STRLEN])
+{
+	struct ifaddrs *all, *i;
+
+	assert_int_equal(getifaddrs(&all), 0);
+	for (i = all; i; i = i->ifa_next) {
+		struct ipaddr a;
+
+		if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET)
+			continue;
+		a = sockaddr_ip((const union sockaddr_any *)(const void *)i->ifa_addr);
+		if (!ipaddr_is_loopback(&a)) {
+			ipaddr_format(&a, text);
+			break;
+		}
+	}
+	freeifaddrs(all);
+	return i != NULL;
+}
+
+static void test_exit_dials_what_is_allowed(void **unused)
+{
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_ANY)};
+	socklen_t len = sizeof(sin);
+	char at[ADDR_STRLEN + 8], own[ADDR_STRLEN];
+
+	(void)unused;
+	if (!own_address(own)) /* a namespace with nothing but loopback */
+		skip();
+	assert_int_equal(bind(listener, (struct sockaddr *)&sin, sizeof(sin)), 0);
+	assert_int_equal(listen(listener, 5), 0);
+	getsockname(listener, (struct sockaddr *)&sin, &len);
+	snprintf(at, sizeof(at), "%s:%u", own, ntohs(sin.sin_port));
+	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
+	join("ana", NULL);
+	assert_int_equal(hello_laptop(), 0);
+	assert_int_equal(dial(at), 0);
+	close(listener);
+	assert_int_equal(dial(at), -ECONNREFUSED);
+	assert_int_equal(dial("10.66.0.1:80"), -EACCES); /* denied */
+	assert_int_equal(dial("169.254.169.254:80"), -EACCES);
+	assert_true(dial("127.0.0.1:80") < 0);
+	member_stop(&me);
+}
+
+/* --- configuration ------------------------------------------------------------------------------------------- */
+
+static void config_fails(const char *text, const char *sentence)
+{
+	pid_t pid;
+	int status;
+
+	member_write("bad.yaml", text);
+	unlink(member_path("log"));
+	pid = member_serve(member_path("bad.yaml"));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(WEXITSTATUS(status), 2);
+	if (!member_logged(NULL, sentence, 0))
+		fail_msg("the log does not say '%s'", sentence);
+}
+
+static void test_bad_configuration_names_the_place(void **unused)
+{
+	(void)unused;
+	config_fails("listen: 127.0.0.1:1\nstate: /tmp/x\nprefix: []\n",
+		     "bad.yaml:3:1: unknown key 'prefix'; did you mean 'prefixes'?");
+	config_fails("listen: localhost:1\nstate: /tmp/x\n", "bad.yaml:1:9: expected ADDRESS:PORT");
+	config_fails("listen: 127.0.0.1:1\n", "bad.yaml:1:1: the key 'state' is missing");
+	config_fails("listen: 127.0.0.1:1\nstate: /tmp/x\nholder-timeout: 10\n", "bad.yaml:3:17: expected a time");
+	config_fails("listen: 127.0.0.1:1\nstate: /tmp/x\nworkloads:\n- {name: a, kind: pod}\n",
+		     "bad.yaml:4:19: expected deployment, replicaset");
+	config_fails("listen: 127.0.0.1:1\nstate: /tmp/x\nworkloads: [{name: a}, {name: a}]\n",
+		     "bad.yaml:3:24: deployment 'a' of namespace 'default' is here twice");
+	config_fails("listen: 127.0.0.1:1\nstate: /tmp/x\npool: fd00::/64\n", "bad.yaml:3:7: the pool must be an IPv4");
+}
+
+#define PROGRAM(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		PROGRAM(test_laptop_is_welcomed),
+		PROGRAM(test_invites_are_refused_with_the_reason),
+		PROGRAM(test_wrong_secret_is_silence),
+		PROGRAM(test_newer_invite_shuts_the_old_key_out),
+		PROGRAM(test_agent_must_be_listed),
+		PROGRAM(test_intercept_replace_leave),
+		PROGRAM(test_holder_is_named),
+		PROGRAM(test_killed_manager_comes_back_by_itself),
+		PROGRAM(test_full_disk_changes_nothing),
+		PROGRAM(test_exit_dials_what_is_allowed),
+		cmocka_unit_test_setup_teardown(test_bad_configuration_names_the_place, member_folder,
+						member_unfolder),
+	};
+
+	if (argc > 1)
+		return manager_main(argc, argv); /* we are the child */
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
