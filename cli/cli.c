@@ -22,13 +22,13 @@ const struct command *command_find(const char *name)
 	return NULL;
 }
 
-int fail(const struct error *e)
+int cli_fail(const struct error *e)
 {
 	fprintf(stderr, "culvert: %s\n", e->text);
 	return EXIT_FAILED;
 }
 
-int fail_usage(const struct command *c, const struct error *e)
+int cli_fail_usage(const struct command *c, const struct error *e)
 {
 	fprintf(stderr, "culvert: %s\n", e->text);
 	if (c && !strstr(e->text, "--help"))
@@ -52,7 +52,7 @@ static int unknown_command(const char *name)
 		error_set(&e, 0, "there is no command '%s'; did you mean '%s'?", name, near);
 	else
 		error_set(&e, 0, "there is no command '%s'; see: culvert --help", name);
-	return fail_usage(NULL, &e);
+	return cli_fail_usage(NULL, &e);
 }
 
 int cli_main(int argc, char **argv)
@@ -77,14 +77,14 @@ int cli_main(int argc, char **argv)
 	if (argv[1][0] == '-') {
 		error_set(&e, 0, "there is no flag %s before a command; see: culvert --help",
 			  argv[1]);
-		return fail_usage(NULL, &e);
+		return cli_fail_usage(NULL, &e);
 	}
 	c = command_find(argv[1]);
 	if (!c)
 		return unknown_command(argv[1]);
 	/* The hidden ones take words as they are: a shell completes half-written flags. */
 	if (!c->hidden && args_parse(&args, c, argc - 1, argv + 1, &e))
-		return fail_usage(c, &e);
+		return cli_fail_usage(c, &e);
 	if (c->hidden)
 		args = (struct args){.cmd = c, .child = argv + 2};
 	if (args.help) {

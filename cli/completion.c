@@ -58,7 +58,7 @@ static int exec_completion(const struct args *a)
 		return EXIT_OK;
 	}
 	error_set(&e, 0, "there is no completion for '%s'; write bash, zsh or fish", a->pos[0]);
-	return fail_usage(a->cmd, &e);
+	return cli_fail_usage(a->cmd, &e);
 }
 
 static void complete_shells(void)

@@ -115,7 +115,7 @@ static int connect_now(const struct args *a, json_t *req)
 	json_decref(req);
 	if (err) {
 		progress_end(p, NULL);
-		return fail(&e);
+		return cli_fail(&e);
 	}
 	describe(result, text, sizeof(text));
 	progress_end(p, output_of(a) == OUTPUT_TEXT ? text : NULL);
@@ -137,13 +137,13 @@ static int exec_connect(const struct args *a)
 		error_set(&e, 0,
 			  "connect needs --invite FILE; whoever runs the manager makes one with: "
 			  "culvert-manager invite laptop NAME");
-		return fail_usage(a->cmd, &e);
+		return cli_fail_usage(a->cmd, &e);
 	}
 	err = manager ? resolve_manager(manager, endpoint, &e) : 0;
 	if (err)
-		return err == -EDOM ? fail_usage(a->cmd, &e) : fail(&e);
+		return err == -EDOM ? cli_fail_usage(a->cmd, &e) : cli_fail(&e);
 	req = make_request(a, manager ? endpoint : NULL, &e);
-	return req ? connect_now(a, req) : fail(&e);
+	return req ? connect_now(a, req) : cli_fail(&e);
 }
 
 static const struct flag flags[] = {

@@ -71,7 +71,7 @@ static int exec_help(const struct args *a)
 
 	if (a->npos && !c) {
 		error_set(&e, 0, "there is no command '%s'; see: culvert --help", a->pos[0]);
-		return fail_usage(NULL, &e);
+		return cli_fail_usage(NULL, &e);
 	}
 	if (c)
 		help_command(stdout, c);

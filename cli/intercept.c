@@ -151,18 +151,18 @@ static int exec_intercept(const struct args *a)
 	int fd, err, code = EXIT_OK;
 
 	if (make_request(&req, a, &e))
-		return fail_usage(a->cmd, &e);
+		return cli_fail_usage(a->cmd, &e);
 	fd = client_open(&e);
 	if (fd < 0)
-		return fail(&e);
+		return cli_fail(&e);
 	client_catch_signals();
 	err = client_call(fd, NULL, "intercept", intercept_request_to_json(&req), &result, &e);
 	close(fd); /* interrupted: the daemon leaves what the manager may grant yet */
 	if (err)
-		return fail(&e);
+		return cli_fail(&e);
 	if (write_files(a, json_object_get(result, "environment"), &e)) {
 		leave(get_text(json_object_get(result, "intercept"), "name"));
-		code = fail(&e);
+		code = cli_fail(&e);
 	} else if (a->child) {
 		code = run(a, result);
 	} else if (output_of(a) == OUTPUT_TEXT) {

@@ -27,8 +27,8 @@ void help_flag_text(const struct flag *f, char *buf, size_t size);
 /* --- failing: one sentence on stderr ------------------------------------------------------------
  */
 
-int fail(const struct error *e);				/* EXIT_FAILED */
-int fail_usage(const struct command *c, const struct error *e); /* EXIT_USAGE */
+int cli_fail(const struct error *e);				    /* EXIT_FAILED */
+int cli_fail_usage(const struct command *c, const struct error *e); /* EXIT_USAGE */
 
 /* --- client.c: the daemon ------------------------------------------------------------------------
  */

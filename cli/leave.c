@@ -8,7 +8,7 @@ static int exec_leave(const struct args *a)
 	struct error e;
 
 	if (client_once("leave", json_pack("{s:s}", "name", a->pos[0]), &result, &e))
-		return fail(&e);
+		return cli_fail(&e);
 	json_decref(result);
 	return EXIT_OK;
 }

@@ -31,7 +31,7 @@ static int exec_quit(const struct args *a)
 		return EXIT_OK;
 	}
 	if (fd < 0)
-		return fail(&e);
+		return cli_fail(&e);
 	p = progress_start("Leaving the cluster");
 	err = client_call(fd, p, "quit", json_object(), &result, &e);
 	if (!err)
@@ -39,7 +39,7 @@ static int exec_quit(const struct args *a)
 	close(fd);
 	progress_end(p, err ? NULL : "Disconnected");
 	if (err)
-		return fail(&e);
+		return cli_fail(&e);
 	json_decref(result);
 	return EXIT_OK;
 }

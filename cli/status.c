@@ -39,18 +39,22 @@ static void print_list(const json_t *list, const char *none)
 static void print_manager(const json_t *j)
 {
 	const json_t *m = json_object_get(j, "manager"), *path = json_object_get(j, "path");
+	bool hello = *get_text(j, "name");
 
 	label("Cluster");
-	printf("%s (static), %s%s%s%s\n", get_text(path, "remote"), get_text(j, "state"),
-	       *get_text(j, "name") ? " as " : "", get_text(j, "name"), "");
-	label("Namespace");
-	printf("%s\n", get_text(j, "namespace"));
+	if (hello)
+		printf("%s (static) as %s, namespace %s\n", get_text(path, "remote"),
+		       get_text(j, "name"), get_text(j, "namespace"));
+	else
+		printf("%s: %s\n", get_text(path, "remote"), get_text(j, "state"));
 	label("Manager");
 	if (json_is_true(json_object_get(m, "connected")))
 		printf("connected, %s; last packet %.1f s ago", get_text(m, "version"),
 		       get_number(m, "last_packet_s"));
-	else
+	else if (hello)
 		printf("does not answer; last packet %.0f s ago", get_number(m, "last_packet_s"));
+	else
+		fputs("no answer yet", stdout);
 	if (json_object_get(m, "round_trip_ms"))
 		printf(", round trip %.1f ms", get_number(m, "round_trip_ms"));
 	putchar('\n');
@@ -161,7 +165,7 @@ static int exec_status(const struct args *a)
 
 	do {
 		if (show_once(o, watch && o == OUTPUT_TEXT && isatty(1), &e))
-			return fail(&e);
+			return cli_fail(&e);
 		fflush(stdout);
 	} while (watch && !ferror(stdout) && !nanosleep(&second, NULL));
 	return EXIT_OK;

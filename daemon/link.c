@@ -20,7 +20,7 @@
 #include "daemon/tunnel.h"
 #include "netstack/netstack.h"
 
-enum { CONTROL_PORT = 1 };
+enum { CONTROL_PORT = 1, AVOID_MAX = 8 };
 
 #define DIAL_TIMEOUT   (5 * NSEC_PER_SEC)
 #define HELLO_TIMEOUT  (5 * NSEC_PER_SEC)
@@ -42,6 +42,7 @@ struct link {
 	struct event *timer;   /* WAITING: dial; UP: ping */
 	struct stream *stream; /* while dialling; then the rpc's, kept to ask its round trip */
 	struct rpc *rpc;
+	json_t *avoid; /* sent with hello */
 };
 
 static void dial(struct link *l);
@@ -111,12 +112,28 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		dial(l);
 }
 
+static void on_hello(void *arg, json_t *result, int code, const char *message);
+
+static void ask_hello(struct link *l)
+{
+	json_t *params = json_pack("{s:s,s:s}", "version", CULVERT_VERSION, "role", "laptop");
+
+	if (json_array_size(l->avoid))
+		json_object_set(params, "avoid", l->avoid);
+	if (rpc_call(l->rpc, "hello", params, HELLO_TIMEOUT, on_hello, l))
+		again(l, "out of memory");
+}
+
 static void on_hello(void *arg, json_t *result, int code, const char *message)
 {
 	struct link *l = arg;
 
 	if (result) {
-		if (l->ops->hello(l->arg, result))
+		int err = l->ops->hello(l->arg, result);
+
+		if (err == -EADDRINUSE && json_array_size(l->avoid) <= AVOID_MAX)
+			ask_hello(l);
+		if (err)
 			return;
 		l->state = LINK_UP;
 		l->retry_ms = RETRY_FIRST_MS;
@@ -161,16 +178,12 @@ static const struct rpc_ops rpc_callbacks = {.call = on_call, .closed = on_close
 
 static void say_hello(struct link *l)
 {
-	json_t *params = json_pack("{s:s,s:s}", "version", CULVERT_VERSION, "role", "laptop");
-
 	if (rpc_new(&l->rpc, l->base, l->stream, &rpc_callbacks, l)) {
-		json_decref(params);
 		again(l, "out of memory");
 		return;
 	}
 	l->state = LINK_HELLO;
-	if (rpc_call(l->rpc, "hello", params, HELLO_TIMEOUT, on_hello, l))
-		again(l, "out of memory");
+	ask_hello(l);
 }
 
 static void on_dialled(struct stream *s, unsigned ev, void *arg)
@@ -217,7 +230,8 @@ int link_new(struct link **lp, struct event_base *base, struct tunnel *t,
 	l->arg = arg;
 	l->retry_ms = RETRY_FIRST_MS;
 	l->timer = evtimer_new(base, on_timer, l);
-	if (!l->timer)
+	l->avoid = json_array();
+	if (!l->timer || !l->avoid)
 		return error_errno(e, -ENOMEM, "control connection");
 	*lp = steal_ptr(l);
 	return 0;
@@ -230,7 +244,13 @@ void link_free(struct link *l)
 	drop(l);
 	if (l->timer)
 		event_free(l->timer);
+	json_decref(l->avoid);
 	free(l);
+}
+
+void link_avoid(struct link *l, const char *prefix)
+{
+	json_array_append_new(l->avoid, json_string(prefix));
 }
 
 void link_kick(struct link *l)

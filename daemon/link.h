@@ -16,7 +16,8 @@ struct link;
 struct tunnel;
 
 struct link_ops {
-	/* The manager answered hello. Borrowed. 0 accepts; else the link is not up. */
+	/* The manager answered hello. Borrowed. 0 accepts; -EADDRINUSE: hello is said again with
+	 * the networks that link_avoid() was told of; else the link is not up. */
 	int (*hello)(void *arg, json_t *answer);
 	/* The manager answered hello with a refusal: no use in trying again. */
 	void (*refused)(void *arg, int code, const char *text);
@@ -27,6 +28,8 @@ struct link_ops {
 int link_new(struct link **lp, struct event_base *base, struct tunnel *t,
 	     const struct link_ops *ops, void *arg, struct error *e);
 void link_free(struct link *l); /* NULL ok; outstanding calls end without callback */
+/* This laptop has an address or network of its own that the manager's must keep off. */
+void link_avoid(struct link *l, const char *prefix);
 /* A session with the manager was made: connects now, or makes sure that what is there still lives.
  */
 void link_kick(struct link *l);

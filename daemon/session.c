@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 #include <event2/event.h>
+#include <ifaddrs.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -298,13 +299,41 @@ static int plan(struct session *s, struct hostnet_config *c, struct error *e)
 	return plan_routes(s, &c->routes, e);
 }
 
+/* Has another interface of this laptop the address that the manager gave? */
+static bool address_taken(struct session *s)
+{
+	struct ifaddrs *all, *i;
+	bool taken = false;
+
+	if (getifaddrs(&all))
+		return false;
+	for (i = all; i; i = i->ifa_next) {
+		struct ipaddr ip;
+
+		if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET ||
+		    !strcmp(i->ifa_name, hostnet_tun_name(s->hostnet)))
+			continue;
+		ip = ipaddr_v4(&((struct sockaddr_in *)(void *)i->ifa_addr)->sin_addr);
+		taken |= ipaddr_equal(&ip, &s->hello.address);
+	}
+	freeifaddrs(all);
+	return taken;
+}
+
 static int on_hello(void *arg, json_t *answer)
 {
 	struct session *s = arg;
 	struct hostnet_config cfg;
+	char buf[ADDR_STRLEN];
 	struct error e;
 	int err = hello_parse(&s->hello, answer, &e);
 
+	if (!err && address_taken(s)) {
+		log_info("connect: this laptop has %s already; asking for another address",
+			 ipaddr_format(&s->hello.address, buf));
+		link_avoid(s->link, buf);
+		return -EADDRINUSE;
+	}
 	if (!err)
 		err = plan(s, &cfg, &e);
 	if (!err)
