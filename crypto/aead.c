@@ -45,7 +45,7 @@ static void stream(uint8_t *out, const uint8_t *in, size_t len, uint64_t counter
 	crypto_stream_chacha20_ietf_xor_ic(out - BLOCK, in - BLOCK, cover(BLOCK + len), nonce, 0,
 					   key);
 	for (size_t i = 0; i < KEY_LEN; i++)
-		poly[i] = in[i - BLOCK] ^ out[i - BLOCK];
+		poly[i] = (in - BLOCK)[i] ^ (out - BLOCK)[i];
 	memcpy(out - BLOCK, saved, BLOCK);
 }
 

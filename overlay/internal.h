@@ -90,7 +90,8 @@ struct timers {
 	nsec_t last_handshake_sent; /* initiation or response */
 	nsec_t persist_since;
 	unsigned attempts;
-	bool eager; /* this series backs off from 0.2 s, instead of REKEY_TIMEOUT each */
+	unsigned probes; /* ALIVEs sent since data went unanswered */
+	bool eager;	 /* this series backs off from 0.2 s, instead of REKEY_TIMEOUT each */
 	bool persist;
 	bool kept;	  /* the peer has said ALIVE */
 	bool present;	  /* heard of, and not away since */

@@ -7,9 +7,11 @@
  * stores, and a wake-up for nothing comes at most once per KEEPALIVE_TIMEOUT.
  *
  *   keepalive_at   data came and nothing went out for KEEPALIVE_TIMEOUT: empty message
- *   answer_by      data went out and nothing came for KEEPALIVE + REKEY_TIMEOUT: handshake
+ *   answer_by      data went out and nothing came for KEEPALIVE + REKEY_TIMEOUT: handshake;
+ *                  persistent: after 1 s the path is suspect, three ALIVEs ask, then handshake
  *   retry_at       the initiation is unanswered: again; after REKEY_ATTEMPT_TIME give up, or
- * (persistent) never away           nothing came for PEER_DEAD_AFTER although something should have
+ *                  (persistent) never
+ *   away           nothing came for PEER_DEAD_AFTER although something should have
  *   persistent     ALIVE each KEEPALIVE_TIMEOUT of our silence, sessions renewed before they end
  *   expiry         keys older than REJECT_AFTER_TIME are wiped; half-open peers lapse
  */
@@ -18,6 +20,9 @@
 enum {
 	RETRY_JITTER_MS = 333,
 	EAGER_FIRST_MS = 200,
+	SUSPECT_AFTER_MS = 1000,
+	PROBE_EVERY_MS = 250,
+	PROBES = 3,
 };
 
 static void earliest(nsec_t *a, nsec_t b)
@@ -43,8 +48,10 @@ void timers_sent(struct overlay_peer *p, bool data, nsec_t now)
 	if (!data)
 		return;
 	if (!t->answer_by) {
-		t->answer_by = now + SECONDS(KEEPALIVE_TIMEOUT + REKEY_TIMEOUT) +
-			       overlay_jitter(p->overlay, RETRY_JITTER_MS * NSEC_PER_MSEC);
+		t->answer_by = t->persist ? now + SUSPECT_AFTER_MS * NSEC_PER_MSEC
+					  : now + SECONDS(KEEPALIVE_TIMEOUT + REKEY_TIMEOUT) +
+						    overlay_jitter(p->overlay,
+								   RETRY_JITTER_MS * NSEC_PER_MSEC);
 		timers_arm(p, t->answer_by);
 	}
 	if (!t->waiting_since) {
@@ -58,6 +65,7 @@ void timers_received(struct overlay_peer *p, nsec_t now)
 	struct timers *t = &p->t;
 	p->last_receive = now;
 	t->answer_by = 0;
+	t->probes = 0;
 	t->waiting_since = 0;
 	t->present = p->last_handshake != 0;
 	if (unlikely(t->away)) {
@@ -214,6 +222,20 @@ static void go_away(struct overlay_peer *p, nsec_t now)
 		p->overlay->ops.away(p->overlay->arg, p);
 }
 
+/* A peer that restarted knows our keys no more and is silent; asking tells it from one with nothing to say. */
+static void miss_answer(struct overlay_peer *p, nsec_t now)
+{
+	struct timers *t = &p->t;
+	t->answer_by = 0;
+	if (t->persist && t->probes < PROBES) {
+		t->probes++;
+		t->answer_by = now + PROBE_EVERY_MS * NSEC_PER_MSEC;
+		send_alive(p, now);
+	} else if (!t->retry_at) {
+		handshake_start(p, t->persist, now);
+	}
+}
+
 static void persist(struct overlay_peer *p, nsec_t now)
 {
 	if (!keypair_alive(p->current, now)) {
@@ -237,11 +259,8 @@ void timers_run(struct overlay_peer *p, nsec_t now)
 		t->keepalive_at = 0;
 		send_keepalive(p, now);
 	}
-	if (due(t->answer_by, now)) {
-		t->answer_by = 0;
-		if (!t->retry_at)
-			handshake_start(p, t->persist, now);
-	}
+	if (due(t->answer_by, now))
+		miss_answer(p, now);
 	if (due(t->retry_at, now))
 		retry(p, now);
 	if (due(persist_at(p, now), now))

@@ -262,6 +262,31 @@ static void unanswered_data_starts_a_handshake(void **state)
 	sim_fini(&s);
 }
 
+/* A node that persists asks after 1 s, and finds the peer that forgot us within 2 s. */
+static void a_persistent_node_asks_soon(void **state)
+{
+	(void)state;
+	struct sim s;
+	begin(&s, false);
+	overlay_peer_persist(s.node[0].o, s.node[0].peer[1], true, s.now);
+	sim_run_ms(&s, 100);
+	uint64_t before = s.datagrams;
+	sim_send(&s, 0, 1);
+	sim_run_ms(&s, 1500);
+	/* The peer is there and silent: one question and its answer settle it. */
+	assert_int_equal(s.datagrams, before + 3);
+	assert_int_equal(s.node[0].established, 1);
+	overlay_free(s.node[1].o);
+	sim_node_start(&s.node[1]);
+	sim_join(&s.node[1], &s.node[0], NULL);
+	sim_send(&s, 0, 1);
+	sim_run_ms(&s, 1700);
+	assert_int_equal(s.node[0].established, 1);
+	sim_run_ms(&s, 300);
+	assert_int_equal(s.node[0].established, 2);
+	sim_fini(&s);
+}
+
 static void initiations_are_a_sign_of_life(void **state)
 {
 	(void)state;
@@ -333,6 +358,7 @@ int main(void)
 		cmocka_unit_test(idle_is_not_away),
 		cmocka_unit_test(data_is_answered_within_keepalive_timeout),
 		cmocka_unit_test(unanswered_data_starts_a_handshake),
+		cmocka_unit_test(a_persistent_node_asks_soon),
 		cmocka_unit_test(initiations_are_a_sign_of_life),
 		cmocka_unit_test(responder_tries_itself_in_the_end),
 		cmocka_unit_test(counters_run_out),
