@@ -28,12 +28,11 @@ static bool may_forward(struct peer *from, struct peer *to)
 void hub_inner(struct manager *m, struct peer *from, struct pkt *pkt)
 {
 	struct ipaddr src, dst;
-	struct prefix overlay = overlay_prefix();
 	struct overlay_peer *op;
 
 	if (ip_addrs(pkt->data, pkt->len, &src, &dst))
 		return;
-	if (!prefix_contains(&overlay, &dst) || ipaddr_equal(&dst, &m->self)) {
+	if (!prefix_contains(&m->overlay, &dst) || ipaddr_equal(&dst, &m->self)) {
 		netstack_input(m->ns, pkt, from);
 		return;
 	}

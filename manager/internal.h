@@ -62,7 +62,6 @@ struct peer {
 	struct peer_record rec;
 	enum peer_state state;
 	nsec_t since; /* of the state */
-	uint64_t expiry; /* of the invite it came with */
 	bool online;
 	bool presumed; /* online only because we have just started */
 	char refusal[256];
@@ -86,10 +85,14 @@ struct manager {
 	struct watch *watch;
 	struct event *tick, *push;
 	struct ipaddr self;   /* our stack address */
+	struct prefix overlay; /* where all members' addresses are */
 	struct peer *peers;
 	unsigned npeers, nprovisional;
 	struct intercept **intercept;
 	unsigned nintercepts;
+	struct spent_invite *spent;
+	unsigned nspent;
+	unsigned conns_peak; /* since memory was last given back */
 	uint64_t epoch; /* grows with every change that snapshots tell, and with each peer that goes */
 	nsec_t started, stamp, saved_stamp, last_sweep;
 	uint64_t forwarded, not_forwarded;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -129,6 +130,19 @@ static void on_echo(void *arg, const struct flow *flow, uint16_t seq, const uint
 
 /* --- start and end --------------------------------------------------------------------------------------------- */
 
+/* After many connections have closed the allocator keeps their memory; the machine has better use for it. */
+static void give_back(struct manager *m)
+{
+	enum { MANY = 256 };
+	unsigned conns = netstack_stats(m->ns)->conns;
+
+	m->conns_peak = MAX(m->conns_peak, conns);
+	if (m->conns_peak < MANY || conns > m->conns_peak / 2)
+		return;
+	m->conns_peak = conns;
+	malloc_trim(0);
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct manager *m = arg;
@@ -136,6 +150,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	peers_sweep(m, clock_boot());
+	give_back(m);
 	watch_check(m->watch, m);
 }
 
@@ -220,9 +235,17 @@ static int skip_intercept(void *arg, const struct intercept *i, struct error *e)
 	return 0;
 }
 
+static int skip_spent(void *arg, const struct spent_invite *s, struct error *e)
+{
+	(void)arg;
+	(void)s;
+	(void)e;
+	return 0;
+}
+
 static int manager_start(struct manager *m, struct error *e)
 {
-	const struct store_visitor skip = {skip_peer, skip_intercept, NULL};
+	const struct store_visitor skip = {skip_peer, skip_intercept, skip_spent, NULL};
 	const struct timeval second = {.tv_sec = 1};
 	int r;
 
@@ -236,6 +259,7 @@ static int manager_start(struct manager *m, struct error *e)
 		return r;
 	m->saved_stamp = m->stamp;
 	m->self = overlay_stack_addr(store_identity(m->store)->pub);
+	m->overlay = overlay_prefix();
 	m->base = event_base_new();
 	m->push = m->base ? evtimer_new(m->base, on_push, m) : NULL;
 	m->tick = m->base ? event_new(m->base, -1, EV_PERSIST, on_tick, m) : NULL;
@@ -262,6 +286,7 @@ static void manager_stop(struct manager *m)
 	peers_free(m);
 	node_free(m->node);
 	rules_free(m);
+	free(m->spent);
 	watch_free(m->watch);
 	if (m->push)
 		event_free(m->push);

@@ -86,6 +86,26 @@ static const struct config_workload *hello_workload(const struct manager *m, con
 	return NULL;
 }
 
+/* A port that no agent stands before would be intercepted in name only. */
+static void warn_uncovered(const struct peer *p, const json_t *ports)
+{
+	const struct workload *w = &p->agent.workload->w;
+
+	for (unsigned i = 0; i < w->nservices; i++) {
+		for (unsigned k = 0; k < w->service[i].nports; k++) {
+			const struct service_port *sp = &w->service[i].port[k];
+			size_t n = 0;
+
+			while (n < json_array_size(ports) &&
+			       json_integer_value(json_array_get(ports, n)) != sp->target)
+				n++;
+			if (n == json_array_size(ports) && !sp->udp)
+				log_warn("agent %s: has no port with target %u, which service %s names",
+					 p->rec.name, sp->target, w->service[i].name);
+		}
+	}
+}
+
 static void hello_agent(struct control_conn *c, const json_t *params, struct rpc_request *req)
 {
 	struct peer *p = c->peer;
@@ -110,6 +130,7 @@ static void hello_agent(struct control_conn *c, const json_t *params, struct rpc
 	p->told = c->rpc;
 	log_info("agent %s: stands for %s %s in namespace %s", p->rec.name, workload_kind_name(cw->w.kind),
 		 cw->w.name, cw->w.ns);
+	warn_uncovered(p, json_object_get(params, "ports"));
 	rpc_reply(req, json_pack("{s:s, s:s}", "version", CULVERT_VERSION, "name", p->rec.name));
 	rules_changed(p->m, true); /* the rules for it, and one agent more for the laptops */
 }
@@ -121,12 +142,12 @@ static void hello(struct control_conn *c, const json_t *params, struct rpc_reque
 	const char *role = json_string_value(json_object_get(params, "role"));
 	struct error e;
 
-	if (p->state == PEER_REFUSED) {
-		rpc_fail(req, RPC_FORBIDDEN, "%s", p->refusal);
-	} else if (p->state == PEER_UNSAVED && peer_register(p, &e)) {
+	if (p->state == PEER_UNSAVED && peer_register(p, &e) && p->state == PEER_UNSAVED) {
 		rpc_fail(req, RPC_FAILED,
 			 "The manager cannot write its state (%s); it admits nobody new until that is mended.",
 			 e.text);
+	} else if (p->state == PEER_REFUSED) {
+		rpc_fail(req, RPC_FORBIDDEN, "%s", p->refusal);
 	} else if (!peer_admitted(p)) {
 		rpc_fail(req, RPC_FORBIDDEN, "A newer invite of this name has been used; ask for a new one.");
 	} else if (!version || !version_fits(version)) {

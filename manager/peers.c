@@ -29,7 +29,9 @@ int manager_save(struct manager *m, struct error *e)
 	cleanup(free_ptr) const struct peer_record **records = calloc(m->npeers + 1, sizeof(*records));
 	struct snapshot snap = {.stamp = m->stamp, .peer = records,
 				.nintercepts = m->nintercepts,
-				.intercept = (const struct intercept **)m->intercept};
+				.intercept = (const struct intercept **)m->intercept,
+				.nspent = m->nspent,
+				.spent = m->spent};
 	int r;
 
 	if (!records)
@@ -222,12 +224,12 @@ struct overlay_peer *peers_admit(struct manager *m, const uint8_t pub[static KEY
 	memcpy(rec.invite, claim->id, INVITE_ID_LEN);
 	invite_psk(rec.psk, store_secret(m->store), claim);
 	rec.role = claim->role;
+	rec.expiry = claim->expiry;
 	snprintf(rec.name, sizeof(rec.name), "%s", claim->name);
 	p = peer_new(m, &rec, PEER_PROVISIONAL);
 	crypto_wipe(&rec, sizeof(rec));
 	if (!p)
 		return NULL;
-	p->expiry = claim->expiry;
 	return p->overlay;
 }
 
@@ -268,26 +270,66 @@ static bool note_endpoint(struct peer *p)
 /* NULL: it may enter. */
 static const char *why_refuse(const struct peer *p)
 {
+	static const char used[] = "This invite has been used already, with another key; ask for a new one "
+				   "(culvert-manager invite).";
 	const struct manager *m = p->m;
 
+	for (unsigned i = 0; i < m->nspent; i++) {
+		if (!memcmp(m->spent[i].id, p->rec.invite, INVITE_ID_LEN))
+			return used;
+	}
 	for (const struct peer *q = m->peers; q; q = q->next) {
 		if (q != p && q->state == PEER_REGISTERED && !memcmp(q->rec.invite, p->rec.invite, INVITE_ID_LEN))
-			return "This invite has been used already, with another key; ask for a new one "
-			       "(culvert-manager invite).";
+			return used;
 	}
-	if (p->expiry * NSEC_PER_SEC < clock_real())
+	if (p->rec.expiry < clock_real() / NSEC_PER_SEC)
 		return "This invite has expired; ask for a new one (culvert-manager invite).";
 	if (count_registered(m) >= STATE_PEERS_MAX)
 		return "The manager has as many peers as it can hold.";
 	return NULL;
 }
 
+static bool spent_expired(const struct spent_invite *s)
+{
+	return s->expiry < clock_real() / NSEC_PER_SEC;
+}
+
+/* Room for one more: those that have expired are refused for that. */
+static int spend(struct manager *m, const struct peer_record *rec)
+{
+	unsigned n = 0;
+	void *p;
+
+	for (unsigned i = 0; i < m->nspent; i++) {
+		if (!spent_expired(&m->spent[i]))
+			m->spent[n++] = m->spent[i];
+	}
+	m->nspent = n;
+	if (n >= STATE_SPENT_MAX)
+		return -ENOSPC;
+	p = realloc(m->spent, (n + 1) * sizeof(*m->spent));
+	if (!p)
+		return -ENOMEM;
+	m->spent = p;
+	memcpy(m->spent[n].id, rec->invite, INVITE_ID_LEN);
+	m->spent[n].expiry = rec->expiry;
+	m->nspent++;
+	return 0;
+}
+
 int peer_register(struct peer *p, struct error *e)
 {
 	struct manager *m = p->m;
 	struct peer *old = peer_by_name(m, p->rec.role, p->rec.name);
+	const char *why = why_refuse(p);
 	int r = 0;
 
+	if (why) {
+		refuse(p, why);
+		return error_set(e, -EPERM, "%s", why);
+	}
+	if (old && spend(m, &old->rec))
+		return error_set(e, -ENOSPC, "Too many invites of one name were used; wait until some expire.");
 	if (old)
 		p->rec.v4 = old->rec.v4;
 	if (p->rec.role == ROLE_LAPTOP && !p->rec.v4.family)
@@ -299,8 +341,10 @@ int peer_register(struct peer *p, struct error *e)
 		old->state = PEER_RETIRED;
 	r = manager_save(m, e);
 	if (r) {
-		if (old)
+		if (old) {
 			old->state = PEER_REGISTERED;
+			m->nspent--;
+		}
 		set_state(p, PEER_UNSAVED);
 		return r;
 	}
@@ -318,15 +362,11 @@ int peer_register(struct peer *p, struct error *e)
 void peer_established(struct peer *p, bool fresh)
 {
 	struct error e;
-	const char *why;
 
 	if (p->state == PEER_PROVISIONAL) {
 		note_endpoint(p);
-		why = why_refuse(p);
-		if (why)
-			refuse(p, why);
-		else
-			peer_register(p, &e); /* hello tries again and says why */
+		set_state(p, PEER_UNSAVED);
+		peer_register(p, &e); /* if that fails hello tries again, and says why */
 		return;
 	}
 	if (peer_admitted(p)) {
@@ -375,9 +415,20 @@ static int restore_intercept(void *arg, const struct intercept *i, struct error 
 	return rules_restore(arg, i, e);
 }
 
+static int restore_spent(void *arg, const struct spent_invite *s, struct error *e)
+{
+	struct manager *m = arg;
+	struct peer_record rec = {.expiry = s->expiry};
+
+	if (spent_expired(s))
+		return 0;
+	memcpy(rec.invite, s->id, INVITE_ID_LEN);
+	return spend(m, &rec) ? error_set(e, -EINVAL, "state: too many spent invites") : 0;
+}
+
 int peers_restore(struct manager *m, struct error *e)
 {
-	const struct store_visitor v = {restore_peer, restore_intercept, m};
+	const struct store_visitor v = {restore_peer, restore_intercept, restore_spent, m};
 
 	return store_load(m->store, &m->stamp, &v, e);
 }

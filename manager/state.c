@@ -121,8 +121,9 @@ static json_t *peer_to_json(const struct peer_record *p)
 	key_format(p->pub, pub);
 	key_format(p->psk, psk);
 	hex(invite, p->invite, INVITE_ID_LEN);
-	j = json_pack("{s:s, s:s, s:s, s:s, s:s}", "name", p->name, "role",
-		      p->role == ROLE_LAPTOP ? "laptop" : "agent", "key", pub, "psk", psk, "invite", invite);
+	j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I}", "name", p->name, "role",
+		      p->role == ROLE_LAPTOP ? "laptop" : "agent", "key", pub, "psk", psk, "invite", invite,
+		      "expiry", (json_int_t)p->expiry);
 	crypto_wipe(psk, sizeof(psk));
 	if (p->v4.family)
 		json_object_set_new(j, "address", json_string(ipaddr_format(&p->v4, text)));
@@ -131,9 +132,17 @@ static json_t *peer_to_json(const struct peer_record *p)
 	return j;
 }
 
+static json_t *spent_to_json(const struct spent_invite *s)
+{
+	char id[2 * INVITE_ID_LEN + 1];
+
+	hex(id, s->id, INVITE_ID_LEN);
+	return json_pack("{s:s, s:I}", "invite", id, "expiry", (json_int_t)s->expiry);
+}
+
 int store_save(struct store *s, const struct snapshot *snap, struct error *e)
 {
-	json_t *peers = json_array(), *intercepts = json_array(), *all;
+	json_t *peers = json_array(), *intercepts = json_array(), *spent = json_array(), *all;
 	char *text;
 	int r;
 
@@ -141,8 +150,10 @@ int store_save(struct store *s, const struct snapshot *snap, struct error *e)
 		json_array_append_new(peers, peer_to_json(snap->peer[i]));
 	for (unsigned i = 0; i < snap->nintercepts; i++)
 		json_array_append_new(intercepts, intercept_to_json(snap->intercept[i]));
-	all = json_pack("{s:i, s:I, s:o, s:o}", "version", STATE_VERSION, "stamp", (json_int_t)snap->stamp,
-			"peers", peers, "intercepts", intercepts);
+	for (unsigned i = 0; i < snap->nspent; i++)
+		json_array_append_new(spent, spent_to_json(&snap->spent[i]));
+	all = json_pack("{s:i, s:I, s:o, s:o, s:o}", "version", STATE_VERSION, "stamp", (json_int_t)snap->stamp,
+			"peers", peers, "intercepts", intercepts, "spent", spent);
 	text = all ? json_dumps(all, JSON_INDENT(1)) : NULL;
 	json_decref(all);
 	if (!text)
@@ -171,12 +182,14 @@ static int unhex(uint8_t *to, size_t len, const char *text)
 static int peer_from_json(struct peer_record *p, const json_t *j)
 {
 	const char *name, *role, *pub, *psk, *invite, *address = NULL, *endpoint = NULL;
+	json_int_t expiry = 0;
 
 	*p = (struct peer_record){.role = ROLE_AGENT};
-	if (json_unpack((json_t *)(uintptr_t)j, "{s:s, s:s, s:s, s:s, s:s, s?s, s?s}", "name", &name, "role",
+	if (json_unpack((json_t *)(uintptr_t)j, "{s:s, s:s, s:s, s:s, s:s, s?s, s?s, s?I}", "name", &name, "role",
 			&role, "key", &pub, "psk", &psk, "invite", &invite, "address", &address, "endpoint",
-			&endpoint))
+			&endpoint, "expiry", &expiry))
 		return -EINVAL;
+	p->expiry = (uint64_t)expiry;
 	if (!name_valid(name) || key_parse(p->pub, pub) || key_parse(p->psk, psk) ||
 	    unhex(p->invite, INVITE_ID_LEN, invite))
 		return -EINVAL;
@@ -205,6 +218,17 @@ static int visit_all(const char *path, const json_t *all, const struct store_vis
 			return error_set(e, -EINVAL, "%s: peer %zu is damaged", path, i);
 		r = v->peer(v->arg, &p, e);
 		crypto_wipe(&p, sizeof(p));
+		if (r)
+			return r;
+	}
+	json_array_foreach(json_object_get(all, "spent"), i, item) {
+		struct spent_invite s = {
+			.expiry = (uint64_t)json_integer_value(json_object_get(item, "expiry"))};
+		const char *id = json_string_value(json_object_get(item, "invite"));
+
+		if (!id || unhex(s.id, INVITE_ID_LEN, id))
+			return error_set(e, -EINVAL, "%s: spent invite %zu is damaged", path, i);
+		r = v->spent(v->arg, &s, e);
 		if (r)
 			return r;
 	}

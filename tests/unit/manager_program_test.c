@@ -197,11 +197,14 @@ static void test_wrong_secret_is_silence(void **unused)
 
 static void test_newer_invite_shuts_the_old_key_out(void **unused)
 {
+	cleanup(free_ptr) char *first = NULL;
 	struct identity old;
+	size_t len;
 
 	(void)unused;
 	identity_generate(&old);
 	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
+	assert_int_equal(file_read(member_path("ana.invite"), 4096, &first, &len, NULL), 0);
 	join("ana", &old);
 	assert_int_equal(hello_laptop(), 0);
 	assert_int_equal(member_ask(&me, "intercept", request("hello", 3000, "")), 0);
@@ -212,6 +215,20 @@ static void test_newer_invite_shuts_the_old_key_out(void **unused)
 	assert_string_equal(text_of(me.result, "address"), "198.18.0.1");
 	assert_true(member_logged(&me, "former key is shut out", 100));
 	assert_int_equal(member_ask(&me, "leave", json_pack("{s:s}", "name", "hello")), 0);
+	member_stop(&me);
+
+	/* Its invite has not expired, but is spent; a restart does not forget that. */
+	poll(NULL, 0, 1200);
+	member_write("ana.invite", first);
+	join("ana", &old);
+	assert_int_equal(hello_laptop(), RPC_FORBIDDEN);
+	says("used already");
+	member_stop(&me);
+	member_end(&manager, SIGTERM);
+	manager = member_serve(config);
+	poll(NULL, 0, 200);
+	join("ana", &old);
+	assert_int_equal(hello_laptop(), RPC_FORBIDDEN);
 }
 
 static void test_agent_must_be_listed(void **unused)
