@@ -429,6 +429,76 @@ static void test_exit_dials_what_is_allowed(void **unused)
 	member_stop(&me);
 }
 
+/* --- between peers --------------------------------------------------------------------------------------------- */
+
+/*
+ * The other member, in a child: an agent that says what its rules are, and what a connection to the laptop's port 20000 or,
+ * once there is a rule, to the rule's port comes to. `laptop` is the laptop's stack address.
+ */
+static int be_agent(const char *dir, const char *laptop)
+{
+	struct dialled d;
+	struct ipaddr to;
+	struct stream *s;
+
+	snprintf(member_dir, sizeof(member_dir), "%s", dir);
+	join("hello-1", NULL);
+	if (hello_agent("hello"))
+		return 1;
+	for (;;) {
+		const json_t *rule = json_array_get(json_object_get(me.note, "rules"), 0);
+		json_int_t to_port = rule ? json_integer_value(json_object_get(rule, "port")) : 20000;
+
+		d = (struct dialled){0};
+		ipaddr_parse(&to, laptop);
+		if (netstack_connect(me.ns, &me.address, &to, (uint16_t)to_port, NULL, NSEC_PER_SEC, &s))
+			return 1;
+		stream_set(s, on_dialled, &d);
+		s->ops->want(s, STREAM_WRITABLE);
+		member_until(&me, &d.done, 1, 3000);
+		fprintf(stderr, "agent: rule %s, online %d, dial %s\n", rule ? text_of(rule, "intercept") : "none",
+			json_is_true(json_object_get(rule, "online")), d.error ? strerror(-d.error) : "ok");
+		member_run(&me, 50);
+	}
+}
+
+static void accept_all(struct member *m, struct netstack_syn *syn, const struct flow *flow)
+{
+	(void)flow;
+	netstack_accept(m->ns, syn);
+}
+
+static void test_hub_joins_only_by_intercept(void **unused)
+{
+	char laptop[ADDR_STRLEN];
+	struct identity id;
+	pid_t child;
+
+	(void)unused;
+	identity_generate(&id);
+	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
+	assert_int_equal(make_invite("agent", "hello-1", "1h"), 0);
+	join("ana", &id);
+	me.syn = accept_all;
+	assert_int_equal(hello_laptop(), 0);
+	ipaddr_format(&me.address, laptop);
+	child = member_spawn((const char *const[]){"--as-agent", member_dir, laptop, NULL});
+	assert_true(member_logged(&me, "agent: rule none, online 0, dial Connection timed out", 4000));
+	assert_int_equal(member_ask(&me, "intercept", request("hello", 3000, "")), 0);
+	assert_string_equal(text_of(json_object_get(me.result, "environment"), "K"), "V");
+	assert_true(member_logged(&me, "agent: rule hello, online 1, dial ok", 4000));
+	assert_string_equal(text_of(json_array_get(json_object_get(me.note, "intercepts"), 0), "state"), "ACTIVE");
+	assert_int_equal(member_ask(&me, "leave", json_pack("{s:s}", "name", "hello")), 0);
+	/* The agent goes on dialling, the laptop would go on accepting: the way between them is shut. */
+	member_run(&me, 100);
+	if (truncate(member_path("log"), 0))
+		fail();
+	assert_true(member_logged(&me, "agent: rule none, online 0, dial Connection timed out", 4000));
+	assert_false(member_logged(&me, "dial ok", 0));
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+}
+
 /* --- configuration ------------------------------------------------------------------------------------------- */
 
 static void config_fails(const char *text, const char *sentence)
@@ -475,10 +545,13 @@ int main(int argc, char **argv)
 		PROGRAM(test_killed_manager_comes_back_by_itself),
 		PROGRAM(test_full_disk_changes_nothing),
 		PROGRAM(test_exit_dials_what_is_allowed),
+		PROGRAM(test_hub_joins_only_by_intercept),
 		cmocka_unit_test_setup_teardown(test_bad_configuration_names_the_place, member_folder,
 						member_unfolder),
 	};
 
+	if (argc == 4 && !strcmp(argv[1], "--as-agent"))
+		return crypto_init() || be_agent(argv[2], argv[3]);
 	if (argc > 1)
 		return manager_main(argc, argv); /* we are the child */
 	return cmocka_run_group_tests(tests, NULL, NULL);
