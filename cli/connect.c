@@ -99,19 +99,32 @@ static void describe(const json_t *r, char *text, size_t size)
 	}
 }
 
+/* A daemon that was about to end may have taken our call with it: then another one is asked. */
+static int call_connect(struct progress *p, json_t *req, json_t **result, struct error *e)
+{
+	int tries, fd, err = 0;
+
+	for (tries = 0; tries < 2; tries++) {
+		fd = client_start(p, e);
+		if (fd < 0)
+			return fd;
+		client_catch_signals();
+		err = client_call(fd, p, "connect", json_incref(req), result, e);
+		close(fd); /* on Ctrl-C this is what the daemon undoes it by */
+		if (err != -ECONNRESET && err != -EPIPE)
+			break;
+	}
+	return err;
+}
+
 static int connect_now(const struct args *a, json_t *req)
 {
 	struct progress *p = progress_start("Connecting");
 	json_t *result = NULL;
 	char text[512];
 	struct error e;
-	int fd = client_start(p, &e), err = fd;
+	int err = call_connect(p, req, &result, &e);
 
-	if (fd >= 0) {
-		client_catch_signals();
-		err = client_call(fd, p, "connect", json_incref(req), &result, &e);
-		close(fd); /* on Ctrl-C this is what the daemon undoes it by */
-	}
 	json_decref(req);
 	if (err) {
 		progress_end(p, NULL);

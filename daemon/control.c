@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/queue.h>
@@ -112,20 +113,42 @@ static void on_acceptable(evutil_socket_t sock, short what, void *arg)
 		close(fd);
 }
 
+static void on_alarm(int sig)
+{
+	(void)sig;
+}
+
+/* A daemon that is about to end holds the lock for a moment yet: so it is waited for, a second at most. */
+static int wait_lock(int fd)
+{
+	struct sigaction wake = {.sa_handler = on_alarm},
+			 old; /* no SA_RESTART: it breaks flock() off */
+	int err;
+
+	if (!flock(fd, LOCK_EX | LOCK_NB))
+		return 0;
+	sigaction(SIGALRM, &wake, &old);
+	alarm(1);
+	err = flock(fd, LOCK_EX) ? -errno : 0;
+	alarm(0);
+	sigaction(SIGALRM, &old, NULL);
+	return err;
+}
+
 static int take_lock(struct control *c, struct error *e)
 {
 	char path[340];
+	int err;
 
 	snprintf(path, sizeof(path), "%s.lock", c->daemon->dir.socket);
 	c->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (c->lock < 0)
 		return error_errno(e, -errno, "%s", path);
-	if (!flock(c->lock, LOCK_EX | LOCK_NB))
-		return 0;
-	return errno == EWOULDBLOCK
-		       ? error_set(e, -EBUSY, "a daemon already runs for this user (it holds %s)",
-				   path)
-		       : error_errno(e, -errno, "%s", path);
+	err = wait_lock(c->lock);
+	if (err == -EINTR)
+		return error_set(e, -EBUSY, "a daemon already runs for this user (it holds %s)",
+				 path);
+	return err ? error_errno(e, err, "%s", path) : 0;
 }
 
 static int listen_socket(struct control *c, struct error *e)
