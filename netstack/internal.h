@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * netstack's own object, seen by all its files. Who does what:
- *   netstack.c    the object, lwIP's start, its netif (output) and its timers, input dispatch
+ *   netstack.c    the object, and the way of a packet that comes in
  *   sanitize.c    first look at a packet: nothing malformed gets past it
  *   reasm.c       inner fragments, bounded
  *   udp.c         UDP and ICMP: parsed and built here, lwIP never sees them
- *   syn.c, tcp.c  SYN records; accept, reject, connect
+ *   syn.c         records of SYNs: accept, reject, cancel
+ *   tcp.c         whose a segment is, the bounds per peer, connections that we open
  *   tcp_stream.c  base/stream.h over one lwIP connection
- * ip_layer.h is the contract of the IP half (sanitize, reasm, udp), tcp.h that of the TCP half.
+ *   lwip_ip.c     what stands under lwIP's TCP: packets out, buffers in, clock, timers
+ * ip_layer.h is the contract of the IP half, tcp.h that of the TCP half.
  */
 #pragma once
 

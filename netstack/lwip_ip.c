@@ -68,7 +68,8 @@ struct rx_buf {
 
 static void rx_pbuf_free(struct pbuf *p)
 {
-	struct rx_buf *b = container_of(container_of(p, struct pbuf_custom, pbuf), struct rx_buf, custom);
+	struct rx_buf *b =
+		container_of(container_of(p, struct pbuf_custom, pbuf), struct rx_buf, custom);
 
 	b->ns->stats.memory -= sizeof(*b) + b->size;
 	tcp_stream_memory_freed(b->ns);

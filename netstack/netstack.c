@@ -76,7 +76,8 @@ const struct netstack_stats *netstack_stats(const struct netstack *ns)
 
 static bool is_unreachable(const struct ip_info *info, const uint8_t *data)
 {
-	return data[info->l4] == (info->proto == IP_PROTO_ICMP ? ICMP4_UNREACHABLE : ICMP6_UNREACHABLE);
+	return data[info->l4] ==
+	       (info->proto == IP_PROTO_ICMP ? ICMP4_UNREACHABLE : ICMP6_UNREACHABLE);
 }
 
 static void input_whole(struct netstack *ns, const struct ip_info *info, const uint8_t *data,

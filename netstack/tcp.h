@@ -63,12 +63,12 @@ struct tx_chunk {
 struct tcp_stream {
 	struct stream s;
 	struct netstack *ns;
-	struct tcp_pcb *pcb; /* NULL when lwIP has let go of it */
+	struct tcp_pcb *pcb;	  /* NULL when lwIP has let go of it */
 	struct netstack_syn *syn; /* until tcp_open() was told */
 	struct event *timer;	  /* of netstack_connect() */
 	TAILQ_ENTRY(tcp_stream) link, ready_link, dirty_link, starved_link;
 	struct flow flow;
-	unsigned want, turn; /* turn: of the flush in which it became ready */
+	unsigned want, turn;	    /* turn: of the flush in which it became ready */
 	bool ready, dirty, starved; /* on which lists */
 	bool connecting, eof, shut, fin_queued, error_told, orphan;
 	uint8_t idle_polls;
@@ -78,9 +78,9 @@ struct tcp_stream {
 	struct pbuf *rx_first, *rx_last; /* each one a pbuf of its own; pbuf.tot_len has 16 bits */
 	unsigned rx_count;
 	uint32_t rx_bytes;
-	uint32_t held;	      /* consumed while memory was short: window not given back yet */
-	uint32_t wnd_limit;   /* what we offer: grows when it is used up */
-	uint32_t wnd_used;    /* consumed since it last grew */
+	uint32_t held;	    /* consumed while memory was short: window not given back yet */
+	uint32_t wnd_limit; /* what we offer: grows when it is used up */
+	uint32_t wnd_used;  /* consumed since it last grew */
 
 	STAILQ_HEAD(, tx_chunk) tx;
 	uint32_t tx_bytes;  /* filled, not acknowledged */

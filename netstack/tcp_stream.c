@@ -23,8 +23,9 @@ enum {
 	TX_MIN = 128 << 10,    /* unacknowledged bytes that are always allowed */
 	WRITABLE_ROOM = 32 << 10,
 	WND_START = 256 << 10,
-	WND_SHORT = 16 << 10, /* what is given back when memory is short and the window nearly closed */
-	RX_MERGE_COUNT = 16,  /* from so many buffers on, small ones are copied together: */
+	WND_SHORT =
+		16 << 10, /* what is given back when memory is short and the window nearly closed */
+	RX_MERGE_COUNT = 16, /* from so many buffers on, small ones are copied together: */
 	RX_MERGE_MAX = 2048,
 	RX_MERGE_SIZE = 16 << 10,
 	POLL_INTERVAL = 250, /* slow ticks of 40 ms: 10 s */
@@ -150,8 +151,8 @@ static int op_reserve(struct stream *s, struct iovec *iov, int max)
 		return err ? err : -EINVAL;
 	struct tx_chunk *c;
 	STAILQ_FOREACH(c, &st->tx, link)
-		if (c->filled < c->size)
-			break;
+	if (c->filled < c->size)
+		break;
 	for (; n < max && n < 2; c = STAILQ_NEXT(c, link)) {
 		if (!c && !(c = chunk_new(st)))
 			break;
@@ -171,7 +172,8 @@ static void op_commit(struct stream *s, size_t len)
 	struct tcp_stream *st = tcp_stream(s);
 	struct tx_chunk *c;
 
-	STAILQ_FOREACH(c, &st->tx, link) {
+	STAILQ_FOREACH(c, &st->tx, link)
+	{
 		size_t n = MIN(len, c->size - c->filled);
 		c->filled += (uint32_t)n;
 		st->tx_bytes += (uint32_t)n;
@@ -423,7 +425,8 @@ static ssize_t op_readv(struct stream *s, const struct iovec *iov, int n)
 		size_t at = 0;
 		while (p && at < iov->iov_len) {
 			size_t len = MIN(iov->iov_len - at, p->len - off);
-			memcpy((uint8_t *)iov->iov_base + at, (const uint8_t *)p->payload + off, len);
+			memcpy((uint8_t *)iov->iov_base + at, (const uint8_t *)p->payload + off,
+			       len);
 			at += len;
 			off += len;
 			total += len;

@@ -25,13 +25,13 @@ enum {
 	PORT_UNREACHABLE,
 	PORT_PROHIBITED,
 	PORT_SILENT,
-	PORT_PENDING,	/* never answered: dials until cancelled */
-	PORT_ECHO = 7,	/* sends back what comes, ends when the other side has */
-	PORT_SINK,	/* counts until the end, then answers with length and hash */
-	PORT_SOURCE,	/* sends SOURCE_BYTES and ends */
-	PORT_RESET,	/* resets at the first byte */
-	PORT_DEAF,	/* accepts and reads nothing */
-	PORT_LATER,	/* accepted 50 ms after the SYN */
+	PORT_PENDING,  /* never answered: dials until cancelled */
+	PORT_ECHO = 7, /* sends back what comes, ends when the other side has */
+	PORT_SINK,     /* counts until the end, then answers with length and hash */
+	PORT_SOURCE,   /* sends SOURCE_BYTES and ends */
+	PORT_RESET,    /* resets at the first byte */
+	PORT_DEAF,     /* accepts and reads nothing */
+	PORT_LATER,    /* accepted 50 ms after the SYN */
 };
 
 enum { BULK = 32 << 20, SOURCE_BYTES = 32 << 20, LOSSY_BYTES = 2 << 20 };
@@ -449,7 +449,8 @@ static void far_main(int fd, int ask, int report, const struct weather *w,
 	_exit(0); /* not cmocka's exit handlers */
 }
 
-static void pair_start_limits(struct pair *p, struct weather w, const struct netstack_limits *limits)
+static void pair_start_limits(struct pair *p, struct weather w,
+			      const struct netstack_limits *limits)
 {
 	int link[2], ask[2], report[2], size = 1 << 20;
 
@@ -727,12 +728,191 @@ static void test_timeout_cancels(void **state)
 	pair_stop(&p);
 }
 
+/* --- many connections, bounds, memory --- */
+
+struct crowd {
+	struct stream *s;
+	unsigned *open;
+	int error;
+};
+
+static void crowd_event(struct stream *s, unsigned ev, void *arg)
+{
+	struct crowd *c = arg;
+
+	if (ev & STREAM_ERROR)
+		c->error = s->error;
+	else
+		++*c->open;
+	s->ops->want(s, 0);
+}
+
+static void crowd_dial(struct crowd *crowd, unsigned n, struct host *h, uint16_t port,
+		       unsigned *open)
+{
+	for (unsigned i = 0; i < n; i++) {
+		crowd[i] = (struct crowd){.s = dial(h, (int)i & 1, port, 20 * NSEC_PER_SEC),
+					  .open = open};
+		stream_set(crowd[i].s, crowd_event, &crowd[i]);
+		crowd[i].s->ops->want(crowd[i].s, STREAM_WRITABLE);
+	}
+}
+
+static void test_many(void **state)
+{
+	enum { N = 2000 };
+	struct crowd *crowd = calloc(N, sizeof(*crowd));
+	unsigned open = 0;
+	struct pair p;
+
+	(void)state;
+	pair_start(&p, (struct weather){0});
+	const struct netstack_stats *st = netstack_stats(p.near.ns);
+	crowd_dial(crowd, N, &p.near, PORT_ECHO, &open);
+	for (int i = 0; i < 100 && open < N; i++)
+		run_ms(&p.near, 50);
+	assert_int_equal(open, N);
+	assert_int_equal(st->conns, N);
+	assert_int_equal(far_ask(&p).stats.conns, N);
+	/* An idle connection holds no buffers. */
+	assert_int_equal(st->memory, 0);
+	for (unsigned i = 0; i < N; i++) {
+		assert_int_equal(stream_write(crowd[i].s, "x", 1), 1);
+		if (i % 3)
+			crowd[i].s->ops->close(crowd[i].s);
+		else
+			crowd[i].s->ops->abort(crowd[i].s);
+	}
+	/* 2 MSL of TIME-WAIT */
+	for (int i = 0; i < 100 && st->conns; i++)
+		run_ms(&p.near, 50);
+	struct report r = far_ask(&p);
+	assert_int_equal(st->conns, 0);
+	assert_int_equal(r.stats.conns, 0);
+	assert_int_equal(r.stats.memory, 0);
+	assert_int_equal(st->memory, 0);
+	pair_stop(&p);
+	free(crowd);
+}
+
+static void test_limits(void **state)
+{
+	enum { N = 600, CONNS = 20 };
+	struct crowd *crowd = calloc(N, sizeof(*crowd));
+	unsigned open = 0;
+	struct pair p;
+
+	(void)state;
+	pair_start_limits(&p, (struct weather){0}, &(struct netstack_limits){.conns = CONNS});
+	crowd_dial(crowd, CONNS + 5, &p.near, PORT_ECHO, &open);
+	run_ms(&p.near, 300);
+	struct report r = far_ask(&p);
+	assert_int_equal(open, CONNS);
+	assert_int_equal(r.stats.conns, CONNS);
+	assert_true(r.stats.drops[NS_DROP_CONN_LIMIT] >= 5);
+	for (int i = 0; i < CONNS + 5; i++)
+		crowd[i].s->ops->abort(crowd[i].s);
+	run_ms(&p.near, 100);
+	assert_int_equal(far_ask(&p).stats.conns, 0);
+
+	crowd_dial(crowd, N, &p.near, PORT_PENDING, &open);
+	run_ms(&p.near, 300);
+	r = far_ask(&p);
+	assert_int_equal(r.stats.syns, NETSTACK_SYN_PER_PEER);
+	assert_true(r.stats.drops[NS_DROP_SYN_LIMIT] >= N - NETSTACK_SYN_PER_PEER);
+	for (int i = 0; i < N; i++)
+		crowd[i].s->ops->abort(crowd[i].s);
+	run_ms(&p.near, 100);
+	assert_int_equal(far_ask(&p).stats.syns, 0);
+	pair_stop(&p);
+	free(crowd);
+}
+
+/* Back-pressure: a peer who does not read stops the writer, with bounded memory on both sides. */
+static void test_deaf(void **state)
+{
+	static uint8_t buf[64 << 10];
+	struct pair p;
+	size_t total = 0;
+
+	(void)state;
+	pair_start(&p, (struct weather){0});
+	struct crowd c = {.open = &(unsigned){0}};
+	c.s = dial(&p.near, 0, PORT_DEAF, 5 * NSEC_PER_SEC);
+	stream_set(c.s, crowd_event, &c);
+	for (int i = 0; i < 100; i++) {
+		ssize_t n;
+		while ((n = stream_write(c.s, buf, sizeof(buf))) > 0)
+			total += (size_t)n;
+		assert_int_equal(n, -EAGAIN);
+		run_ms(&p.near, 5);
+	}
+	struct report r = far_ask(&p);
+	assert_true(total >= 256 << 10);
+	assert_true(r.stats.memory <= 512 << 10);
+	assert_true(netstack_stats(p.near.ns)->memory <= 2 << 20);
+	assert_int_equal(c.error, 0);
+	/* Who goes with unread bytes: all memory comes back. */
+	c.s->ops->abort(c.s);
+	run_ms(&p.near, 100);
+	r = far_ask(&p);
+	assert_int_equal(r.stats.conns, 0);
+	assert_int_equal(netstack_stats(p.near.ns)->memory, 0);
+	pair_stop(&p);
+}
+
+/* With a budget of 256 KiB for all, everything still arrives. */
+static void test_little_memory(void **state)
+{
+	struct pair p;
+	struct client c;
+
+	(void)state;
+	pair_start_limits(&p, (struct weather){0}, &(struct netstack_limits){.memory = 256 << 10});
+	client_run(&c, &p.near, 0, PORT_ECHO, 8 << 20, 60);
+	assert_int_equal(c.error, 0);
+	assert_int_equal(c.got_hash, c.sent_hash);
+	assert_int_equal(c.got, 8 << 20);
+	assert_int_equal(far_ask(&p).stats.memory, 0);
+	pair_stop(&p);
+}
+
+static void test_forget_peer(void **state)
+{
+	struct crowd c = {.open = &(unsigned){0}};
+	struct pair p;
+
+	(void)state;
+	pair_start(&p, (struct weather){0});
+	c.s = dial(&p.near, 1, PORT_ECHO, 5 * NSEC_PER_SEC);
+	stream_set(c.s, crowd_event, &c);
+	c.s->ops->want(c.s, STREAM_WRITABLE);
+	run_ms(&p.near, 50);
+	assert_int_equal(*c.open, 1);
+	netstack_forget_peer(p.near.ns, &p.near);
+	assert_int_equal(c.error, 0); /* not from within the call */
+	run_ms(&p.near, 50);
+	assert_int_equal(c.error, -ECONNRESET);
+	c.s->ops->abort(c.s);
+	assert_int_equal(netstack_stats(p.near.ns)->conns, 0);
+	assert_int_equal(far_ask(&p).stats.conns, 0);
+	pair_stop(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_bulk),	   cmocka_unit_test(test_half_close),
-		cmocka_unit_test(test_refusals),   cmocka_unit_test(test_timeout_cancels),
-		cmocka_unit_test(test_lossy),	   cmocka_unit_test(test_lossy_far),
+		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_deaf),
+		cmocka_unit_test(test_little_memory),
+		cmocka_unit_test(test_forget_peer),
+		cmocka_unit_test(test_bulk),
+		cmocka_unit_test(test_half_close),
+		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_timeout_cancels),
+		cmocka_unit_test(test_lossy),
+		cmocka_unit_test(test_lossy_far),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

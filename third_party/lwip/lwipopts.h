@@ -11,25 +11,25 @@
 #define LWIP_NETCONN	     0
 #define LWIP_TIMERS	     0
 
-#define LWIP_IPV4		       1
-#define LWIP_IPV6		       1
-#define LWIP_IPV6_SCOPES	       0
+#define LWIP_IPV4			1
+#define LWIP_IPV6			1
+#define LWIP_IPV6_SCOPES		0
 #define LWIP_ND6_TCP_REACHABILITY_HINTS 0
-#define LWIP_ARP		       0
-#define LWIP_ETHERNET		       0
-#define LWIP_ICMP		       0
-#define LWIP_ICMP6		       0
-#define LWIP_IPV6_MLD		       0
-#define LWIP_RAW		       0
-#define LWIP_UDP		       0
-#define LWIP_DNS		       0
-#define IP_FORWARD		       0
-#define IP_REASSEMBLY		       0
-#define IP_FRAG			       0
-#define LWIP_IPV6_REASS		       0
-#define LWIP_IPV6_FRAG		       0
-#define LWIP_NETIF_LOOPBACK	       0
-#define LWIP_SINGLE_NETIF	       1
+#define LWIP_ARP			0
+#define LWIP_ETHERNET			0
+#define LWIP_ICMP			0
+#define LWIP_ICMP6			0
+#define LWIP_IPV6_MLD			0
+#define LWIP_RAW			0
+#define LWIP_UDP			0
+#define LWIP_DNS			0
+#define IP_FORWARD			0
+#define IP_REASSEMBLY			0
+#define IP_FRAG				0
+#define LWIP_IPV6_REASS			0
+#define LWIP_IPV6_FRAG			0
+#define LWIP_NETIF_LOOPBACK		0
+#define LWIP_SINGLE_NETIF		1
 
 /* malloc; netstack bounds connections and bytes before lwIP is asked for any. */
 #define MEM_LIBC_MALLOC		 1
@@ -45,9 +45,9 @@
 #define CHECKSUM_CHECK_TCP    0
 #define LWIP_CHECKSUM_ON_COPY 0
 
-#define LWIP_STATS   0
-#define MIB2_STATS   0
-#define LWIP_DEBUG   0
+#define LWIP_STATS 0
+#define MIB2_STATS 0
+#define LWIP_DEBUG 0
 #undef LWIP_DEBUG
 
 #define LWIP_TCP		   1
@@ -78,5 +78,5 @@
 #define TCP_SYNMAXRTX	 255 /* netstack_connect() has its own timeout */
 #define TCP_MAXRTX	 40  /* with the cap of 30 s: some 18 minutes, about what Linux does */
 
-#define LWIP_HOOK_FILENAME "lwip_hooks.h"
+#define LWIP_HOOK_FILENAME			  "lwip_hooks.h"
 #define LWIP_HOOK_TCP_ISN(lip, lport, rip, rport) netstack_isn(lip, lport, rip, rport)
