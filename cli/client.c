@@ -23,7 +23,7 @@ static int open_socket(const struct userdir *d, struct error *e)
 
 	if (fd < 0)
 		return error_errno(e, -errno, "socket");
-	strcpy(sa.sun_path, d->socket); /* length checked by userdir_find */
+	memcpy(sa.sun_path, d->socket, strlen(d->socket) + 1); /* userdir_find: it fits */
 	if (!connect(fd, (struct sockaddr *)&sa, sizeof(sa)))
 		return fd;
 	err = errno == ECONNREFUSED ? -ENOENT : -errno; /* the socket of a daemon that was killed */

@@ -16,7 +16,7 @@ static int copy_name(char *to, size_t size, const char *what, const char *from, 
 		return 0;
 	if (strlen(from) >= size)
 		return error_set(e, -EINVAL, "%s is longer than %zu characters", what, size - 1);
-	strcpy(to, from);
+	memcpy(to, from, strlen(from) + 1);
 	return 0;
 }
 
@@ -182,7 +182,9 @@ static void complete_workloads(void)
 	if (client_once("list", json_object(), &result, NULL))
 		return;
 	json_array_foreach(json_object_get(result, "workloads"), i, v)
+	{
 		puts(get_text(json_object_get(v, "workload"), "name"));
+	}
 	json_decref(result);
 }
 

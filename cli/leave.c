@@ -21,7 +21,9 @@ static void complete_intercepts(void)
 	if (client_once("status", json_object(), &status, NULL))
 		return;
 	json_array_foreach(json_object_get(status, "intercepts"), i, v)
+	{
 		puts(get_text(json_object_get(v, "intercept"), "name"));
+	}
 	json_decref(status);
 }
 

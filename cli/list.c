@@ -35,7 +35,9 @@ static void describe(char text[static STATE_LEN], const json_t *item)
 
 	text[0] = 0;
 	json_array_foreach(json_object_get(item, "intercepts"), i, v)
+	{
 		append_holder(text, STATE_LEN, v, i == 0);
+	}
 	if (text[0])
 		return;
 	if (json_is_true(json_object_get(item, "ready")))

@@ -31,7 +31,9 @@ static void print_list(const json_t *list, const char *none)
 	size_t i;
 
 	json_array_foreach((json_t *)(uintptr_t)list, i, v)
+	{
 		printf("%s%s", i ? ", " : "", json_string_value(v));
+	}
 	if (!json_array_size(list))
 		fputs(none, stdout);
 }
@@ -127,7 +129,10 @@ static void print_text(const json_t *j)
 		print_network(j);
 		label("Intercepts");
 		printf("%zu\n", json_array_size(intercepts));
-		json_array_foreach((json_t *)(uintptr_t)intercepts, i, v) print_intercept(v);
+		json_array_foreach((json_t *)(uintptr_t)intercepts, i, v)
+		{
+			print_intercept(v);
+		}
 	}
 	json_array_foreach(json_object_get(j, "warnings"), i, v)
 	{

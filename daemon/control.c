@@ -32,7 +32,7 @@ struct control {
 	int lock, sock;
 	bool bound;
 	unsigned n;
-	TAILQ_HEAD(, control_client) clients;
+	TAILQ_HEAD(client_list, control_client) clients;
 };
 
 static void end_client(struct control_client *cl)
@@ -158,7 +158,7 @@ static int listen_socket(struct control *c, struct error *e)
 	mode_t old;
 	int err;
 
-	strcpy(sa.sun_path, path); /* length checked by userdir_find */
+	memcpy(sa.sun_path, path, strlen(path) + 1); /* userdir_find: it fits */
 	c->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (c->sock < 0)
 		return error_errno(e, -errno, "socket");

@@ -12,7 +12,7 @@ static int copy_text(char *out, size_t size, const json_t *j, const char *key, s
 
 	if (!s || strlen(s) >= size)
 		return error_set(e, -EINVAL, "the manager's hello has no usable '%s'", key);
-	strcpy(out, s);
+	memcpy(out, s, strlen(s) + 1);
 	return 0;
 }
 
@@ -61,7 +61,7 @@ static int parse_names(const json_t *list, char *out, size_t size, unsigned max,
 		if (*n == max)
 			return error_set(e, -EINVAL, "the manager has more than %u DNS domains",
 					 max);
-		strcpy(out + size * (*n)++, s);
+		memcpy(out + size * (*n)++, s, strlen(s) + 1);
 	}
 	return 0;
 }

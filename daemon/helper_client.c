@@ -75,7 +75,7 @@ static int connect_helper(int sock, struct error *e)
 
 	if (strlen(path) >= sizeof(sa.sun_path))
 		return error_set(e, -ENAMETOOLONG, "%s: too long for a socket", path);
-	strcpy(sa.sun_path, path);
+	memcpy(sa.sun_path, path, strlen(path) + 1);
 	/* Only against a helper that was stopped in the middle of a message. */
 	setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &soon, sizeof(soon));
 	setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof(soon));

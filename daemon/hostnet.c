@@ -332,13 +332,18 @@ void hostnet_free(struct hostnet *h)
 	free(h);
 }
 
+static bool same_dns(const struct dns_config *a, const struct dns_config *b)
+{
+	/* The names were zeroed before they were filled: their bytes tell. */
+	return sockaddr_equal(&a->cluster, &b->cluster) && a->ndomains == b->ndomains &&
+	       !memcmp(a->domain, b->domain, sizeof(a->domain));
+}
+
 static bool same_config(const struct hostnet_config *a, const struct hostnet_config *b)
 {
-	/* Both were zeroed before they were filled, so the bytes tell. */
 	return ipaddr_equal(&a->v4, &b->v4) && ipaddr_equal(&a->v6, &b->v6) &&
-	       prefixes_equal(&a->routes, &b->routes) &&
-	       !memcmp(&a->dns, &b->dns, sizeof(a->dns)) && a->nsearch == b->nsearch &&
-	       !memcmp(a->search, b->search, sizeof(a->search));
+	       prefixes_equal(&a->routes, &b->routes) && same_dns(&a->dns, &b->dns) &&
+	       a->nsearch == b->nsearch && !memcmp(a->search, b->search, sizeof(a->search));
 }
 
 void hostnet_apply(struct hostnet *h, const struct hostnet_config *cfg)

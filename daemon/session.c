@@ -243,7 +243,8 @@ static int spare_managers(struct session *s, struct prefixes *routes, struct err
 	struct prefix host = prefix_host(&ip);
 	char a[ADDR_STRLEN], p[ADDR_STRLEN];
 
-	if (!in)
+	/* One that takes the default route is for the helper to refuse, by its own name. */
+	if (!in || in->len < (ip.family == 4 ? 8 : 16))
 		return 0;
 	if (s->state < SESSION_CONNECTED)
 		progress(s, "The manager's own address %s lies in %s; it stays outside the tunnel",
