@@ -329,12 +329,12 @@ void method_call(struct daemon *d, struct control_client *cl, const char *method
 
 void method_client_gone(struct daemon *d, struct control_client *cl)
 {
-	struct errand *er;
+	struct errand *er = TAILQ_FIRST(&d->errands);
 
-	TAILQ_FOREACH(er, &d->errands, entry)
-	{
+	while (er) {
 		if (er->client == cl)
 			er->client = NULL;
+		er = TAILQ_NEXT(er, entry);
 	}
 	if (d->connecting == cl)
 		daemon_connect_abandoned(d);
