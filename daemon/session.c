@@ -21,6 +21,7 @@
 #include "daemon/intake.h"
 #include "daemon/keys.h"
 #include "daemon/link.h"
+#include "daemon/plan.h"
 #include "daemon/session.h"
 #include "daemon/tunnel.h"
 #include "intercept/intercept.h"
@@ -234,70 +235,26 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 /* --- hello, and what follows from it
  * -------------------------------------------------------------------- */
 
-/* The tunnel must never swallow the datagrams that carry it. */
-static int spare_managers(struct session *s, struct prefixes *routes, struct error *e)
-{
-	union sockaddr_any sa = current_endpoint(s);
-	struct ipaddr ip = sockaddr_ip(&sa);
-	const struct prefix *in = prefixes_find(routes, &ip);
-	struct prefix host = prefix_host(&ip);
-	char a[ADDR_STRLEN], p[ADDR_STRLEN];
-
-	/* One that takes the default route is for the helper to refuse, by its own name. */
-	if (!in || in->len < (ip.family == 4 ? 8 : 16))
-		return 0;
-	if (s->state < SESSION_CONNECTED)
-		progress(s, "The manager's own address %s lies in %s; it stays outside the tunnel",
-			 ipaddr_format(&ip, a), prefix_format(in, p));
-	if (prefixes_subtract(routes, &host))
-		return error_set(e, -ENOSPC,
-				 "%s cannot be kept out of %s: too many routes; use --never-proxy",
-				 ipaddr_format(&ip, a), prefix_format(in, p));
-	return 0;
-}
-
-static int plan_routes(struct session *s, struct prefixes *routes, struct error *e)
-{
-	const struct hello *h = &s->hello;
-	struct ipaddr dns = sockaddr_ip(&h->dns_server);
-	struct prefix host = prefix_host(&dns);
-	struct prefixes all = h->prefixes;
-	unsigned i, err = 0;
-
-	for (i = 0; i < s->cfg.also.n; i++)
-		err |= !!prefixes_add(&all, &s->cfg.also.p[i]);
-	for (i = 0; i < s->cfg.never.n; i++)
-		err |= !!prefixes_subtract(&all, &s->cfg.never.p[i]);
-	if (h->has_dns && !prefixes_find(&all, &dns))
-		err |= !!prefixes_add(&all, &host);
-	if (err)
-		return error_set(e, -ENOSPC,
-				 "--also-proxy and --never-proxy make more than %d routes",
-				 PREFIXES_MAX);
-	for (i = 0; i < all.n; i++)
-		if (s->ipv6 || all.p[i].addr.family == 4)
-			routes->p[routes->n++] = all.p[i];
-	return spare_managers(s, routes, e);
-}
-
 static int plan(struct session *s, struct hostnet_config *c, struct error *e)
 {
-	const struct hello *h = &s->hello;
-	unsigned i;
+	union sockaddr_any sa = current_endpoint(s);
+	struct plan_input in = {
+		.hello = &s->hello,
+		.also = &s->cfg.also,
+		.never = &s->cfg.never,
+		.manager = sockaddr_ip(&sa),
+	};
+	char a[ADDR_STRLEN], p[ADDR_STRLEN];
+	struct prefix spared;
+	int err;
 
-	memset(c, 0, sizeof(*c));
-	c->v4 = h->address;
 	if (s->ipv6)
-		c->v6 = overlay_kernel_addr(s->keys.id.pub);
-	if (h->has_dns) {
-		c->dns.cluster = h->dns_server;
-		c->dns.ndomains = h->ndomains;
-		for (i = 0; i < h->ndomains; i++)
-			memcpy(c->dns.domain[i], h->domain[i], sizeof(h->domain[i]));
-		c->nsearch = h->nsearch;
-		memcpy(c->search, h->search, sizeof(c->search));
-	}
-	return plan_routes(s, &c->routes, e);
+		in.kernel_v6 = overlay_kernel_addr(s->keys.id.pub);
+	err = plan_hostnet(c, &in, &spared, e);
+	if (!err && spared.addr.family && s->state < SESSION_CONNECTED)
+		progress(s, "The manager's own address %s lies in %s; it stays outside the tunnel",
+			 ipaddr_format(&in.manager, a), prefix_format(&spared, p));
+	return err;
 }
 
 /* Has another interface of this laptop the address that the manager gave? */

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is routed, from the manager's word and the user's flags. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "daemon/plan.h"
+
+static struct hello hello;
+static struct prefixes also, never;
+static struct plan_input in = {.hello = &hello, .also = &also, .never = &never};
+static struct hostnet_config out;
+static struct prefix spared;
+
+static void add(struct prefixes *set, const char *text)
+{
+	struct prefix p;
+
+	assert_int_equal(prefix_parse(&p, text), 0);
+	assert_int_equal(prefixes_add(set, &p), 0);
+}
+
+static int start(void **state)
+{
+	(void)state;
+	memset(&hello, 0, sizeof(hello));
+	also.n = never.n = 0;
+	add(&hello.prefixes, "10.96.0.0/16");
+	add(&hello.prefixes, "fd10:244::/64");
+	ipaddr_parse(&hello.address, "198.18.0.1");
+	ipaddr_parse(&in.manager, "192.0.2.1");
+	return ipaddr_parse(&in.kernel_v6, "fd00::2");
+}
+
+static bool routed(const char *text)
+{
+	struct ipaddr a;
+
+	assert_int_equal(ipaddr_parse(&a, text), 0);
+	return prefixes_find(&out.routes, &a) != NULL;
+}
+
+static void plan(void)
+{
+	struct error e;
+
+	assert_int_equal(plan_hostnet(&out, &in, &spared, &e), 0);
+}
+
+static void as_the_manager_says(void **state)
+{
+	(void)state;
+	plan();
+	assert_int_equal(out.routes.n, 2);
+	assert_int_equal(out.dns.ndomains, 0);
+	assert_int_equal(spared.addr.family, 0);
+}
+
+static void flags_add_and_take(void **state)
+{
+	(void)state;
+	add(&also, "172.20.0.0/24");
+	add(&never, "10.96.5.0/24");
+	add(&never, "172.20.0.9/32"); /* never is stronger than also */
+	plan();
+	assert_true(routed("172.20.0.8") && !routed("172.20.0.9") && routed("10.96.6.1") &&
+		    !routed("10.96.5.1"));
+}
+
+static void a_dns_server_outside_is_reached(void **state)
+{
+	(void)state;
+	hello.has_dns = true;
+	hello.ndomains = 1;
+	snprintf(hello.domain[0], sizeof(hello.domain[0]), "cluster.local");
+	sockaddr_parse(&hello.dns_server, "172.30.0.10:53");
+	plan();
+	assert_true(routed("172.30.0.10") && !routed("172.30.0.11"));
+	assert_string_equal(out.dns.domain[0], "cluster.local");
+}
+
+static void the_manager_stays_outside(void **state)
+{
+	(void)state;
+	ipaddr_parse(&in.manager, "10.96.0.200");
+	plan();
+	assert_true(!routed("10.96.0.200") && routed("10.96.0.199") && routed("10.96.0.201"));
+	assert_int_equal(spared.len, 16);
+}
+
+/* Cut up, nobody would know it again: the helper refuses it by the name the user gave it. */
+static void the_default_route_keeps_its_name(void **state)
+{
+	(void)state;
+	add(&also, "0.0.0.0/0");
+	plan();
+	assert_true(routed("192.0.2.1"));
+	assert_int_equal(spared.addr.family, 0);
+}
+
+static void without_ipv6(void **state)
+{
+	(void)state;
+	in.kernel_v6 = (struct ipaddr){0};
+	plan();
+	assert_int_equal(out.routes.n, 1);
+	assert_int_equal(out.v6.family, 0);
+}
+
+static void too_many_are_said(void **state)
+{
+	struct error e;
+	char text[32];
+	int i;
+
+	(void)state;
+	for (i = 0; i < PREFIXES_MAX - 1; i++) {
+		snprintf(text, sizeof(text), "172.16.%d.0/24", 2 * i);
+		add(&also, text);
+	}
+	assert_int_equal(plan_hostnet(&out, &in, &spared, &e), -ENOSPC);
+	assert_non_null(strstr(e.text, "--also-proxy"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(as_the_manager_says, start),
+		cmocka_unit_test_setup(flags_add_and_take, start),
+		cmocka_unit_test_setup(a_dns_server_outside_is_reached, start),
+		cmocka_unit_test_setup(the_manager_stays_outside, start),
+		cmocka_unit_test_setup(the_default_route_keeps_its_name, start),
+		cmocka_unit_test_setup(without_ipv6, start),
+		cmocka_unit_test_setup(too_many_are_said, start),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
