@@ -7,7 +7,7 @@
  *   udp.c         UDP and ICMP: parsed and built here, lwIP never sees them
  *   syn.c         records of SYNs: accept, reject, cancel
  *   tcp.c         whose a segment is, the bounds per peer, connections that we open
- *   tcp_stream.c  base/stream.h over one lwIP connection
+ *   tcp_stream.c  base/stream.h over one lwIP connection; tcp_tx.c: its send memory
  *   lwip_ip.c     what stands under lwIP's TCP: packets out, buffers in, clock, timers
  * ip_layer.h is the contract of the IP half, tcp.h that of the TCP half.
  */

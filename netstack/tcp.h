@@ -140,7 +140,19 @@ void syn_expire(struct netstack *ns);
 void syn_forget(struct netstack *ns, const struct tcp_peer *p);
 err_t syn_passive_open(u8_t id, struct tcp_pcb_listen *lpcb, struct tcp_pcb *pcb);
 
+/* --- tcp_tx.c: send memory. A chunk exists only while it holds bytes: an idle connection has none. */
+int tcp_tx_reserve(struct stream *s, struct iovec *iov, int max);
+void tcp_tx_commit(struct stream *s, size_t len);
+ssize_t tcp_tx_writev(struct stream *s, const struct iovec *iov, int n);
+bool tcp_tx_writable(const struct tcp_stream *st);
+void tcp_tx_pump(struct tcp_stream *st); /* tells lwIP, as far as its queue takes it */
+err_t tcp_tx_sent(void *arg, struct tcp_pcb *pcb, u16_t len);
+void tcp_tx_free(struct tcp_stream *st);
+
 /* --- tcp_stream.c */
+void tcp_stream_ready(struct tcp_stream *st);	/* something to deliver */
+void tcp_stream_dirty(struct tcp_stream *st);	/* something for lwIP */
+void tcp_stream_starved(struct tcp_stream *st); /* waits for memory */
 err_t tcp_stream_accept(void *arg, struct tcp_pcb *pcb, err_t err);
 void tcp_stream_flush(struct netstack *ns);
 void tcp_stream_memory_freed(struct netstack *ns);
@@ -152,3 +164,13 @@ int tcp_stream_connecting(struct tcp_stream *st, nsec_t timeout);
 err_t tcp_stream_connected(void *arg, struct tcp_pcb *pcb, err_t err);
 void tcp_window_start(struct tcp_pcb *pcb);
 void tcp_kick(struct netstack *ns); /* flush in this turn of the loop */
+
+static inline struct tcp_stream *tcp_stream_of(struct stream *s)
+{
+	return container_of(s, struct tcp_stream, s);
+}
+
+static inline bool tcp_memory_short(const struct netstack *ns)
+{
+	return ns->stats.memory >= ns->limits.memory;
+}

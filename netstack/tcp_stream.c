@@ -2,8 +2,7 @@
 /*
  * base/stream.h over one lwIP connection.
  *
- * Sending: the bytes lie in chunks of ours and lwIP refers to them (tcp_write() without copy) until they
- * are acknowledged. A chunk exists only while it holds bytes, so an idle connection has none.
+ * Sending: tcp_tx.c.
  * Receiving: lwIP's buffers as they came, in a list; the window is given back as the program consumes,
  * which is the back-pressure. It starts small and grows when a connection has shown that it uses it, so
  * that what thousands of idle connections could be sent at once stays bounded.
@@ -18,10 +17,6 @@
 #include "lwip_hooks.h"
 
 enum {
-	CHUNK_SIZE = 64 << 10,
-	CHUNK_SMALL = 4 << 10, /* when memory is short: one per stream, so that each gets on */
-	TX_MIN = 128 << 10,    /* unacknowledged bytes that are always allowed */
-	WRITABLE_ROOM = 32 << 10,
 	WND_START = 256 << 10,
 	WND_SHORT =
 		16 << 10, /* what is given back when memory is short and the window nearly closed */
@@ -34,19 +29,9 @@ enum {
 
 static const struct stream_ops tcp_stream_ops;
 
-static struct tcp_stream *tcp_stream(struct stream *s)
-{
-	return container_of(s, struct tcp_stream, s);
-}
-
-static bool memory_short(const struct netstack *ns)
-{
-	return ns->stats.memory >= ns->limits.memory;
-}
-
 /* --- lists --- */
 
-static void ready(struct tcp_stream *st)
+void tcp_stream_ready(struct tcp_stream *st)
 {
 	if (st->ready || st->orphan)
 		return;
@@ -56,7 +41,7 @@ static void ready(struct tcp_stream *st)
 	tcp_kick(st->ns);
 }
 
-static void dirty(struct tcp_stream *st)
+void tcp_stream_dirty(struct tcp_stream *st)
 {
 	if (st->dirty)
 		return;
@@ -65,7 +50,7 @@ static void dirty(struct tcp_stream *st)
 	tcp_kick(st->ns);
 }
 
-static void starved(struct tcp_stream *st)
+void tcp_stream_starved(struct tcp_stream *st)
 {
 	if (st->starved)
 		return;
@@ -84,170 +69,6 @@ static void unlist(struct tcp_stream *st)
 	if (st->starved)
 		TAILQ_REMOVE(&t->starved, st, starved_link);
 	st->ready = st->dirty = st->starved = false;
-}
-
-/* --- send memory --- */
-
-static struct tx_chunk *chunk_new(struct tcp_stream *st)
-{
-	struct netstack *ns = st->ns;
-	uint32_t size = CHUNK_SIZE;
-
-	if (memory_short(ns)) {
-		if (!STAILQ_EMPTY(&st->tx)) {
-			starved(st);
-			return NULL;
-		}
-		size = CHUNK_SMALL;
-	}
-	struct tx_chunk *c = malloc(sizeof(*c) + size);
-	if (!c)
-		return NULL;
-	*c = (struct tx_chunk){.size = size};
-	STAILQ_INSERT_TAIL(&st->tx, c, link);
-	ns->stats.memory += sizeof(*c) + size;
-	return c;
-}
-
-static void chunk_free(struct tcp_stream *st, struct tx_chunk *c)
-{
-	struct netstack *ns = st->ns;
-
-	STAILQ_REMOVE(&st->tx, c, tx_chunk, link);
-	ns->stats.memory -= sizeof(*c) + c->size;
-	free(c);
-	tcp_stream_memory_freed(ns);
-}
-
-/* How much may lie unacknowledged: what the way takes, twice, so that a stalled peer holds little. */
-static uint32_t tx_limit(const struct tcp_stream *st)
-{
-	uint32_t window = MIN(st->pcb->cwnd, st->pcb->snd_wnd);
-
-	return (uint32_t)MIN(MAX((uint64_t)window * 2 + CHUNK_SIZE, (uint64_t)TX_MIN),
-			     (uint64_t)TCP_SND_BUF);
-}
-
-/* 0 or why nothing can be written. */
-static int tx_state(const struct tcp_stream *st)
-{
-	if (st->s.error)
-		return st->s.error;
-	if (st->shut)
-		return -EPIPE;
-	if (st->connecting)
-		return -EAGAIN;
-	if (!st->pcb)
-		return -EPIPE;
-	return st->tx_bytes < tx_limit(st) ? 0 : -EAGAIN;
-}
-
-static int op_reserve(struct stream *s, struct iovec *iov, int max)
-{
-	struct tcp_stream *st = tcp_stream(s);
-	int err = tx_state(st), n = 0;
-
-	if (err || max <= 0)
-		return err ? err : -EINVAL;
-	struct tx_chunk *c;
-	STAILQ_FOREACH(c, &st->tx, link)
-	if (c->filled < c->size)
-		break;
-	for (; n < max && n < 2; c = STAILQ_NEXT(c, link)) {
-		if (!c && !(c = chunk_new(st)))
-			break;
-		iov[n].iov_base = c->data + c->filled;
-		iov[n++].iov_len = c->size - c->filled;
-		if (iov[n - 1].iov_len >= CHUNK_SIZE / 4)
-			break;
-	}
-	if (!n)
-		return -EAGAIN;
-	dirty(st); /* gives the chunk back if it stays empty */
-	return n;
-}
-
-static void op_commit(struct stream *s, size_t len)
-{
-	struct tcp_stream *st = tcp_stream(s);
-	struct tx_chunk *c;
-
-	STAILQ_FOREACH(c, &st->tx, link)
-	{
-		size_t n = MIN(len, c->size - c->filled);
-		c->filled += (uint32_t)n;
-		st->tx_bytes += (uint32_t)n;
-		len -= n;
-		if (!len)
-			break;
-	}
-	dirty(st);
-}
-
-static ssize_t op_writev(struct stream *s, const struct iovec *iov, int n)
-{
-	size_t total = 0, off = 0;
-	struct iovec room;
-
-	while (n) {
-		if (off == iov->iov_len) {
-			iov++, n--;
-			off = 0;
-			continue;
-		}
-		int err = op_reserve(s, &room, 1);
-		if (err < 0)
-			return total ? (ssize_t)total : err;
-		size_t len = MIN(room.iov_len, iov->iov_len - off);
-		memcpy(room.iov_base, (const uint8_t *)iov->iov_base + off, len);
-		op_commit(s, len);
-		off += len;
-		total += len;
-	}
-	return (ssize_t)total;
-}
-
-/* Tells lwIP of what was committed, as far as its queue takes it. */
-static void pump(struct tcp_stream *st)
-{
-	struct tx_chunk *c, *next;
-
-	for (c = STAILQ_FIRST(&st->tx); c; c = next) {
-		next = STAILQ_NEXT(c, link);
-		while (c->queued < c->filled) {
-			uint32_t n = MIN(c->filled - c->queued, 0xffffu);
-			n = MIN(n, st->pcb->snd_buf);
-			if (!n || tcp_write(st->pcb, c->data + c->queued, (u16_t)n, 0) != ERR_OK)
-				return;
-			c->queued += n;
-			st->tx_queued += n;
-		}
-		if (!c->filled)
-			chunk_free(st, c); /* reserved, not used */
-	}
-}
-
-static err_t on_sent(void *arg, struct tcp_pcb *pcb, u16_t len)
-{
-	struct tcp_stream *st = arg;
-	uint32_t left = len;
-
-	(void)pcb;
-	st->tx_acked += len;
-	st->tx_bytes -= len;
-	st->tx_queued -= len;
-	while (left) {
-		struct tx_chunk *c = STAILQ_FIRST(&st->tx);
-		uint32_t n = MIN(left, c->queued - c->acked);
-		c->acked += n;
-		left -= n;
-		if (c->acked == c->filled)
-			chunk_free(st, c);
-	}
-	dirty(st); /* more of it may fit now, or the orphan is done */
-	if (st->want & STREAM_WRITABLE)
-		ready(st);
-	return ERR_OK;
 }
 
 /* --- receive memory --- */
@@ -314,7 +135,7 @@ static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
 		p = next;
 	}
 	if (st->want & STREAM_READABLE)
-		ready(st);
+		tcp_stream_ready(st);
 	return ERR_OK;
 }
 
@@ -327,7 +148,7 @@ static int rx_state(const struct tcp_stream *st)
 
 static int op_peek(struct stream *s, struct iovec *iov, int max)
 {
-	struct tcp_stream *st = tcp_stream(s);
+	struct tcp_stream *st = tcp_stream_of(s);
 	int n = 0;
 
 	if (!st->rx_first || st->s.error)
@@ -350,7 +171,7 @@ static void window_update(struct tcp_stream *st, uint32_t len)
 	uint32_t now = pcb->rcv_ann_wnd;
 	if (now > told && now - told >= told && pcb->state < TIME_WAIT) {
 		tcp_ack_now(pcb);
-		dirty(st);
+		tcp_stream_dirty(st);
 	}
 }
 
@@ -375,20 +196,20 @@ static void give_window(struct tcp_stream *st)
 
 	if (!st->pcb || !len)
 		return;
-	if (memory_short(st->ns)) {
+	if (tcp_memory_short(st->ns)) {
 		uint32_t told = st->pcb->rcv_ann_right_edge - st->pcb->rcv_nxt;
 		len = told < WND_SHORT ? MIN(len, WND_SHORT - told) : 0;
 	}
 	st->held -= len;
 	if (st->held)
-		starved(st);
+		tcp_stream_starved(st);
 	if (len)
 		window_update(st, len);
 }
 
 static void op_consume(struct stream *s, size_t len)
 {
-	struct tcp_stream *st = tcp_stream(s);
+	struct tcp_stream *st = tcp_stream_of(s);
 	uint32_t taken = (uint32_t)MIN(len, st->rx_bytes);
 
 	for (uint32_t left = taken; left;) {
@@ -415,7 +236,7 @@ static void op_consume(struct stream *s, size_t len)
 
 static ssize_t op_readv(struct stream *s, const struct iovec *iov, int n)
 {
-	struct tcp_stream *st = tcp_stream(s);
+	struct tcp_stream *st = tcp_stream_of(s);
 	struct pbuf *p = st->rx_first;
 	size_t total = 0, off = 0;
 
@@ -448,24 +269,20 @@ static unsigned level(const struct tcp_stream *st)
 
 	if (st->rx_first || st->eof || (!st->pcb && !st->connecting))
 		ev |= STREAM_READABLE;
-	int tx = tx_state(st);
-	if (tx && tx != -EAGAIN)
-		ev |= STREAM_WRITABLE;
-	else if (!tx && st->tx_bytes + WRITABLE_ROOM <= tx_limit(st) &&
-		 (!memory_short(st->ns) || STAILQ_EMPTY(&st->tx)))
+	if (tcp_tx_writable(st))
 		ev |= STREAM_WRITABLE;
 	return ev & st->want;
 }
 
 static void op_want(struct stream *s, unsigned ev)
 {
-	struct tcp_stream *st = tcp_stream(s);
+	struct tcp_stream *st = tcp_stream_of(s);
 
 	st->want = ev & (STREAM_READABLE | STREAM_WRITABLE);
 	if (level(st) || (st->s.error && !st->error_told))
-		ready(st);
-	else if ((st->want & STREAM_WRITABLE) && memory_short(st->ns))
-		starved(st);
+		tcp_stream_ready(st);
+	else if ((st->want & STREAM_WRITABLE) && tcp_memory_short(st->ns))
+		tcp_stream_starved(st);
 }
 
 /* Memory was freed: whoever waited for it looks again. */
@@ -473,13 +290,13 @@ void tcp_stream_memory_freed(struct netstack *ns)
 {
 	struct tcp_stream *st;
 
-	if (!ns->tcp || memory_short(ns))
+	if (!ns->tcp || tcp_memory_short(ns))
 		return;
 	while ((st = TAILQ_FIRST(&ns->tcp->starved))) {
 		TAILQ_REMOVE(&ns->tcp->starved, st, starved_link);
 		st->starved = false;
-		ready(st);
-		dirty(st);
+		tcp_stream_ready(st);
+		tcp_stream_dirty(st);
 	}
 }
 
@@ -511,7 +328,7 @@ static void deliver(struct tcp_stream *st)
 	if (ev)
 		st->s.cb(&st->s, ev, st->s.arg);
 	if (t->current && !st->s.error && level(st))
-		ready(st);
+		tcp_stream_ready(st);
 }
 
 /* lwIP goes on alone: it winds up the connection, and answers data with a reset. */
@@ -535,7 +352,7 @@ static void send_dirty(struct tcp_stream *st)
 	if (st->held)
 		give_window(st);
 	if (pcb && !st->connecting && !st->fin_queued) {
-		pump(st);
+		tcp_tx_pump(st);
 		if (st->shut && st->tx_queued == st->tx_bytes) {
 			st->fin_queued = true;
 			tcp_shutdown(pcb, 0, 1);
@@ -584,7 +401,7 @@ int netstack_output_later(struct tcp_pcb *pcb)
 
 	if (!st)
 		return 0;
-	dirty(st);
+	tcp_stream_dirty(st);
 	return 1;
 }
 
@@ -604,9 +421,9 @@ void tcp_stream_fail(struct tcp_stream *st, int error)
 	st->s.error = error;
 	st->connecting = false;
 	if (st->orphan)
-		dirty(st);
+		tcp_stream_dirty(st);
 	else
-		ready(st);
+		tcp_stream_ready(st);
 }
 
 static void on_error(void *arg, err_t err)
@@ -619,9 +436,9 @@ static void on_error(void *arg, err_t err)
 	else if (err == ERR_ABRT)
 		tcp_stream_fail(st, st->ns->tcp->abort_error);
 	else if (st->orphan) /* ERR_CLSD: both directions have ended */
-		dirty(st);
+		tcp_stream_dirty(st);
 	else if (st->want)
-		ready(st);
+		tcp_stream_ready(st);
 }
 
 static err_t on_poll(void *arg, struct tcp_pcb *pcb)
@@ -655,7 +472,7 @@ struct tcp_stream *tcp_stream_new(struct netstack *ns, struct tcp_pcb *pcb, cons
 	st->wnd_limit = MIN((uint32_t)WND_START, pcb->rcv_wnd);
 	tcp_arg(pcb, st);
 	tcp_recv(pcb, on_recv);
-	tcp_sent(pcb, on_sent);
+	tcp_sent(pcb, tcp_tx_sent);
 	tcp_err(pcb, on_error);
 	tcp_poll(pcb, on_poll, POLL_INTERVAL);
 	tcp_ext_arg_set(pcb, EXT_STREAM, st);
@@ -667,8 +484,6 @@ void tcp_stream_free(struct tcp_stream *st)
 {
 	struct tcp_layer *t = st->ns->tcp;
 	struct tcp_pcb *pcb = st->pcb;
-	struct tx_chunk *c;
-
 	if (pcb) {
 		let_go(st);
 		lwip_enter();
@@ -683,8 +498,7 @@ void tcp_stream_free(struct tcp_stream *st)
 		event_free(st->timer);
 	if (st->syn)
 		syn_free(st->syn);
-	while ((c = STAILQ_FIRST(&st->tx)))
-		chunk_free(st, c);
+	tcp_tx_free(st);
 	for (struct pbuf *p = st->rx_first, *next; p; p = next) {
 		next = p->next;
 		p->next = NULL;
@@ -711,7 +525,7 @@ err_t tcp_stream_accept(void *arg, struct tcp_pcb *pcb, err_t err)
 		return ERR_MEM; /* lwIP resets; the record hears of it */
 	}
 	st->syn = syn;
-	ready(st);
+	tcp_stream_ready(st);
 	return ERR_OK;
 }
 
@@ -752,30 +566,30 @@ err_t tcp_stream_connected(void *arg, struct tcp_pcb *pcb, err_t err)
 	evtimer_del(st->timer);
 	tcp_window_start(pcb);
 	st->wnd_limit = pcb->rcv_wnd;
-	dirty(st);
+	tcp_stream_dirty(st);
 	if (st->want)
-		ready(st);
+		tcp_stream_ready(st);
 	return ERR_OK;
 }
 
 static void op_shutdown(struct stream *s)
 {
-	struct tcp_stream *st = tcp_stream(s);
+	struct tcp_stream *st = tcp_stream_of(s);
 
 	if (st->shut || st->s.error)
 		return;
 	st->shut = true;
-	dirty(st);
+	tcp_stream_dirty(st);
 }
 
 static void op_abort(struct stream *s)
 {
-	tcp_stream_free(tcp_stream(s));
+	tcp_stream_free(tcp_stream_of(s));
 }
 
 static void op_close(struct stream *s)
 {
-	struct tcp_stream *st = tcp_stream(s);
+	struct tcp_stream *st = tcp_stream_of(s);
 	struct tcp_layer *t = st->ns->tcp;
 
 	if (!st->pcb || st->connecting) {
@@ -789,7 +603,7 @@ static void op_close(struct stream *s)
 	op_consume(s, st->rx_bytes);
 	unlist(st);
 	st->orphan = st->shut = true;
-	dirty(st);
+	tcp_stream_dirty(st);
 }
 
 static int op_fd(struct stream *s)
@@ -800,11 +614,11 @@ static int op_fd(struct stream *s)
 
 static const struct stream_ops tcp_stream_ops = {
 	.readv = op_readv,
-	.writev = op_writev,
+	.writev = tcp_tx_writev,
 	.peek = op_peek,
 	.consume = op_consume,
-	.reserve = op_reserve,
-	.commit = op_commit,
+	.reserve = tcp_tx_reserve,
+	.commit = tcp_tx_commit,
 	.want = op_want,
 	.shutdown = op_shutdown,
 	.close = op_close,
