@@ -120,7 +120,8 @@ static void on_dialled(void *arg, struct stream *s, int error)
 
 static void dial_application(struct capture *c)
 {
-	if (dial_tcp(c->a->base, &c->port->application, DIAL_S * NSEC_PER_SEC, on_dialled, c, &c->dial))
+	if (dial_tcp(c->a->base, &c->port->application, DIAL_S * NSEC_PER_SEC, on_dialled, c,
+		     &c->dial))
 		end(c);
 }
 
@@ -218,8 +219,8 @@ static void ask(struct capture *c)
 	}
 	snprintf(c->rule, sizeof(c->rule), "%s", r->name);
 	if (!worth_asking(c, r) ||
-	    netstack_connect(link_netstack(c->a->link), link_address(c->a->link), &r->address, r->port, NULL,
-			     ASK_MS * NSEC_PER_MSEC, &c->laptop)) {
+	    netstack_connect(link_netstack(c->a->link), link_address(c->a->link), &r->address,
+			     r->port, NULL, ASK_MS * NSEC_PER_MSEC, &c->laptop)) {
 		probe_done(c);
 		by_policy(c, r);
 		return;

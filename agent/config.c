@@ -31,8 +31,10 @@ static int take_name(const struct conf_node *n, char to[static K8S_NAME_MAX + 1]
 	if (r)
 		return r;
 	if (!name_valid(s))
-		return conf_error(n, e, "'%.80s' is no valid name: use 1 to 63 letters, digits, '.', '_' and '-'",
-				  s);
+		return conf_error(
+			n, e,
+			"'%.80s' is no valid name: use 1 to 63 letters, digits, '.', '_' and '-'",
+			s);
 	snprintf(to, K8S_NAME_MAX + 1, "%s", s);
 	return 0;
 }
@@ -50,7 +52,8 @@ static int take_kind(const struct conf_node *n, enum workload_kind *k, struct er
 			return 0;
 		}
 	}
-	return conf_error(n, e, "expected deployment, replicaset, statefulset or host, found '%.40s'", s);
+	return conf_error(n, e,
+			  "expected deployment, replicaset, statefulset or host, found '%.40s'", s);
 }
 
 static int take_addresses(const struct conf_node *n, struct agent_port *p, struct error *e)
@@ -127,7 +130,8 @@ static int take_environment(struct agent_config *c, const struct conf_node *n, s
 			return r;
 		bytes += strlen(conf_key_at(n, i)) + strlen(value);
 		if (bytes > ENVIRONMENT_MAX)
-			return conf_error(conf_at(n, i), e, "the environment is larger than 512 KiB");
+			return conf_error(conf_at(n, i), e,
+					  "the environment is larger than 512 KiB");
 		if (json_object_set_new(c->environment, conf_key_at(n, i), json_string(value)))
 			return conf_error(conf_at(n, i), e, "name and value must be UTF-8");
 	}
@@ -136,8 +140,9 @@ static int take_environment(struct agent_config *c, const struct conf_node *n, s
 
 static int take_all(struct agent_config *c, const struct conf_node *root, struct error *e)
 {
-	static const char *const keys[] = {"invite", "state",	    "kind",		"workload", "namespace",
-					   "ports",  "environment", "environment-file", NULL};
+	static const char *const keys[] = {"invite",	"state", "kind",	"workload",
+					   "namespace", "ports", "environment", "environment-file",
+					   NULL};
 	const struct conf_node *v = NULL;
 	int r = conf_keys(root, keys, e);
 
@@ -238,7 +243,8 @@ static int add_file(json_t *env, const char *path, struct error *e)
 		at = stop + 1;
 	}
 	if (skipped)
-		return error_set(e, -EINVAL, "%s: %zu lines are no NAME=VALUE in UTF-8 and were left out", path,
+		return error_set(e, -EINVAL,
+				 "%s: %zu lines are no NAME=VALUE in UTF-8 and were left out", path,
 				 skipped);
 	return 0;
 }

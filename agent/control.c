@@ -66,7 +66,8 @@ static void try_again(struct control *c)
 
 /* --- what the manager says ---------------------------------------------------------------------------------------- */
 
-static void on_call(void *arg, struct rpc *r, const char *method, json_t *params, struct rpc_request *req)
+static void on_call(void *arg, struct rpc *r, const char *method, json_t *params,
+		    struct rpc_request *req)
 {
 	struct control *c = arg;
 	struct error e;
@@ -79,7 +80,8 @@ static void on_call(void *arg, struct rpc *r, const char *method, json_t *params
 	if (strcmp(method, "rules"))
 		return;
 	if (rules_from_json(&c->a->rules, params, &e)) {
-		log_error("manager: sent rules that are not understood: %s; the old ones stay", e.text);
+		log_error("manager: sent rules that are not understood: %s; the old ones stay",
+			  e.text);
 		return;
 	}
 	log_info("rules: %u in force", c->a->rules.n);
@@ -105,8 +107,8 @@ static void on_hello(void *arg, json_t *result, int code, const char *sentence)
 		c->refusal[0] = '\0';
 		c->a->rules.counted = true; /* a new manager does not know our figures */
 		log_info("manager: knows this agent as %s of %s %s",
-			 json_string_value(json_object_get(result, "name")), workload_kind_name(c->a->cfg->kind),
-			 c->a->cfg->workload);
+			 json_string_value(json_object_get(result, "name")),
+			 workload_kind_name(c->a->cfg->kind), c->a->cfg->workload);
 		return;
 	}
 	if (code == RPC_NOT_CONNECTED)
@@ -116,7 +118,8 @@ static void on_hello(void *arg, json_t *result, int code, const char *sentence)
 		return;
 	}
 	if (strncmp(c->refusal, sentence, sizeof(c->refusal) - 1)) {
-		log_error("manager: refuses this agent: %s Passing traffic through; asking again every %d s.",
+		log_error("manager: refuses this agent: %s Passing traffic through; asking again "
+			  "every %d s.",
 			  sentence, RETRY_REFUSED_MS / 1000);
 		strncpy(c->refusal, sentence, sizeof(c->refusal) - 1);
 	}
@@ -153,9 +156,10 @@ static int say_hello(struct control *c)
 	if (partial)
 		log_warn("environment: %s", e.text);
 	return rpc_call(c->rpc, "hello",
-			json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "version", CULVERT_VERSION, "role",
-				  "agent", "kind", workload_kind_name(cfg->kind), "workload", cfg->workload,
-				  "namespace", cfg->ns, "ports", ports_json(cfg), "environment", env),
+			json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "version", CULVERT_VERSION,
+				  "role", "agent", "kind", workload_kind_name(cfg->kind),
+				  "workload", cfg->workload, "namespace", cfg->ns, "ports",
+				  ports_json(cfg), "environment", env),
 			ANSWER_S * NSEC_PER_SEC, on_hello, c);
 }
 

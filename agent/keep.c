@@ -126,8 +126,8 @@ int keep_identity(struct agent *a, struct invite *inv, struct identity *id, stru
 		r = path_in(path, a, "key", e);
 	if (r)
 		return r;
-	if (a->keep.has_invite && memcmp(a->keep.invite, inv->claim.id, INVITE_ID_LEN) && unlink(path) &&
-	    errno != ENOENT)
+	if (a->keep.has_invite && memcmp(a->keep.invite, inv->claim.id, INVITE_ID_LEN) &&
+	    unlink(path) && errno != ENOENT)
 		return error_errno(e, -errno, "%s", path);
 	r = identity_load(id, path, e);
 	if (r)

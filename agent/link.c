@@ -118,8 +118,8 @@ static void on_udp(void *arg, const struct flow *flow, const uint8_t *data, size
 	netstack_udp_refuse(l->ns, flow);
 }
 
-static void on_echo(void *arg, const struct flow *flow, uint16_t seq, const uint8_t *data, size_t len,
-		    void *peer)
+static void on_echo(void *arg, const struct flow *flow, uint16_t seq, const uint8_t *data,
+		    size_t len, void *peer)
 {
 	struct link *l = arg;
 
@@ -160,8 +160,10 @@ static int start_node(struct link *l, const struct identity *id, struct error *e
 						 .away = on_away,
 						 .back = on_back,
 						 .stamp = on_stamp};
-	static const struct netstack_ops stack_ops = {on_output, on_syn, on_cancel, on_open, on_udp, on_echo};
-	struct node_config nc = {.base = l->a->base, .identity = *id, .last_stamp = l->a->keep.stamp};
+	static const struct netstack_ops stack_ops = {on_output, on_syn, on_cancel,
+						      on_open,	 on_udp, on_echo};
+	struct node_config nc = {
+		.base = l->a->base, .identity = *id, .last_stamp = l->a->keep.stamp};
 	int r;
 
 	sockaddr_parse(&nc.bind, l->endpoint[0].sa.sa_family == AF_INET6 ? "[::]:0" : "0.0.0.0:0");
@@ -204,7 +206,8 @@ static int start(struct link *l, struct error *e)
 	l->started = clock_boot();
 	l->address = overlay_stack_addr(id.pub);
 	manager = overlay_stack_addr(inv.manager);
-	r = l->nendpoints ? start_node(l, &id, e) : error_set(e, -EINVAL, "the invite has no endpoint");
+	r = l->nendpoints ? start_node(l, &id, e)
+			  : error_set(e, -EINVAL, "the invite has no endpoint");
 	if (r == 0 && control_new(&l->control, l->a, &manager))
 		r = error_errno(e, -ENOMEM, "start");
 	if (r == 0)
@@ -233,8 +236,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (!l->node) {
 		if (start(l, &e)) {
-			log_error("overlay: %s; passing traffic through, trying again in %d s", e.text,
-				  START_RETRY_S);
+			log_error("overlay: %s; passing traffic through, trying again in %d s",
+				  e.text, START_RETRY_S);
 			wait(l, START_RETRY_S);
 			return;
 		}

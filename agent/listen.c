@@ -75,8 +75,8 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 			return;
 		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
 			/* Clients wait in the backlog; asking again at once would spin. */
-			log_limited(&limit, 60 * NSEC_PER_SEC, "port %u: %s", sockaddr_port(&l->port->listen),
-				    strerror(errno));
+			log_limited(&limit, 60 * NSEC_PER_SEC, "port %u: %s",
+				    sockaddr_port(&l->port->listen), strerror(errno));
 			event_del(l->ev);
 			wait(l, PAUSE_MS);
 			return;
@@ -107,8 +107,8 @@ static void open_port(struct listener *l)
 		wait(l, RETRY_MS);
 		return;
 	}
-	log_info("port %s: stands for port %u of the application", sockaddr_format(&l->port->listen, text),
-		 l->port->target);
+	log_info("port %s: stands for port %u of the application",
+		 sockaddr_format(&l->port->listen, text), l->port->target);
 }
 
 static void on_retry(evutil_socket_t fd, short what, void *arg)
@@ -125,7 +125,8 @@ int listeners_new(struct agent *a, struct error *e)
 
 		if (!l)
 			return error_errno(e, -ENOMEM, "ports");
-		*l = (struct listener){.a = a, .port = &a->cfg->port[i], .fd = -1, .next = a->listeners};
+		*l = (struct listener){
+			.a = a, .port = &a->cfg->port[i], .fd = -1, .next = a->listeners};
 		a->listeners = l;
 		l->retry = evtimer_new(a->base, on_retry, l);
 		if (!l->retry)

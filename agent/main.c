@@ -15,7 +15,8 @@ static const char usage[] =
 	"Usage: culvert-agent --config FILE [--debug]\n"
 	"       culvert-agent --version | --help\n"
 	"\n"
-	"Stands before the ports of an application. Passes connections through to it, except those that\n"
+	"Stands before the ports of an application. Passes connections through to it, except those "
+	"that\n"
 	"an intercept sends to a laptop. Needs no privileges, and no manager to pass traffic.\n"
 	"\n"
 	"  --config FILE   YAML, described in docs/intercepts.md\n"
@@ -91,8 +92,10 @@ static int serve(const char *config)
 int agent_main(int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{"config", required_argument, NULL, 'c'}, {"debug", no_argument, NULL, 'd'},
-		{"version", no_argument, NULL, 'v'},	  {"help", no_argument, NULL, 'h'},
+		{"config", required_argument, NULL, 'c'},
+		{"debug", no_argument, NULL, 'd'},
+		{"version", no_argument, NULL, 'v'},
+		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
 	const char *config = NULL;

@@ -17,14 +17,14 @@ static int rule_from_json(struct rule *r, const json_t *j, struct error *e)
 	int target, port, hold_s, online;
 	int len;
 
-	if (json_unpack((json_t *)(uintptr_t)j, "{s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:b}", "intercept", &name,
-			"owner", &owner, "target", &target, "address", &address, "port", &port, "on_down",
-			&on_down, "hold_s", &hold_s, "online", &online))
+	if (json_unpack((json_t *)(uintptr_t)j, "{s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:b}",
+			"intercept", &name, "owner", &owner, "target", &target, "address", &address,
+			"port", &port, "on_down", &on_down, "hold_s", &hold_s, "online", &online))
 		return error_set(e, -EINVAL, "a rule lacks a key");
 	*r = (struct rule){.target = (uint16_t)target, .port = (uint16_t)port, .online = online};
 	len = snprintf(r->name, sizeof(r->name), "%s/%s", owner, name);
-	if (len >= (int)sizeof(r->name) || target < 1 || target > UINT16_MAX || port < 1 || port > UINT16_MAX ||
-	    hold_s < 0 || ipaddr_parse(&r->address, address))
+	if (len >= (int)sizeof(r->name) || target < 1 || target > UINT16_MAX || port < 1 ||
+	    port > UINT16_MAX || hold_s < 0 || ipaddr_parse(&r->address, address))
 		return error_set(e, -EINVAL, "rule '%.100s' has a value out of range", name);
 	r->hold_s = (unsigned)hold_s;
 	for (size_t i = 0; i < ARRAY_SIZE(on_down_names); i++) {
@@ -93,11 +93,12 @@ json_t *rules_to_json(const struct rules *r)
 		char address[ADDR_STRLEN];
 
 		json_array_append_new(
-			list, json_pack("{s:s, s:s%, s:i, s:s, s:i, s:s, s:i, s:b}", "intercept", slash + 1,
-					"owner", q->name, (size_t)(slash - q->name), "target", q->target,
-					"address", ipaddr_format(&q->address, address), "port", q->port,
-					"on_down", on_down_names[q->on_down], "hold_s", (int)q->hold_s, "online",
-					q->online));
+			list,
+			json_pack("{s:s, s:s%, s:i, s:s, s:i, s:s, s:i, s:b}", "intercept",
+				  slash + 1, "owner", q->name, (size_t)(slash - q->name), "target",
+				  q->target, "address", ipaddr_format(&q->address, address), "port",
+				  q->port, "on_down", on_down_names[q->on_down], "hold_s",
+				  (int)q->hold_s, "online", q->online));
 	}
 	return json_pack("{s:o}", "rules", list);
 }

@@ -83,8 +83,8 @@ static int fail_syntax(struct reader *rd)
 	int r = -EINVAL;
 
 	if (d && d->msg)
-		error_set(rd->e, r, "%s:%d:%d: %s", rd->doc->name, MAX(d->line, 1), MAX(d->column, 1),
-			  d->msg);
+		error_set(rd->e, r, "%s:%d:%d: %s", rd->doc->name, MAX(d->line, 1),
+			  MAX(d->column, 1), d->msg);
 	else
 		error_set(rd->e, r, "%s:1:1: this is not YAML", rd->doc->name);
 	return r;
@@ -144,7 +144,8 @@ static int check_key(struct reader *rd, const struct conf_node *map, const struc
 	for (size_t i = 0; i < map->count; i++) {
 		if (strcmp(map->keys[i]->text, key->text))
 			continue;
-		snprintf(text, sizeof(text), "the key '%.60s' is here for the second time (first in line %u)",
+		snprintf(text, sizeof(text),
+			 "the key '%.60s' is here for the second time (first in line %u)",
 			 key->text, map->keys[i]->line);
 		return fail_at(rd, &at, text);
 	}
@@ -182,7 +183,8 @@ static int read_node(struct reader *rd, struct fy_event *ev, unsigned depth, str
 	int r;
 
 	if (ev->type == FYET_ALIAS || fy_event_get_anchor_token(ev))
-		return fail_at(rd, at, "anchors and aliases are not allowed here: write the value out");
+		return fail_at(rd, at,
+			       "anchors and aliases are not allowed here: write the value out");
 	if (fy_event_get_tag_token(ev))
 		return fail_at(rd, at, "tags are not allowed here");
 	if (depth > CONF_DEPTH_MAX)
@@ -262,8 +264,8 @@ static void free_conf(struct conf **c)
 
 static int parse_text(struct reader *rd, const char *text, size_t len)
 {
-	struct fy_parse_cfg cfg = {.flags = FYPCF_QUIET | FYPCF_COLLECT_DIAG | FYPCF_DISABLE_RECYCLING |
-					    FYPCF_JSON_NONE};
+	struct fy_parse_cfg cfg = {.flags = FYPCF_QUIET | FYPCF_COLLECT_DIAG |
+					    FYPCF_DISABLE_RECYCLING | FYPCF_JSON_NONE};
 	int r = -ENOMEM;
 
 	rd->diag = cfg.diag = fy_diag_create(NULL);
@@ -290,7 +292,8 @@ int conf_parse(struct conf **cp, const char *name, const char *text, size_t len,
 	if (len > CONF_TEXT_MAX)
 		return error_set(e, -EFBIG, "%s: larger than 1 MiB", name);
 	if (strnlen(text, len) != len)
-		return error_set(e, -EINVAL, "%s:1:1: this is no text: it has a NUL character", name);
+		return error_set(e, -EINVAL, "%s:1:1: this is no text: it has a NUL character",
+				 name);
 	r = parse_text(&rd, text, len);
 	if (r == -ENOMEM)
 		return error_errno(e, r, "%s", name);

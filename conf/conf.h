@@ -24,12 +24,14 @@ int conf_keys(const struct conf_node *n, const char *const *keys, struct error *
 /* The value of `key`, or NULL. */
 const struct conf_node *conf_get(const struct conf_node *map, const char *key);
 /* As conf_get, but absent is an error about the mapping. */
-int conf_need(const struct conf_node *map, const char *key, const struct conf_node **v, struct error *e);
+int conf_need(const struct conf_node *map, const char *key, const struct conf_node **v,
+	      struct error *e);
 bool conf_is_map(const struct conf_node *n);
 bool conf_is_list(const struct conf_node *n);
-size_t conf_count(const struct conf_node *n);				 /* of a list or mapping */
-const struct conf_node *conf_at(const struct conf_node *list, size_t i); /* item, or value of pair i */
-const char *conf_key_at(const struct conf_node *map, size_t i);		 /* key of pair i */
+size_t conf_count(const struct conf_node *n); /* of a list or mapping */
+const struct conf_node *conf_at(const struct conf_node *list,
+				size_t i);			/* item, or value of pair i */
+const char *conf_key_at(const struct conf_node *map, size_t i); /* key of pair i */
 
 /* Typed values; -EINVAL names the place and what was expected. Strings live as long as the document. */
 int conf_string(const struct conf_node *n, const char **s, struct error *e);

@@ -60,7 +60,8 @@ static int unknown_key(const struct conf_node *key, const char *const *keys, str
 	}
 	/* A suggestion that shares nothing with what was written would only puzzle. */
 	if (nearest && best <= MAX(strlen(nearest), 4) / 2)
-		return conf_error(key, e, "unknown key '%.60s'; did you mean '%s'?", key->text, nearest);
+		return conf_error(key, e, "unknown key '%.60s'; did you mean '%s'?", key->text,
+				  nearest);
 	return conf_error(key, e, "unknown key '%.60s'", key->text);
 }
 
@@ -90,7 +91,8 @@ const struct conf_node *conf_get(const struct conf_node *map, const char *key)
 	return NULL;
 }
 
-int conf_need(const struct conf_node *map, const char *key, const struct conf_node **v, struct error *e)
+int conf_need(const struct conf_node *map, const char *key, const struct conf_node **v,
+	      struct error *e)
 {
 	const struct conf_node *n = conf_get(map, key);
 

@@ -28,15 +28,18 @@ int intercept_port_parse(struct intercept_request *req, const char *text, struct
 	unsigned local = number(text, len, UINT16_MAX);
 
 	if (!local)
-		return error_set(e, -EINVAL,
-				 "--port '%.100s': the part before ':' must be a port number of this "
-				 "computer, 1 to 65535; write LOCAL or LOCAL:SERVICEPORT, such as 3000:http.",
-				 text);
+		return error_set(
+			e, -EINVAL,
+			"--port '%.100s': the part before ':' must be a port number of this "
+			"computer, 1 to 65535; write LOCAL or LOCAL:SERVICEPORT, such as "
+			"3000:http.",
+			text);
 	if (colon && !object_name_valid(id, K8S_NAME_MAX))
-		return error_set(e, -EINVAL,
-				 "--port '%.100s': the part after ':' must be the name or the number of a "
-				 "service port; write LOCAL:SERVICEPORT, such as 3000:http.",
-				 text);
+		return error_set(
+			e, -EINVAL,
+			"--port '%.100s': the part after ':' must be the name or the number of a "
+			"service port; write LOCAL:SERVICEPORT, such as 3000:http.",
+			text);
 	if (req->nports == INTERCEPT_PORTS)
 		return error_set(e, -EINVAL, "--port: at most %d ports in one intercept.",
 				 INTERCEPT_PORTS);
@@ -79,9 +82,10 @@ int intercept_on_down_parse(struct intercept_request *req, const char *text, str
 					 text);
 		req->on_down = ON_DOWN_HOLD;
 	} else {
-		return error_set(e, -EINVAL,
-				 "--on-down '%.100s' is not known; write pod, hold, hold=TIME or fail.",
-				 text);
+		return error_set(
+			e, -EINVAL,
+			"--on-down '%.100s' is not known; write pod, hold, hold=TIME or fail.",
+			text);
 	}
 	req->hold_s = hold;
 	return 0;

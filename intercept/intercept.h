@@ -10,10 +10,22 @@
 #include "base/error.h"
 #include "base/pkt.h"
 
-enum { WORKLOAD_PORTS = 32, WORKLOAD_SERVICES = 16, INTERCEPT_PORTS = 16, INTERCEPT_NAME_MAX = 127, K8S_NAME_MAX = 63 };
+enum {
+	WORKLOAD_PORTS = 32,
+	WORKLOAD_SERVICES = 16,
+	INTERCEPT_PORTS = 16,
+	INTERCEPT_NAME_MAX = 127,
+	K8S_NAME_MAX = 63
+};
 
-enum workload_kind { KIND_DEPLOYMENT, KIND_REPLICASET, KIND_STATEFULSET, KIND_HOST /* static platform: a plain program */, NUM_KINDS };
-const char *workload_kind_name(enum workload_kind k);	 /* "deployment" */
+enum workload_kind {
+	KIND_DEPLOYMENT,
+	KIND_REPLICASET,
+	KIND_STATEFULSET,
+	KIND_HOST /* static platform: a plain program */,
+	NUM_KINDS
+};
+const char *workload_kind_name(enum workload_kind k);  /* "deployment" */
 const char *workload_kind_title(enum workload_kind k); /* "Deployment" */
 
 struct service_port {
@@ -79,17 +91,24 @@ int intercept_port_parse(struct intercept_request *req, const char *text, struct
 int intercept_on_down_parse(struct intercept_request *req, const char *text, struct error *e);
 
 /* Results of resolving and checking; the sentence says the choices and the remedy. */
-enum intercept_error { INTERCEPT_NOT_FOUND = 1, INTERCEPT_AMBIGUOUS, INTERCEPT_CLASH, INTERCEPT_INVALID };
+enum intercept_error {
+	INTERCEPT_NOT_FOUND = 1,
+	INTERCEPT_AMBIGUOUS,
+	INTERCEPT_CLASH,
+	INTERCEPT_INVALID
+};
 
 /*
  * Turns a request into an intercept: finds workload, service and ports among `all`; names it by the page's rule (NAME-NS when
  * --namespace is given without --workload). 0 or an enum intercept_error.
  */
-int intercept_resolve(struct intercept *out, const struct intercept_request *req, const struct workload *const *all, size_t n,
-		      const char *connected_ns, struct error *e);
+int intercept_resolve(struct intercept *out, const struct intercept_request *req,
+		      const struct workload *const *all, size_t n, const char *connected_ns,
+		      struct error *e);
 /* May `a` exist beside those of `others`? Same workload and port held by another name or owner = INTERCEPT_CLASH, naming the holder.
  * Same owner and name is no clash: intercepting again moves the port. */
-int intercept_check(const struct intercept *a, const struct intercept *const *others, size_t n, struct error *e);
+int intercept_check(const struct intercept *a, const struct intercept *const *others, size_t n,
+		    struct error *e);
 
 /* JSON both ways (rpc, state file): stable keys, documented in docs/json.md. from: 0 or -EINVAL, all fields bounded. */
 json_t *intercept_to_json(const struct intercept *i);

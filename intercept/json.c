@@ -14,7 +14,8 @@ static const char *const on_down_names[] = {
 /* --- fields ------------------------------------------------------------------------------------------- */
 
 /* Takes a string into a fixed buffer; absent = "" when `may_lack`. */
-static int get_text(const json_t *j, const char *key, char *to, size_t size, bool may_lack, struct error *e)
+static int get_text(const json_t *j, const char *key, char *to, size_t size, bool may_lack,
+		    struct error *e)
 {
 	const json_t *v = json_object_get(j, key);
 	const char *s = json_string_value(v);
@@ -23,23 +24,27 @@ static int get_text(const json_t *j, const char *key, char *to, size_t size, boo
 		*to = '\0';
 		return 0;
 	}
-	if (!s || json_string_length(v) >= size || strlen(s) != json_string_length(v) || (!*s && !may_lack))
-		return error_set(e, -EINVAL, "'%s' must be text of 1 to %zu characters", key, size - 1);
+	if (!s || json_string_length(v) >= size || strlen(s) != json_string_length(v) ||
+	    (!*s && !may_lack))
+		return error_set(e, -EINVAL, "'%s' must be text of 1 to %zu characters", key,
+				 size - 1);
 	memcpy(to, s, strlen(s) + 1);
 	return 0;
 }
 
-static int get_name(const json_t *j, const char *key, char *to, size_t size, bool may_lack, struct error *e)
+static int get_name(const json_t *j, const char *key, char *to, size_t size, bool may_lack,
+		    struct error *e)
 {
 	int r = get_text(j, key, to, size, may_lack, e);
 
 	if (r == 0 && *to && !object_name_valid(to, size - 1))
-		return error_set(e, -EINVAL, "'%s' must consist of letters, digits, '.', '_' and '-'", key);
+		return error_set(e, -EINVAL,
+				 "'%s' must consist of letters, digits, '.', '_' and '-'", key);
 	return r;
 }
 
-static int get_number(const json_t *j, const char *key, json_int_t min, json_int_t max, json_int_t *to,
-		      struct error *e)
+static int get_number(const json_t *j, const char *key, json_int_t min, json_int_t max,
+		      json_int_t *to, struct error *e)
 {
 	const json_t *v = json_object_get(j, key);
 
@@ -63,7 +68,8 @@ static int get_port(const json_t *j, const char *key, bool zero_ok, uint16_t *to
 }
 
 /* Index of the text among `names`, -EINVAL if none. */
-static int get_choice(const json_t *j, const char *key, const char *const *names, int n, struct error *e)
+static int get_choice(const json_t *j, const char *key, const char *const *names, int n,
+		      struct error *e)
 {
 	const char *s = json_string_value(json_object_get(j, key));
 
@@ -102,7 +108,8 @@ static int get_on_down(const json_t *j, enum on_down *down, unsigned *hold_s, st
 	return r;
 }
 
-static int get_list(const json_t *j, const char *key, size_t max, const json_t **list, struct error *e)
+static int get_list(const json_t *j, const char *key, size_t max, const json_t **list,
+		    struct error *e)
 {
 	const json_t *v = json_object_get(j, key);
 
@@ -121,14 +128,15 @@ json_t *intercept_to_json(const struct intercept *i)
 	for (unsigned k = 0; k < i->nports; k++) {
 		const struct intercept_port *p = &i->port[k];
 
-		json_array_append_new(ports, json_pack("{s:i, s:s, s:i, s:i, s:i}", "local", p->local, "name",
-						       p->name, "port", p->port, "target", p->target,
-						       "overlay", p->overlay));
+		json_array_append_new(ports, json_pack("{s:i, s:s, s:i, s:i, s:i}", "local",
+						       p->local, "name", p->name, "port", p->port,
+						       "target", p->target, "overlay", p->overlay));
 	}
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:i, s:I}", "name", i->name, "owner",
-			 i->owner, "kind", workload_kind_name(i->kind), "workload", i->workload, "namespace",
-			 i->ns, "service", i->service, "ports", ports, "on_down", on_down_names[i->on_down],
-			 "hold_s", (int)i->hold_s, "created", (json_int_t)i->created);
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:i, s:I}", "name", i->name,
+			 "owner", i->owner, "kind", workload_kind_name(i->kind), "workload",
+			 i->workload, "namespace", i->ns, "service", i->service, "ports", ports,
+			 "on_down", on_down_names[i->on_down], "hold_s", (int)i->hold_s, "created",
+			 (json_int_t)i->created);
 }
 
 static int intercept_port_from_json(struct intercept_port *p, const json_t *j, struct error *e)
@@ -208,11 +216,11 @@ json_t *intercept_request_to_json(const struct intercept_request *q)
 	json_t *j = NULL;
 
 	for (unsigned k = 0; k < q->nports; k++)
-		json_array_append_new(ports, json_pack("{s:i, s:s}", "local", q->port[k].local, "port",
-						       q->port[k].id));
-	j = json_pack("{s:s, s:s, s:s, s:o, s:s, s:i}", "name", q->name, "workload", q->workload, "service",
-		      q->service, "ports", ports, "on_down", on_down_names[q->on_down], "hold_s",
-		      (int)q->hold_s);
+		json_array_append_new(ports, json_pack("{s:i, s:s}", "local", q->port[k].local,
+						       "port", q->port[k].id));
+	j = json_pack("{s:s, s:s, s:s, s:o, s:s, s:i}", "name", q->name, "workload", q->workload,
+		      "service", q->service, "ports", ports, "on_down", on_down_names[q->on_down],
+		      "hold_s", (int)q->hold_s);
 	if (j && q->ns_given)
 		json_object_set_new(j, "namespace", json_string(q->ns));
 	return j;
@@ -254,9 +262,10 @@ static json_t *service_to_json(const struct service *s)
 	json_t *ports = json_array();
 
 	for (unsigned k = 0; k < s->nports; k++)
-		json_array_append_new(ports, json_pack("{s:s, s:i, s:i, s:s}", "name", s->port[k].name, "port",
-						       s->port[k].port, "target", s->port[k].target,
-						       "protocol", s->port[k].udp ? "udp" : "tcp"));
+		json_array_append_new(ports, json_pack("{s:s, s:i, s:i, s:s}", "name",
+						       s->port[k].name, "port", s->port[k].port,
+						       "target", s->port[k].target, "protocol",
+						       s->port[k].udp ? "udp" : "tcp"));
 	return json_pack("{s:s, s:o}", "name", s->name, "ports", ports);
 }
 
@@ -266,8 +275,8 @@ json_t *workload_to_json(const struct workload *w)
 
 	for (unsigned i = 0; i < w->nservices; i++)
 		json_array_append_new(services, service_to_json(&w->service[i]));
-	return json_pack("{s:s, s:s, s:s, s:o}", "kind", workload_kind_name(w->kind), "name", w->name,
-			 "namespace", w->ns, "services", services);
+	return json_pack("{s:s, s:s, s:s, s:o}", "kind", workload_kind_name(w->kind), "name",
+			 w->name, "namespace", w->ns, "services", services);
 }
 
 static int service_port_from_json(struct service_port *p, const json_t *j, struct error *e)

@@ -10,14 +10,15 @@ struct names {
 
 /* The page's rule: NAME is the workload unless --workload is given; then NAME is only a name. With --namespace and no --workload it is
  * called NAME-NS. */
-static int find_names(struct intercept *out, const struct intercept_request *req, const char *connected_ns,
-		      struct names *n, struct error *e)
+static int find_names(struct intercept *out, const struct intercept_request *req,
+		      const char *connected_ns, struct names *n, struct error *e)
 {
 	int len;
 
 	if (!object_name_valid(req->name, INTERCEPT_NAME_MAX))
 		return error_set(e, INTERCEPT_INVALID,
-				 "'%.100s' cannot be the name of an intercept: use letters, digits, '.', '_' "
+				 "'%.100s' cannot be the name of an intercept: use letters, "
+				 "digits, '.', '_' "
 				 "and '-'.",
 				 req->name);
 	n->workload = *req->workload ? req->workload : req->name;
@@ -27,8 +28,9 @@ static int find_names(struct intercept *out, const struct intercept_request *req
 	else
 		len = snprintf(out->name, sizeof(out->name), "%s", req->name);
 	if (len >= (int)sizeof(out->name))
-		return error_set(e, INTERCEPT_INVALID, "The name '%s-%s' is longer than %d characters.",
-				 req->name, n->ns, INTERCEPT_NAME_MAX);
+		return error_set(e, INTERCEPT_INVALID,
+				 "The name '%s-%s' is longer than %d characters.", req->name, n->ns,
+				 INTERCEPT_NAME_MAX);
 	return 0;
 }
 
@@ -39,24 +41,27 @@ static int workload_missing(const struct names *n, const struct workload *const 
 
 	for (size_t i = 0; i < count; i++) {
 		if (!strcmp(all[i]->name, n->workload) && strcmp(all[i]->ns, n->ns))
-			return error_set(e, INTERCEPT_NOT_FOUND,
-					 "There is no workload '%s' in namespace '%s', but there is one in "
-					 "namespace '%s': use --namespace %s.",
-					 n->workload, n->ns, all[i]->ns, all[i]->ns);
+			return error_set(
+				e, INTERCEPT_NOT_FOUND,
+				"There is no workload '%s' in namespace '%s', but there is one in "
+				"namespace '%s': use --namespace %s.",
+				n->workload, n->ns, all[i]->ns, all[i]->ns);
 		if (!strcmp(all[i]->ns, n->ns))
 			text_add(&have, "%s", all[i]->name);
 	}
 	if (!have.len)
-		return error_set(e, INTERCEPT_NOT_FOUND,
-				 "There is no workload '%s' in namespace '%s', which has none at all; "
-				 "'culvert list -A' shows those of every namespace.",
-				 n->workload, n->ns);
-	return error_set(e, INTERCEPT_NOT_FOUND, "There is no workload '%s' in namespace '%s'; there are: %s.",
-			 n->workload, n->ns, have.s);
+		return error_set(
+			e, INTERCEPT_NOT_FOUND,
+			"There is no workload '%s' in namespace '%s', which has none at all; "
+			"'culvert list -A' shows those of every namespace.",
+			n->workload, n->ns);
+	return error_set(e, INTERCEPT_NOT_FOUND,
+			 "There is no workload '%s' in namespace '%s'; there are: %s.", n->workload,
+			 n->ns, have.s);
 }
 
-static int find_workload(const struct workload **wp, const struct names *n, const struct workload *const *all,
-			 size_t count, struct error *e)
+static int find_workload(const struct workload **wp, const struct names *n,
+			 const struct workload *const *all, size_t count, struct error *e)
 {
 	const struct workload *w = NULL;
 
@@ -64,10 +69,11 @@ static int find_workload(const struct workload **wp, const struct names *n, cons
 		if (strcmp(all[i]->name, n->workload) || strcmp(all[i]->ns, n->ns))
 			continue;
 		if (w)
-			return error_set(e, INTERCEPT_AMBIGUOUS,
-					 "Both a %s and a %s are called '%s' in namespace '%s'; rename one.",
-					 workload_kind_title(w->kind), workload_kind_title(all[i]->kind),
-					 n->workload, n->ns);
+			return error_set(
+				e, INTERCEPT_AMBIGUOUS,
+				"Both a %s and a %s are called '%s' in namespace '%s'; rename one.",
+				workload_kind_title(w->kind), workload_kind_title(all[i]->kind),
+				n->workload, n->ns);
 		w = all[i];
 	}
 	if (!w)
@@ -97,9 +103,10 @@ static int find_service(const struct service **sp, const struct workload *w, con
 				 "No service '%s' belongs to %s %s; there are: %s.", wanted,
 				 workload_kind_title(w->kind), w->name, have.s);
 	if (w->nservices > 1)
-		return error_set(e, INTERCEPT_AMBIGUOUS,
-				 "Several services belong to %s %s: %s. Say which one with --service.",
-				 workload_kind_title(w->kind), w->name, have.s);
+		return error_set(
+			e, INTERCEPT_AMBIGUOUS,
+			"Several services belong to %s %s: %s. Say which one with --service.",
+			workload_kind_title(w->kind), w->name, have.s);
 	*sp = &w->service[0];
 	return 0;
 }
@@ -125,8 +132,8 @@ static bool port_is(const struct service_port *p, const char *id)
 	return !strcmp(p->name, id) || !strcmp(number, id);
 }
 
-static int find_port(const struct service_port **pp, const struct service *s, const char *id, uint16_t local,
-		     struct error *e)
+static int find_port(const struct service_port **pp, const struct service *s, const char *id,
+		     uint16_t local, struct error *e)
 {
 	const struct service_port *found = NULL;
 	struct text have = {.len = 0};
@@ -137,9 +144,10 @@ static int find_port(const struct service_port **pp, const struct service *s, co
 		const struct service_port *p = &s->port[i];
 
 		if (*id && p->udp && port_is(p, id) && !found)
-			return error_set(e, INTERCEPT_INVALID,
-					 "Port %s of service %s is UDP; only TCP ports can be intercepted.",
-					 id, s->name);
+			return error_set(
+				e, INTERCEPT_INVALID,
+				"Port %s of service %s is UDP; only TCP ports can be intercepted.",
+				id, s->name);
 		if (p->udp)
 			continue;
 		choices++;
@@ -150,14 +158,15 @@ static int find_port(const struct service_port **pp, const struct service *s, co
 	if (choices == 0)
 		return error_set(e, INTERCEPT_INVALID, "Service %s has no TCP port.", s->name);
 	if (!found)
-		return error_set(e, INTERCEPT_NOT_FOUND, "Service %s has no port '%s'; it has: %s.", s->name,
-				 id, have.s);
+		return error_set(e, INTERCEPT_NOT_FOUND, "Service %s has no port '%s'; it has: %s.",
+				 s->name, id, have.s);
 	if (local)
 		snprintf(example, sizeof(example), "%u", local);
 	if (!*id && choices > 1)
-		return error_set(e, INTERCEPT_AMBIGUOUS,
-				 "Service %s has several ports: %s. Say which one with --port %s:PORT.",
-				 s->name, have.s, example);
+		return error_set(
+			e, INTERCEPT_AMBIGUOUS,
+			"Service %s has several ports: %s. Say which one with --port %s:PORT.",
+			s->name, have.s, example);
 	*pp = found;
 	return 0;
 }
@@ -173,9 +182,10 @@ static int add_port(struct intercept *out, const struct service *s, const char *
 		return r;
 	for (unsigned i = 0; i < out->nports; i++) {
 		if (out->port[i].target == p->target)
-			return error_set(e, INTERCEPT_INVALID,
-					 "--port names port %u of service %s twice (port %u of the pod).",
-					 p->port, s->name, p->target);
+			return error_set(
+				e, INTERCEPT_INVALID,
+				"--port names port %u of service %s twice (port %u of the pod).",
+				p->port, s->name, p->target);
 	}
 	*to = (struct intercept_port){
 		.local = local ? local : p->port, .port = p->port, .target = p->target};
@@ -185,7 +195,8 @@ static int add_port(struct intercept *out, const struct service *s, const char *
 }
 
 int intercept_resolve(struct intercept *out, const struct intercept_request *req,
-		      const struct workload *const *all, size_t n, const char *connected_ns, struct error *e)
+		      const struct workload *const *all, size_t n, const char *connected_ns,
+		      struct error *e)
 {
 	struct intercept i = {.on_down = req->on_down, .hold_s = req->hold_s};
 	const struct workload *w = NULL;
@@ -219,7 +230,8 @@ static bool same_workload(const struct intercept *a, const struct intercept *b)
 	return a->kind == b->kind && !strcmp(a->workload, b->workload) && !strcmp(a->ns, b->ns);
 }
 
-static const struct intercept_port *shared_port(const struct intercept *a, const struct intercept *b)
+static const struct intercept_port *shared_port(const struct intercept *a,
+						const struct intercept *b)
 {
 	for (unsigned i = 0; i < a->nports; i++) {
 		for (unsigned k = 0; k < b->nports; k++) {
@@ -230,7 +242,8 @@ static const struct intercept_port *shared_port(const struct intercept *a, const
 	return NULL;
 }
 
-int intercept_check(const struct intercept *a, const struct intercept *const *others, size_t n, struct error *e)
+int intercept_check(const struct intercept *a, const struct intercept *const *others, size_t n,
+		    struct error *e)
 {
 	for (size_t i = 0; i < n; i++) {
 		const struct intercept *o = others[i];
@@ -246,14 +259,16 @@ int intercept_check(const struct intercept *a, const struct intercept *const *ot
 		snprintf(port, sizeof(port), "%u", p->port);
 		if (mine)
 			return error_set(e, INTERCEPT_CLASH,
-					 "Port %s of %s %s is already intercepted by you, as '%s'; leave that "
+					 "Port %s of %s %s is already intercepted by you, as '%s'; "
+					 "leave that "
 					 "first: culvert leave %s.",
-					 *p->name ? p->name : port, workload_kind_title(a->kind), a->workload,
-					 o->name, o->name);
+					 *p->name ? p->name : port, workload_kind_title(a->kind),
+					 a->workload, o->name, o->name);
 		return error_set(e, INTERCEPT_CLASH,
-				 "Port %s of %s %s is already intercepted by %s, as '%s'; ask %s to leave it.",
-				 *p->name ? p->name : port, workload_kind_title(a->kind), a->workload, o->owner,
-				 o->name, o->owner);
+				 "Port %s of %s %s is already intercepted by %s, as '%s'; ask %s "
+				 "to leave it.",
+				 *p->name ? p->name : port, workload_kind_title(a->kind),
+				 a->workload, o->owner, o->name, o->owner);
 	}
 	return 0;
 }

@@ -40,14 +40,16 @@ static int take_name(const struct conf_node *n, char *to, size_t size, struct er
 	if (r)
 		return r;
 	if (strlen(s) >= size || !name_valid(s))
-		return conf_error(n, e,
-				  "'%.80s' is no valid name: use 1 to %zu letters, digits, '.', '_' and '-'",
-				  s, size - 1);
+		return conf_error(
+			n, e,
+			"'%.80s' is no valid name: use 1 to %zu letters, digits, '.', '_' and '-'",
+			s, size - 1);
 	memcpy(to, s, strlen(s) + 1);
 	return 0;
 }
 
-static int need_name(const struct conf_node *map, const char *key, char *to, size_t size, struct error *e)
+static int need_name(const struct conf_node *map, const char *key, char *to, size_t size,
+		     struct error *e)
 {
 	const struct conf_node *n = NULL;
 	int r = conf_need(map, key, &n, e);
@@ -73,9 +75,10 @@ static int take_prefixes(const struct conf_node *n, struct config_prefixes *to, 
 	return r;
 }
 
-static int take_domains(const struct conf_node *n, struct config_names *to, struct error *e)
+static int take_domains(const struct conf_node *n, size_t max, struct config_names *to,
+			struct error *e)
 {
-	int r = take_list(n, CONFIG_DOMAINS, e);
+	int r = take_list(n, max, e);
 
 	for (size_t i = 0; r == 0 && i < conf_count(n); i++) {
 		const struct conf_node *item = conf_at(n, i);
@@ -88,9 +91,10 @@ static int take_domains(const struct conf_node *n, struct config_names *to, stru
 		len = strlen(s);
 		if (len && s[len - 1] == '.')
 			len--;
-		if (len == 0 || len > DOMAIN_MAX_LEN || strspn(s, "abcdefghijklmnopqrstuvwxyz"
-								  "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-								  "0123456789._-") < len)
+		if (len == 0 || len > DOMAIN_MAX_LEN ||
+		    strspn(s, "abcdefghijklmnopqrstuvwxyz"
+			      "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+			      "0123456789._-") < len)
 			return conf_error(item, e, "'%.80s' is no domain name", s);
 		memcpy(to->name[to->n], s, len);
 		to->name[to->n++][len] = '\0';
@@ -133,8 +137,9 @@ static int take_endpoints(struct config *c, const struct conf_node *n, struct er
 			return r;
 		a = sockaddr_ip(&sa);
 		if (ipaddr_is_unspecified(&a) || sockaddr_port(&sa) == 0)
-			return conf_error(conf_at(n, i), e,
-					  "an endpoint is an address and port that others can reach");
+			return conf_error(
+				conf_at(n, i), e,
+				"an endpoint is an address and port that others can reach");
 		sockaddr_format(&sa, c->endpoint[c->nendpoints++]);
 	}
 	return r;
@@ -158,8 +163,9 @@ static int take_holder_timeout(struct config *c, const struct conf_node *n, stru
 		return r;
 	c->holder_timeout_s = (unsigned)duration_parse(s);
 	if (!c->holder_timeout_s)
-		return conf_error(n, e, "expected a time with its unit, such as 90s, 10m or 24h, found '%.40s'",
-				  s);
+		return conf_error(
+			n, e,
+			"expected a time with its unit, such as 90s, 10m or 24h, found '%.40s'", s);
 	return 0;
 }
 
@@ -176,10 +182,10 @@ static int take_dns(struct config *c, const struct conf_node *n, struct error *e
 	if (r == 0)
 		r = conf_need(n, "domains", &v, e);
 	if (r == 0)
-		r = take_domains(v, &c->domains, e);
+		r = take_domains(v, CONFIG_DOMAINS, &c->domains, e);
 	v = conf_get(n, "search");
 	if (r == 0 && v)
-		r = take_domains(v, &c->search, e);
+		r = take_domains(v, CONFIG_SEARCH, &c->search, e);
 	c->has_dns = r == 0;
 	return r;
 }
@@ -199,7 +205,8 @@ static int take_kind(const struct conf_node *n, enum workload_kind *k, struct er
 			return 0;
 		}
 	}
-	return conf_error(n, e, "expected deployment, replicaset, statefulset or host, found '%.40s'", s);
+	return conf_error(n, e,
+			  "expected deployment, replicaset, statefulset or host, found '%.40s'", s);
 }
 
 static int take_protocol(const struct conf_node *n, bool *udp, struct error *e)
@@ -259,11 +266,14 @@ static int take_service(const struct conf_node *n, struct service *s, struct err
 			const struct service_port *a = &s->port[k], *b = &s->port[s->nports - 1];
 
 			if (s->nports > 1 && (!*a->name || !*b->name))
-				r = conf_error(conf_at(v, i), e,
-					       "each port of a service with several ports needs a name");
-			else if (!strcmp(a->name, b->name) || (a->port == b->port && a->udp == b->udp))
-				r = conf_error(conf_at(v, i), e,
-					       "this port repeats the name or number of another one");
+				r = conf_error(
+					conf_at(v, i), e,
+					"each port of a service with several ports needs a name");
+			else if (!strcmp(a->name, b->name) ||
+				 (a->port == b->port && a->udp == b->udp))
+				r = conf_error(
+					conf_at(v, i), e,
+					"this port repeats the name or number of another one");
 		}
 	}
 	return r;
@@ -290,7 +300,8 @@ static int check_unique(const struct config *c, const struct conf_node *n, struc
 	for (unsigned i = 0; i + 1 < c->nworkloads; i++) {
 		const struct workload *w = &c->workload[i].w;
 
-		if (w->kind == last->kind && !strcmp(w->name, last->name) && !strcmp(w->ns, last->ns))
+		if (w->kind == last->kind && !strcmp(w->name, last->name) &&
+		    !strcmp(w->ns, last->ns))
 			return conf_error(n, e, "%s '%s' of namespace '%s' is here twice",
 					  workload_kind_name(w->kind), w->name, w->ns);
 	}
@@ -343,8 +354,8 @@ static int take_workloads(struct config *c, const struct conf_node *n, struct er
 
 static int take_all(struct config *c, const struct conf_node *root, struct error *e)
 {
-	static const char *const keys[] = {"listen",	"state", "endpoints", "prefixes",
-					   "deny",	"pool",	 "dns",	      "namespace",
+	static const char *const keys[] = {"listen",	"state",	  "endpoints", "prefixes",
+					   "deny",	"pool",		  "dns",       "namespace",
 					   "workloads", "holder-timeout", NULL};
 	const struct conf_node *v = NULL;
 	int r = conf_keys(root, keys, e);

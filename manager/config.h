@@ -12,6 +12,7 @@ enum {
 	CONFIG_WORKLOADS = 1024,
 	CONFIG_PODS = 256, /* of one workload */
 	CONFIG_DOMAINS = 16,
+	CONFIG_SEARCH = 6, /* what resolvers take beside their own */
 	DOMAIN_MAX_LEN = 253,
 };
 

@@ -18,7 +18,8 @@ static void conn_free(struct control_conn *c)
 	free(c);
 }
 
-static void on_call(void *arg, struct rpc *r, const char *method, json_t *params, struct rpc_request *req)
+static void on_call(void *arg, struct rpc *r, const char *method, json_t *params,
+		    struct rpc_request *req)
 {
 	(void)r;
 	methods_call(arg, method, params, req);
@@ -30,8 +31,8 @@ static void on_closed(void *arg, struct rpc *r, int error)
 
 	(void)r;
 	if (error)
-		log_debug("%s %s: control connection: %s", peer_role_name(c->peer), c->peer->rec.name,
-			  strerror(-error));
+		log_debug("%s %s: control connection: %s", peer_role_name(c->peer),
+			  c->peer->rec.name, strerror(-error));
 	conn_free(c);
 }
 

@@ -41,7 +41,8 @@ static bool own_address(const struct ipaddr *a)
 	for (const struct ifaddrs *i = all; i && !own; i = i->ifa_next) {
 		struct ipaddr b;
 
-		if (!i->ifa_addr || (i->ifa_addr->sa_family != AF_INET && i->ifa_addr->sa_family != AF_INET6))
+		if (!i->ifa_addr ||
+		    (i->ifa_addr->sa_family != AF_INET && i->ifa_addr->sa_family != AF_INET6))
 			continue;
 		b = sockaddr_ip((const union sockaddr_any *)(const void *)i->ifa_addr);
 		own = ipaddr_equal(a, &b);
@@ -207,7 +208,8 @@ void exit_open(struct exit *x, struct stream *s, void *ctx)
 
 /* --- UDP and echo ---------------------------------------------------------------------------------------------- */
 
-void exit_udp(struct exit *x, const struct flow *flow, const uint8_t *data, size_t len, struct peer *p)
+void exit_udp(struct exit *x, const struct flow *flow, const uint8_t *data, size_t len,
+	      struct peer *p)
 {
 	const union sockaddr_any to = sockaddr_from(&flow->dst, flow->dport);
 
@@ -217,8 +219,8 @@ void exit_udp(struct exit *x, const struct flow *flow, const uint8_t *data, size
 		netstack_udp_refuse(x->m->ns, flow);
 }
 
-void exit_echo(struct exit *x, const struct flow *flow, uint16_t seq, const uint8_t *data, size_t len,
-	       struct peer *p)
+void exit_echo(struct exit *x, const struct flow *flow, uint16_t seq, const uint8_t *data,
+	       size_t len, struct peer *p)
 {
 	if (ipaddr_equal(&flow->dst, &x->m->self))
 		netstack_echo_reply(x->m->ns, flow, seq, data, len);
@@ -240,7 +242,8 @@ static void on_udp_refused(void *arg, const struct flow *flow)
 	netstack_udp_refuse(x->m->ns, flow);
 }
 
-static void on_echo_reply(void *arg, const struct flow *flow, uint16_t seq, const uint8_t *data, size_t len)
+static void on_echo_reply(void *arg, const struct flow *flow, uint16_t seq, const uint8_t *data,
+			  size_t len)
 {
 	struct exit *x = arg;
 

@@ -25,9 +25,10 @@ struct watch;
 
 enum {
 	PEERS_PROVISIONAL_MAX = 256,
-	PROVISIONAL_TTL_S = 6,	 /* an invitation whose sender never proves that it knows the secret */
-	REFUSED_TTL_S = 30,	 /* a refused peer may ask why for so long */
-	RESTART_GRACE_S = 10,	 /* after our start known peers count as present for so long */
+	PROVISIONAL_TTL_S =
+		6,	      /* an invitation whose sender never proves that it knows the secret */
+	REFUSED_TTL_S = 30,   /* a refused peer may ask why for so long */
+	RESTART_GRACE_S = 10, /* after our start known peers count as present for so long */
 	CONTROL_CONNS_PER_PEER = 4,
 	CONTROL_PORT = 1,
 	INTERCEPTS_PER_LAPTOP = 64,
@@ -84,7 +85,7 @@ struct manager {
 	struct exit *exit;
 	struct watch *watch;
 	struct event *tick, *push;
-	struct ipaddr self;   /* our stack address */
+	struct ipaddr self;    /* our stack address */
 	struct prefix overlay; /* where all members' addresses are */
 	struct peer *peers;
 	unsigned npeers, nprovisional;
@@ -93,18 +94,21 @@ struct manager {
 	struct spent_invite *spent;
 	unsigned nspent;
 	unsigned conns_peak; /* since memory was last given back */
-	uint64_t epoch; /* grows with every change that snapshots tell, and with each peer that goes */
+	uint64_t
+		epoch; /* grows with every change that snapshots tell, and with each peer that goes */
 	nsec_t started, stamp, saved_stamp, last_sweep;
 	uint64_t forwarded, not_forwarded;
-	uint16_t next_port;    /* of an intake; moves on, so that a stale rule meets nobody else's port */
-	bool rules_stale;      /* agents have not been told yet */
-	bool failing;	       /* the state file could not be written: said once */
+	uint16_t
+		next_port; /* of an intake; moves on, so that a stale rule meets nobody else's port */
+	bool rules_stale; /* agents have not been told yet */
+	bool failing;	  /* the state file could not be written: said once */
 };
 
 /* --- peers.c ---------------------------------------------------------------------------------------------- */
 
 int peers_restore(struct manager *m, struct error *e);
-void peers_reach_out(struct manager *m); /* after a restart: handshakes with all whose endpoint is known */
+void peers_reach_out(
+	struct manager *m); /* after a restart: handshakes with all whose endpoint is known */
 struct overlay_peer *peers_admit(struct manager *m, const uint8_t pub[static KEY_LEN],
 				 const struct invite_claim *claim);
 void peer_established(struct peer *p, bool fresh);
@@ -133,9 +137,10 @@ void exit_free(struct exit *x);
 void exit_syn(struct exit *x, struct netstack_syn *syn, const struct flow *flow, struct peer *p);
 void exit_cancel(struct exit *x, void *ctx);
 void exit_open(struct exit *x, struct stream *s, void *ctx);
-void exit_udp(struct exit *x, const struct flow *flow, const uint8_t *data, size_t len, struct peer *p);
-void exit_echo(struct exit *x, const struct flow *flow, uint16_t seq, const uint8_t *data, size_t len,
-	       struct peer *p);
+void exit_udp(struct exit *x, const struct flow *flow, const uint8_t *data, size_t len,
+	      struct peer *p);
+void exit_echo(struct exit *x, const struct flow *flow, uint16_t seq, const uint8_t *data,
+	       size_t len, struct peer *p);
 void exit_forget(struct exit *x, struct peer *p);
 const struct udp_flows_stats *exit_udp_stats(const struct exit *x);
 /* May a laptop reach this? Pure but for the machine's own addresses (read when `port` is ours). */
@@ -146,7 +151,8 @@ bool exit_allowed(const struct config *cfg, const struct ipaddr *to, uint16_t po
 /* A connection to our port 1. */
 void control_open(struct manager *m, struct peer *p, struct stream *s);
 void control_forget(struct peer *p);
-void methods_call(struct control_conn *c, const char *method, json_t *params, struct rpc_request *req);
+void methods_call(struct control_conn *c, const char *method, json_t *params,
+		  struct rpc_request *req);
 
 /* --- rules.c ------------------------------------------------------------------------------------------------- */
 
@@ -158,7 +164,8 @@ void rules_push_to(struct peer *p);
 bool rules_join(const struct manager *m, const struct peer *agent, const struct peer *laptop);
 /* Adds or replaces. 0 or an rpc_code with the sentence; then nothing has changed. *kept is what is now in force. */
 int rules_intercept(struct manager *m, struct peer *owner, const struct intercept_request *req,
-		    const char *connected_ns, const struct intercept **kept, bool *replaced, struct error *e);
+		    const char *connected_ns, const struct intercept **kept, bool *replaced,
+		    struct error *e);
 int rules_leave(struct manager *m, struct peer *owner, const char *name, struct error *e);
 /* Agents of a workload that are there now. */
 unsigned rules_agents(const struct manager *m, const struct workload *w);

@@ -10,17 +10,21 @@
 enum { EXPIRES_DEFAULT_S = 24 * 3600 };
 
 static const char usage[] =
-	"Usage: culvert-manager invite laptop|agent NAME --config FILE [--expires TIME] [--output FILE]\n"
+	"Usage: culvert-manager invite laptop|agent NAME --config FILE [--expires TIME] [--output "
+	"FILE]\n"
 	"\n"
-	"Prints an invite: one line that holds the manager's endpoints, its key, and a secret that\n"
-	"admits one laptop or one agent called NAME. Used once, it belongs to the key that used it.\n"
+	"Prints an invite: one line that holds the manager's endpoints, its key, and a secret "
+	"that\n"
+	"admits one laptop or one agent called NAME. Used once, it belongs to the key that used "
+	"it.\n"
 	"A newer invite of the same NAME, once used, shuts the former key out.\n"
 	"\n"
 	"  --config FILE    the manager's configuration\n"
 	"  --expires TIME   must be used within this time: 90s, 30m, 24h, 7d (default 24h)\n"
 	"  --output FILE    write it there, mode 0600, instead of to standard output\n"
 	"\n"
-	"Example: culvert-manager invite laptop ana --config /etc/culvert/manager.yaml --output ana.invite\n";
+	"Example: culvert-manager invite laptop ana --config /etc/culvert/manager.yaml --output "
+	"ana.invite\n";
 
 struct options {
 	const char *role, *name, *config, *output;
@@ -29,7 +33,8 @@ struct options {
 
 static int fail_usage(const char *what, const char *value)
 {
-	fprintf(stderr, "culvert-manager invite: %s%s; see culvert-manager invite --help\n", what, value);
+	fprintf(stderr, "culvert-manager invite: %s%s; see culvert-manager invite --help\n", what,
+		value);
 	return 2;
 }
 
@@ -37,8 +42,10 @@ static int fail_usage(const char *what, const char *value)
 static int parse(struct options *o, int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{"config", required_argument, NULL, 'c'}, {"expires", required_argument, NULL, 'e'},
-		{"output", required_argument, NULL, 'o'}, {"help", no_argument, NULL, 'h'},
+		{"config", required_argument, NULL, 'c'},
+		{"expires", required_argument, NULL, 'e'},
+		{"output", required_argument, NULL, 'o'},
+		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
 	int c;
@@ -55,7 +62,8 @@ static int parse(struct options *o, int argc, char **argv)
 		case 'e':
 			o->expires_s = duration_parse(optarg);
 			if (!o->expires_s)
-				return fail_usage("--expires needs a time such as 30m or 24h, not ", optarg);
+				return fail_usage("--expires needs a time such as 30m or 24h, not ",
+						  optarg);
 			break;
 		case 'h':
 			fputs(usage, stdout);
@@ -71,13 +79,15 @@ static int parse(struct options *o, int argc, char **argv)
 	if (strcmp(o->role, "laptop") && strcmp(o->role, "agent"))
 		return fail_usage("the role must be laptop or agent, not ", o->role);
 	if (!name_valid(o->name))
-		return fail_usage("a name has 1 to 63 letters, digits, '.', '_' and '-'; not so: ", o->name);
+		return fail_usage("a name has 1 to 63 letters, digits, '.', '_' and '-'; not so: ",
+				  o->name);
 	if (!o->config)
 		return fail_usage("--config FILE is missing", "");
 	return 0;
 }
 
-static int make(struct invite *inv, const struct options *o, const struct config *cfg, struct error *e)
+static int make(struct invite *inv, const struct options *o, const struct config *cfg,
+		struct error *e)
 {
 	struct store *s = NULL;
 	int r = store_open(&s, cfg->state, false, e);
@@ -129,7 +139,8 @@ int invite_main(int argc, char **argv)
 	}
 	if (cfg->nendpoints == 0) {
 		fprintf(stderr,
-			"%s: 'listen' is a wildcard address, so 'endpoints' must say where the manager can be "
+			"%s: 'listen' is a wildcard address, so 'endpoints' must say where the "
+			"manager can be "
 			"reached: a list of ADDRESS:PORT\n",
 			o.config);
 		config_free(cfg);

@@ -12,18 +12,20 @@
 #include "manager/internal.h"
 #include "manager/manager.h"
 
-static const char usage[] =
-	"Usage: culvert-manager --config FILE [--debug]\n"
-	"       culvert-manager invite laptop|agent NAME --config FILE [--expires TIME] [--output FILE]\n"
-	"       culvert-manager --version | --help\n"
-	"\n"
-	"The hub of a culvert overlay: admits laptops and agents, dials the cluster's addresses for\n"
-	"laptops, and keeps the intercepts. Needs no privileges. SIGTERM and SIGINT end it cleanly.\n"
-	"\n"
-	"  --config FILE   YAML, described in docs/manager.md\n"
-	"  --debug         more lines in the log\n"
-	"\n"
-	"Example: culvert-manager --config /etc/culvert/manager.yaml\n";
+static const char usage[] = "Usage: culvert-manager --config FILE [--debug]\n"
+			    "       culvert-manager invite laptop|agent NAME --config FILE "
+			    "[--expires TIME] [--output FILE]\n"
+			    "       culvert-manager --version | --help\n"
+			    "\n"
+			    "The hub of a culvert overlay: admits laptops and agents, dials the "
+			    "cluster's addresses for\n"
+			    "laptops, and keeps the intercepts. Needs no privileges. SIGTERM and "
+			    "SIGINT end it cleanly.\n"
+			    "\n"
+			    "  --config FILE   YAML, described in docs/manager.md\n"
+			    "  --debug         more lines in the log\n"
+			    "\n"
+			    "Example: culvert-manager --config /etc/culvert/manager.yaml\n";
 
 /* --- from the node and the stack to whom it concerns --------------------------------------------------------- */
 
@@ -120,8 +122,8 @@ static void on_udp(void *arg, const struct flow *flow, const uint8_t *data, size
 	exit_udp(m->exit, flow, data, len, peer);
 }
 
-static void on_echo(void *arg, const struct flow *flow, uint16_t seq, const uint8_t *data, size_t len,
-		    void *peer)
+static void on_echo(void *arg, const struct flow *flow, uint16_t seq, const uint8_t *data,
+		    size_t len, void *peer)
 {
 	struct manager *m = arg;
 
@@ -212,7 +214,8 @@ static int start_node(struct manager *m, struct error *e)
 
 static int start_stack(struct manager *m, struct error *e)
 {
-	static const struct netstack_ops ops = {on_output, on_syn, on_cancel, on_open, on_udp, on_echo};
+	static const struct netstack_ops ops = {on_output, on_syn, on_cancel,
+						on_open,   on_udp, on_echo};
 	const struct netstack_limits limits = {.conns = conns_limit()};
 
 	return netstack_new(&m->ns, m->base, &ops, m, &limits, e);
@@ -330,7 +333,8 @@ static int serve(const char *config)
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error like a full disk, no reason to die */
+	signal(SIGXFSZ,
+	       SIG_IGN); /* a file size limit is an error like a full disk, no reason to die */
 	raise_limit();
 	r = manager_start(&m, &e);
 	if (r)
@@ -343,8 +347,10 @@ static int serve(const char *config)
 int manager_main(int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{"config", required_argument, NULL, 'c'}, {"debug", no_argument, NULL, 'd'},
-		{"version", no_argument, NULL, 'v'},	  {"help", no_argument, NULL, 'h'},
+		{"config", required_argument, NULL, 'c'},
+		{"debug", no_argument, NULL, 'd'},
+		{"version", no_argument, NULL, 'v'},
+		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
 	const char *config = NULL;

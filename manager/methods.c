@@ -37,9 +37,11 @@ static json_t *laptop_welcome(const struct peer *p)
 	char text[ADDR_STRLEN];
 
 	for (unsigned i = 0; i < cfg->prefixes.n; i++)
-		json_array_append_new(prefixes, json_string(prefix_format(&cfg->prefixes.p[i], text)));
-	j = json_pack("{s:s, s:s, s:s, s:o, s:s}", "version", CULVERT_VERSION, "name", p->rec.name, "address",
-		      ipaddr_format(&p->rec.v4, text), "prefixes", prefixes, "namespace", cfg->ns);
+		json_array_append_new(prefixes,
+				      json_string(prefix_format(&cfg->prefixes.p[i], text)));
+	j = json_pack("{s:s, s:s, s:s, s:o, s:s}", "version", CULVERT_VERSION, "name", p->rec.name,
+		      "address", ipaddr_format(&p->rec.v4, text), "prefixes", prefixes, "namespace",
+		      cfg->ns);
 	if (j && cfg->has_dns)
 		json_object_set_new(j, "dns",
 				    json_pack("{s:s, s:o, s:o}", "server",
@@ -100,7 +102,8 @@ static void warn_uncovered(const struct peer *p, const json_t *ports)
 			       json_integer_value(json_array_get(ports, n)) != sp->target)
 				n++;
 			if (n == json_array_size(ports) && !sp->udp)
-				log_warn("agent %s: has no port with target %u, which service %s names",
+				log_warn("agent %s: has no port with target %u, which service %s "
+					 "names",
 					 p->rec.name, sp->target, w->service[i].name);
 		}
 	}
@@ -114,22 +117,24 @@ static void hello_agent(struct control_conn *c, const json_t *params, struct rpc
 
 	if (!cw) {
 		rpc_fail(req, RPC_NOT_FOUND,
-			 "The manager's configuration has no such workload; check kind, workload and namespace "
+			 "The manager's configuration has no such workload; check kind, workload "
+			 "and namespace "
 			 "of the agent.");
 		return;
 	}
 	if (!lists_pod(cw, p->rec.name)) {
 		rpc_fail(req, RPC_FORBIDDEN,
-			 "The manager's configuration does not list '%s' among the pods of %s %s.", p->rec.name,
-			 workload_kind_name(cw->w.kind), cw->w.name);
+			 "The manager's configuration does not list '%s' among the pods of %s %s.",
+			 p->rec.name, workload_kind_name(cw->w.kind), cw->w.name);
 		return;
 	}
 	p->agent.workload = cw;
 	json_decref(p->agent.environment);
-	p->agent.environment = json_is_object(environment) ? json_incref(environment) : json_object();
+	p->agent.environment =
+		json_is_object(environment) ? json_incref(environment) : json_object();
 	p->told = c->rpc;
-	log_info("agent %s: stands for %s %s in namespace %s", p->rec.name, workload_kind_name(cw->w.kind),
-		 cw->w.name, cw->w.ns);
+	log_info("agent %s: stands for %s %s in namespace %s", p->rec.name,
+		 workload_kind_name(cw->w.kind), cw->w.name, cw->w.ns);
 	warn_uncovered(p, json_object_get(params, "ports"));
 	rpc_reply(req, json_pack("{s:s, s:s}", "version", CULVERT_VERSION, "name", p->rec.name));
 	rules_changed(p->m, true); /* the rules for it, and one agent more for the laptops */
@@ -144,19 +149,23 @@ static void hello(struct control_conn *c, const json_t *params, struct rpc_reque
 
 	if (p->state == PEER_UNSAVED && peer_register(p, &e) && p->state == PEER_UNSAVED) {
 		rpc_fail(req, RPC_FAILED,
-			 "The manager cannot write its state (%s); it admits nobody new until that is mended.",
+			 "The manager cannot write its state (%s); it admits nobody new until that "
+			 "is mended.",
 			 e.text);
 	} else if (p->state == PEER_REFUSED) {
 		rpc_fail(req, RPC_FORBIDDEN, "%s", p->refusal);
 	} else if (!peer_admitted(p)) {
-		rpc_fail(req, RPC_FORBIDDEN, "A newer invite of this name has been used; ask for a new one.");
+		rpc_fail(req, RPC_FORBIDDEN,
+			 "A newer invite of this name has been used; ask for a new one.");
 	} else if (!version || !version_fits(version)) {
 		rpc_fail(req, RPC_FORBIDDEN,
-			 "Version %.20s of this side does not fit version %s of the manager: they may be one "
+			 "Version %.20s of this side does not fit version %s of the manager: they "
+			 "may be one "
 			 "release apart.",
 			 version ? version : "(none)", CULVERT_VERSION);
 	} else if (!role || strcmp(role, peer_role_name(p))) {
-		rpc_fail(req, RPC_FORBIDDEN, "The invite '%s' is for %s %s; ask for one of the other role.",
+		rpc_fail(req, RPC_FORBIDDEN,
+			 "The invite '%s' is for %s %s; ask for one of the other role.",
 			 p->rec.name, p->rec.role == ROLE_LAPTOP ? "a" : "an", peer_role_name(p));
 	} else if (p->rec.role == ROLE_LAPTOP) {
 		hello_laptop(c, params, req);
@@ -193,8 +202,8 @@ static void intercept(struct control_conn *c, const json_t *params, struct rpc_r
 		rpc_fail(req, r, "%s", e.text);
 		return;
 	}
-	rpc_reply(req, json_pack("{s:o, s:b, s:o}", "intercept", intercept_to_json(i), "replaced", replaced,
-				 "environment", rules_environment(c->m, i)));
+	rpc_reply(req, json_pack("{s:o, s:b, s:o}", "intercept", intercept_to_json(i), "replaced",
+				 replaced, "environment", rules_environment(c->m, i)));
 }
 
 static void leave(struct control_conn *c, const json_t *params, struct rpc_request *req)
@@ -230,7 +239,8 @@ static void keep_totals(json_t **kept, json_t *totals)
 
 	if (!json_is_object(totals) || json_object_size(totals) > TRAFFIC_KEYS_MAX)
 		return;
-	json_object_foreach(totals, key, v) {
+	json_object_foreach(totals, key, v)
+	{
 		if (!json_is_integer(v))
 			return;
 	}
@@ -263,7 +273,8 @@ static const struct method {
 	{"traffic", BY_AGENT | NOTE_ONLY, traffic},
 };
 
-void methods_call(struct control_conn *c, const char *method, json_t *params, struct rpc_request *req)
+void methods_call(struct control_conn *c, const char *method, json_t *params,
+		  struct rpc_request *req)
 {
 	unsigned who = c->peer->rec.role == ROLE_LAPTOP ? BY_LAPTOP : BY_AGENT;
 
@@ -285,5 +296,6 @@ void methods_call(struct control_conn *c, const char *method, json_t *params, st
 			m->run(c, params, req);
 		return;
 	}
-	rpc_fail(req, RPC_NO_METHOD, "There is no method '%.60s' for %s.", method, peer_role_name(c->peer));
+	rpc_fail(req, RPC_NO_METHOD, "There is no method '%.60s' for %s.", method,
+		 peer_role_name(c->peer));
 }

@@ -26,8 +26,10 @@ const char *peer_role_name(const struct peer *p)
 
 int manager_save(struct manager *m, struct error *e)
 {
-	cleanup(free_ptr) const struct peer_record **records = calloc(m->npeers + 1, sizeof(*records));
-	struct snapshot snap = {.stamp = m->stamp, .peer = records,
+	cleanup(free_ptr) const struct peer_record **records =
+		calloc(m->npeers + 1, sizeof(*records));
+	struct snapshot snap = {.stamp = m->stamp,
+				.peer = records,
 				.nintercepts = m->nintercepts,
 				.intercept = (const struct intercept **)m->intercept,
 				.nspent = m->nspent,
@@ -44,7 +46,8 @@ int manager_save(struct manager *m, struct error *e)
 	if (r == 0)
 		m->saved_stamp = m->stamp;
 	if (r && !m->failing)
-		log_error("state: %s; changes are refused until it can be written", e ? e->text : "");
+		log_error("state: %s; changes are refused until it can be written",
+			  e ? e->text : "");
 	if (r == 0 && m->failing)
 		log_info("state: written again");
 	m->failing = r != 0;
@@ -67,7 +70,8 @@ static bool v4_avoided(const struct ipaddr *a, const json_t *avoid)
 	const json_t *item;
 	size_t i;
 
-	json_array_foreach(avoid, i, item) {
+	json_array_foreach(avoid, i, item)
+	{
 		struct ipaddr b;
 
 		if (json_is_string(item) && ipaddr_parse(&b, json_string_value(item)) == 0 &&
@@ -138,14 +142,16 @@ int peer_readdress(struct peer *p, const json_t *avoid, struct error *e)
 struct peer *peer_by_name(const struct manager *m, enum node_role role, const char *name)
 {
 	for (struct peer *p = m->peers; p; p = p->next) {
-		if (p->state == PEER_REGISTERED && p->rec.role == role && !strcmp(p->rec.name, name))
+		if (p->state == PEER_REGISTERED && p->rec.role == role &&
+		    !strcmp(p->rec.name, name))
 			return p;
 	}
 	return NULL;
 }
 
 /* What was there when the process ended comes back only through its overlay peer. */
-static struct peer *peer_new(struct manager *m, const struct peer_record *rec, enum peer_state state)
+static struct peer *peer_new(struct manager *m, const struct peer_record *rec,
+			     enum peer_state state)
 {
 	struct overlay *o = node_overlay(m->node);
 	struct peer *p = calloc(1, sizeof(*p));
@@ -216,7 +222,8 @@ struct overlay_peer *peers_admit(struct manager *m, const uint8_t pub[static KEY
 	struct peer *p;
 
 	/* A stranger without an invite hears nothing, and leaves no line in the log. */
-	if (!claim || (claim->role != ROLE_LAPTOP && claim->role != ROLE_AGENT) || !name_valid(claim->name))
+	if (!claim || (claim->role != ROLE_LAPTOP && claim->role != ROLE_AGENT) ||
+	    !name_valid(claim->name))
 		return NULL;
 	if (m->nprovisional >= PEERS_PROVISIONAL_MAX)
 		return NULL;
@@ -270,8 +277,9 @@ static bool note_endpoint(struct peer *p)
 /* NULL: it may enter. */
 static const char *why_refuse(const struct peer *p)
 {
-	static const char used[] = "This invite has been used already, with another key; ask for a new one "
-				   "(culvert-manager invite).";
+	static const char used[] =
+		"This invite has been used already, with another key; ask for a new one "
+		"(culvert-manager invite).";
 	const struct manager *m = p->m;
 
 	for (unsigned i = 0; i < m->nspent; i++) {
@@ -279,7 +287,8 @@ static const char *why_refuse(const struct peer *p)
 			return used;
 	}
 	for (const struct peer *q = m->peers; q; q = q->next) {
-		if (q != p && q->state == PEER_REGISTERED && !memcmp(q->rec.invite, p->rec.invite, INVITE_ID_LEN))
+		if (q != p && q->state == PEER_REGISTERED &&
+		    !memcmp(q->rec.invite, p->rec.invite, INVITE_ID_LEN))
 			return used;
 	}
 	if (p->rec.expiry < clock_real() / NSEC_PER_SEC)
@@ -329,7 +338,8 @@ int peer_register(struct peer *p, struct error *e)
 		return error_set(e, -EPERM, "%s", why);
 	}
 	if (old && spend(m, &old->rec))
-		return error_set(e, -ENOSPC, "Too many invites of one name were used; wait until some expire.");
+		return error_set(e, -ENOSPC,
+				 "Too many invites of one name were used; wait until some expire.");
 	if (old)
 		p->rec.v4 = old->rec.v4;
 	if (p->rec.role == ROLE_LAPTOP && !p->rec.v4.family)
@@ -352,8 +362,8 @@ int peer_register(struct peer *p, struct error *e)
 	p->online = true;
 	log_info("%s %s: registered by invite", peer_role_name(p), p->rec.name);
 	if (old)
-		log_info("%s %s: its former key is shut out: a newer invite was used", peer_role_name(p),
-			 p->rec.name);
+		log_info("%s %s: its former key is shut out: a newer invite was used",
+			 peer_role_name(p), p->rec.name);
 	m->epoch++;
 	rules_changed(m, true);
 	return 0;
@@ -454,8 +464,10 @@ static bool overdue(const struct peer *p, nsec_t now)
 {
 	nsec_t age = now - p->since;
 
-	return p->state == PEER_RETIRED || (p->state == PEER_PROVISIONAL && age > PROVISIONAL_TTL_S * NSEC_PER_SEC) ||
-	       ((p->state == PEER_REFUSED || p->state == PEER_UNSAVED) && age > REFUSED_TTL_S * NSEC_PER_SEC);
+	return p->state == PEER_RETIRED ||
+	       (p->state == PEER_PROVISIONAL && age > PROVISIONAL_TTL_S * NSEC_PER_SEC) ||
+	       ((p->state == PEER_REFUSED || p->state == PEER_UNSAVED) &&
+		age > REFUSED_TTL_S * NSEC_PER_SEC);
 }
 
 void peers_sweep(struct manager *m, nsec_t now)

@@ -31,8 +31,8 @@ const struct config_workload *rules_workload(const struct manager *m, enum workl
 
 static bool agent_of(const struct peer *p, const struct workload *w)
 {
-	return p->rec.role == ROLE_AGENT && p->state == PEER_REGISTERED && p->online && p->agent.workload &&
-	       &p->agent.workload->w == w;
+	return p->rec.role == ROLE_AGENT && p->state == PEER_REGISTERED && p->online &&
+	       p->agent.workload && &p->agent.workload->w == w;
 }
 
 unsigned rules_agents(const struct manager *m, const struct workload *w)
@@ -109,9 +109,10 @@ static json_t *laptop_snapshot(const struct peer *p)
 
 		if (strcmp(i->owner, p->rec.name))
 			continue;
-		json_array_append_new(list, json_pack("{s:o, s:i, s:I, s:s}", "intercept", intercept_to_json(i),
-						      "agents", (int)agents, "connections", connections(m, i),
-						      "state", agents ? "ACTIVE" : "WAITING"));
+		json_array_append_new(list, json_pack("{s:o, s:i, s:I, s:s}", "intercept",
+						      intercept_to_json(i), "agents", (int)agents,
+						      "connections", connections(m, i), "state",
+						      agents ? "ACTIVE" : "WAITING"));
 	}
 	return json_pack("{s:I, s:o}", "epoch", (json_int_t)m->epoch, "intercepts", list);
 }
@@ -128,11 +129,12 @@ static void add_rules(json_t *list, const struct manager *m, const struct interc
 	a = overlay_stack_addr(laptop->rec.pub);
 	ipaddr_format(&a, address);
 	for (unsigned k = 0; k < i->nports; k++)
-		json_array_append_new(
-			list, json_pack("{s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:b}", "intercept", i->name,
-					"owner", i->owner, "target", i->port[k].target, "address", address,
-					"port", i->port[k].overlay, "on_down", on_down[i->on_down], "hold_s",
-					(int)i->hold_s, "online", laptop->online));
+		json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:b}",
+						      "intercept", i->name, "owner", i->owner,
+						      "target", i->port[k].target, "address",
+						      address, "port", i->port[k].overlay,
+						      "on_down", on_down[i->on_down], "hold_s",
+						      (int)i->hold_s, "online", laptop->online));
 }
 
 static json_t *agent_snapshot(const struct peer *p)
@@ -195,7 +197,8 @@ static int commit(struct manager *m, struct intercept **list, unsigned n, struct
 		m->intercept = old;
 		m->nintercepts = nold;
 		free(list);
-		return error_wrap(e, RPC_FAILED, "Nothing was changed, since the manager cannot write its state");
+		return error_wrap(e, RPC_FAILED,
+				  "Nothing was changed, since the manager cannot write its state");
 	}
 	free(old);
 	return 0;
@@ -234,19 +237,21 @@ static void assign_ports(struct manager *m, struct intercept *i, const struct in
 				i->port[k].overlay = old->port[o].overlay;
 		}
 		while (!i->port[k].overlay) {
-			m->next_port = m->next_port < OVERLAY_PORT_FIRST || m->next_port == UINT16_MAX ?
-					       OVERLAY_PORT_FIRST :
-					       (uint16_t)(m->next_port + 1);
+			m->next_port =
+				m->next_port < OVERLAY_PORT_FIRST || m->next_port == UINT16_MAX
+					? OVERLAY_PORT_FIRST
+					: (uint16_t)(m->next_port + 1);
 			if (!port_taken(m, i, m->next_port))
 				i->port[k].overlay = m->next_port;
 		}
 	}
 }
 
-static int resolve(const struct manager *m, struct intercept *out, const struct intercept_request *req,
-		   const char *connected_ns, struct error *e)
+static int resolve(const struct manager *m, struct intercept *out,
+		   const struct intercept_request *req, const char *connected_ns, struct error *e)
 {
-	cleanup(free_ptr) const struct workload **all = calloc(m->cfg->nworkloads + 1, sizeof(*all));
+	cleanup(free_ptr) const struct workload **all =
+		calloc(m->cfg->nworkloads + 1, sizeof(*all));
 
 	if (!all)
 		return error_set(e, RPC_INTERNAL, "The manager is out of memory.");
@@ -263,8 +268,8 @@ static int resolve(const struct manager *m, struct intercept *out, const struct 
 }
 
 /* Which of the present ones stay beside `i`: fills `list`. 0, or the clash. */
-static int select_others(struct manager *m, const struct intercept *i, struct intercept **list, unsigned *n,
-			 struct intercept **old, struct error *e)
+static int select_others(struct manager *m, const struct intercept *i, struct intercept **list,
+			 unsigned *n, struct intercept **old, struct error *e)
 {
 	unsigned mine = 0;
 
@@ -285,7 +290,8 @@ static int select_others(struct manager *m, const struct intercept *i, struct in
 		list[(*n)++] = o;
 	}
 	if (mine >= INTERCEPTS_PER_LAPTOP || *n >= STATE_INTERCEPTS_MAX)
-		return error_set(e, RPC_FAILED, "There are too many intercepts (%u of yours); leave one first.",
+		return error_set(e, RPC_FAILED,
+				 "There are too many intercepts (%u of yours); leave one first.",
 				 mine);
 	return 0;
 }
@@ -312,12 +318,13 @@ static void log_new(const struct intercept *i)
 
 	for (unsigned k = 0; k < i->nports && len < sizeof(ports); k++)
 		len += (size_t)snprintf(ports + len, sizeof(ports) - len, " %u", i->port[k].port);
-	log_info("intercept %s of %s: takes port%s of %s %s in namespace %s", i->name, i->owner, ports,
-		 workload_kind_name(i->kind), i->workload, i->ns);
+	log_info("intercept %s of %s: takes port%s of %s %s in namespace %s", i->name, i->owner,
+		 ports, workload_kind_name(i->kind), i->workload, i->ns);
 }
 
 int rules_intercept(struct manager *m, struct peer *owner, const struct intercept_request *req,
-		    const char *connected_ns, const struct intercept **kept, bool *replaced, struct error *e)
+		    const char *connected_ns, const struct intercept **kept, bool *replaced,
+		    struct error *e)
 {
 	cleanup(free_ptr) struct intercept *i = calloc(1, sizeof(*i));
 	cleanup(free_ptr) struct intercept **list = calloc(m->nintercepts + 1, sizeof(*list));
@@ -370,7 +377,8 @@ int rules_leave(struct manager *m, struct peer *owner, const char *name, struct 
 	}
 	if (!gone)
 		return error_set(e, RPC_NOT_FOUND,
-				 "You have no intercept '%.127s'; 'culvert status' lists yours.", name);
+				 "You have no intercept '%.127s'; 'culvert status' lists yours.",
+				 name);
 	r = commit(m, steal_ptr(list), n, e);
 	if (r)
 		return r;
@@ -387,8 +395,8 @@ int rules_restore(struct manager *m, const struct intercept *i, struct error *e)
 	if (m->nintercepts >= STATE_INTERCEPTS_MAX)
 		return error_set(e, -EFBIG, "state: too many intercepts");
 	if (!rules_workload(m, i->kind, i->workload, i->ns)) {
-		log_warn("intercept %s of %s: its workload %s is no longer configured; ended", i->name,
-			 i->owner, i->workload);
+		log_warn("intercept %s of %s: its workload %s is no longer configured; ended",
+			 i->name, i->owner, i->workload);
 		return 0;
 	}
 	list = realloc(m->intercept, (m->nintercepts + 1) * sizeof(struct intercept *));
@@ -426,10 +434,12 @@ static json_t *holders(const struct manager *m, const struct workload *w)
 			continue;
 		ports = json_array();
 		for (unsigned p = 0; p < i->nports; p++)
-			json_array_append_new(ports, *i->port[p].name ? json_string(i->port[p].name) :
-									json_integer(i->port[p].port));
-		json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:s}", "name", i->name, "owner", i->owner,
-						      "ports", ports, "mechanism", "tcp"));
+			json_array_append_new(ports, *i->port[p].name
+							     ? json_string(i->port[p].name)
+							     : json_integer(i->port[p].port));
+		json_array_append_new(list,
+				      json_pack("{s:s, s:s, s:o, s:s}", "name", i->name, "owner",
+						i->owner, "ports", ports, "mechanism", "tcp"));
 	}
 	return list;
 }
@@ -448,9 +458,9 @@ json_t *rules_list(const struct manager *m)
 		else if (agents == 0)
 			reason = "no agent of it is connected";
 		json_array_append_new(list, json_pack("{s:o, s:i, s:b, s:s, s:o}", "workload",
-						      workload_to_json(w), "agents", (int)agents, "ready",
-						      *reason == '\0', "reason", reason, "intercepts",
-						      holders(m, w)));
+						      workload_to_json(w), "agents", (int)agents,
+						      "ready", *reason == '\0', "reason", reason,
+						      "intercepts", holders(m, w)));
 	}
 	return list;
 }

@@ -122,13 +122,14 @@ static json_t *peer_to_json(const struct peer_record *p)
 	key_format(p->psk, psk);
 	hex(invite, p->invite, INVITE_ID_LEN);
 	j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I}", "name", p->name, "role",
-		      p->role == ROLE_LAPTOP ? "laptop" : "agent", "key", pub, "psk", psk, "invite", invite,
-		      "expiry", (json_int_t)p->expiry);
+		      p->role == ROLE_LAPTOP ? "laptop" : "agent", "key", pub, "psk", psk, "invite",
+		      invite, "expiry", (json_int_t)p->expiry);
 	crypto_wipe(psk, sizeof(psk));
 	if (p->v4.family)
 		json_object_set_new(j, "address", json_string(ipaddr_format(&p->v4, text)));
 	if (p->endpoint.sa.sa_family)
-		json_object_set_new(j, "endpoint", json_string(sockaddr_format(&p->endpoint, text)));
+		json_object_set_new(j, "endpoint",
+				    json_string(sockaddr_format(&p->endpoint, text)));
 	return j;
 }
 
@@ -152,8 +153,9 @@ int store_save(struct store *s, const struct snapshot *snap, struct error *e)
 		json_array_append_new(intercepts, intercept_to_json(snap->intercept[i]));
 	for (unsigned i = 0; i < snap->nspent; i++)
 		json_array_append_new(spent, spent_to_json(&snap->spent[i]));
-	all = json_pack("{s:i, s:I, s:o, s:o, s:o}", "version", STATE_VERSION, "stamp", (json_int_t)snap->stamp,
-			"peers", peers, "intercepts", intercepts, "spent", spent);
+	all = json_pack("{s:i, s:I, s:o, s:o, s:o}", "version", STATE_VERSION, "stamp",
+			(json_int_t)snap->stamp, "peers", peers, "intercepts", intercepts, "spent",
+			spent);
 	text = all ? json_dumps(all, JSON_INDENT(1)) : NULL;
 	json_decref(all);
 	if (!text)
@@ -185,9 +187,9 @@ static int peer_from_json(struct peer_record *p, const json_t *j)
 	json_int_t expiry = 0;
 
 	*p = (struct peer_record){.role = ROLE_AGENT};
-	if (json_unpack((json_t *)(uintptr_t)j, "{s:s, s:s, s:s, s:s, s:s, s?s, s?s, s?I}", "name", &name, "role",
-			&role, "key", &pub, "psk", &psk, "invite", &invite, "address", &address, "endpoint",
-			&endpoint, "expiry", &expiry))
+	if (json_unpack((json_t *)(uintptr_t)j, "{s:s, s:s, s:s, s:s, s:s, s?s, s?s, s?I}", "name",
+			&name, "role", &role, "key", &pub, "psk", &psk, "invite", &invite,
+			"address", &address, "endpoint", &endpoint, "expiry", &expiry))
 		return -EINVAL;
 	p->expiry = (uint64_t)expiry;
 	if (!name_valid(name) || key_parse(p->pub, pub) || key_parse(p->psk, psk) ||
@@ -205,13 +207,15 @@ static int peer_from_json(struct peer_record *p, const json_t *j)
 	return 0;
 }
 
-static int visit_all(const char *path, const json_t *all, const struct store_visitor *v, struct error *e)
+static int visit_all(const char *path, const json_t *all, const struct store_visitor *v,
+		     struct error *e)
 {
 	const json_t *item;
 	size_t i;
 	int r = 0;
 
-	json_array_foreach(json_object_get(all, "peers"), i, item) {
+	json_array_foreach(json_object_get(all, "peers"), i, item)
+	{
 		struct peer_record p;
 
 		if (peer_from_json(&p, item))
@@ -221,7 +225,8 @@ static int visit_all(const char *path, const json_t *all, const struct store_vis
 		if (r)
 			return r;
 	}
-	json_array_foreach(json_object_get(all, "spent"), i, item) {
+	json_array_foreach(json_object_get(all, "spent"), i, item)
+	{
 		struct spent_invite s = {
 			.expiry = (uint64_t)json_integer_value(json_object_get(item, "expiry"))};
 		const char *id = json_string_value(json_object_get(item, "invite"));
@@ -232,7 +237,8 @@ static int visit_all(const char *path, const json_t *all, const struct store_vis
 		if (r)
 			return r;
 	}
-	json_array_foreach(json_object_get(all, "intercepts"), i, item) {
+	json_array_foreach(json_object_get(all, "intercepts"), i, item)
+	{
 		struct intercept ic;
 
 		r = intercept_from_json(&ic, item, e);
@@ -263,7 +269,8 @@ int store_load(struct store *s, nsec_t *stamp, const struct store_visitor *v, st
 	if (!all)
 		return error_set(e, -EINVAL, "%s:%d:%d: %s", s->path, je.line, je.column, je.text);
 	if (json_integer_value(json_object_get(all, "version")) != STATE_VERSION)
-		r = error_set(e, -EINVAL, "%s: written by another version of culvert-manager", s->path);
+		r = error_set(e, -EINVAL, "%s: written by another version of culvert-manager",
+			      s->path);
 	if (r == 0)
 		r = visit_all(s->path, all, v, e);
 	if (r == 0)

@@ -9,7 +9,12 @@
 #include "crypto/crypto.h"
 #include "intercept/intercept.h"
 
-enum { STATE_PEERS_MAX = 1024, STATE_INTERCEPTS_MAX = 1024, STATE_SPENT_MAX = 4096, STATE_FILE_MAX = 16 << 20 };
+enum {
+	STATE_PEERS_MAX = 1024,
+	STATE_INTERCEPTS_MAX = 1024,
+	STATE_SPENT_MAX = 4096,
+	STATE_FILE_MAX = 16 << 20
+};
 
 /* The durable part of a peer. */
 struct peer_record {
@@ -19,7 +24,7 @@ struct peer_record {
 	uint64_t expiry; /* of the invite, seconds since 1970 */
 	enum node_role role;
 	char name[NAME_MAX_LEN + 1];
-	struct ipaddr v4;	    /* laptops; family 0 = none */
+	struct ipaddr v4;	     /* laptops; family 0 = none */
 	union sockaddr_any endpoint; /* last seen there; family 0 = none */
 };
 

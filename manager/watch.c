@@ -31,13 +31,14 @@ static void check(struct watch *w, unsigned i, uint64_t now, const char *where, 
 	if (now == w->seen[i])
 		return;
 	w->seen[i] = now;
-	log_limited(&w->limit[i], every, "%s: %s (%llu so far)", where, what, (unsigned long long)now);
+	log_limited(&w->limit[i], every, "%s: %s (%llu so far)", where, what,
+		    (unsigned long long)now);
 }
 
 void watch_check(struct watch *w, const struct manager *m)
 {
-	static const enum overlay_drop overlay_bounds[] = {DROP_QUEUE_FULL, DROP_UNDER_LOAD, DROP_LIMIT,
-							   DROP_SOURCE};
+	static const enum overlay_drop overlay_bounds[] = {DROP_QUEUE_FULL, DROP_UNDER_LOAD,
+							   DROP_LIMIT, DROP_SOURCE};
 	static const enum netstack_drop stack_bounds[] = {NS_DROP_REASM_FULL, NS_DROP_SYN_LIMIT,
 							  NS_DROP_CONN_LIMIT, NS_DROP_MEMORY};
 	const uint64_t *od = overlay_drops(node_overlay(m->node));

@@ -82,8 +82,8 @@ int rpc_parse(const void *data, size_t len, json_t **msg)
 
 json_t *message_call(json_int_t id, const char *method, json_t *params)
 {
-	return json_pack("{s:s, s:I, s:s, s:o}", "jsonrpc", "2.0", "id", id, "method", method, "params",
-			 params ? params : json_object());
+	return json_pack("{s:s, s:I, s:s, s:o}", "jsonrpc", "2.0", "id", id, "method", method,
+			 "params", params ? params : json_object());
 }
 
 json_t *message_note(const char *method, json_t *params)
@@ -99,6 +99,6 @@ json_t *message_result(json_t *id, json_t *result)
 
 json_t *message_error(json_t *id, int code, const char *sentence)
 {
-	return json_pack("{s:s, s:o, s:{s:i, s:s}}", "jsonrpc", "2.0", "id", id ? id : json_null(), "error",
-			 "code", code, "message", sentence);
+	return json_pack("{s:s, s:o, s:{s:i, s:s}}", "jsonrpc", "2.0", "id", id ? id : json_null(),
+			 "error", "code", code, "message", sentence);
 }

@@ -9,11 +9,11 @@ enum message_kind { MESSAGE_CALL, MESSAGE_NOTE, MESSAGE_RESULT, MESSAGE_ERROR };
 /* A view into a message that rpc_parse() accepted: everything is borrowed from it. */
 struct message {
 	enum message_kind kind;
-	const char *method;  /* CALL, NOTE */
-	json_t *params;	     /* CALL, NOTE: an object, or NULL */
-	json_t *id;	     /* CALL, RESULT, ERROR (there perhaps null) */
-	json_t *result;	     /* RESULT */
-	int code;	     /* ERROR */
+	const char *method;   /* CALL, NOTE */
+	json_t *params;	      /* CALL, NOTE: an object, or NULL */
+	json_t *id;	      /* CALL, RESULT, ERROR (there perhaps null) */
+	json_t *result;	      /* RESULT */
+	int code;	      /* ERROR */
 	const char *sentence; /* ERROR */
 };
 

@@ -131,7 +131,8 @@ static int transmit(struct rpc *r, json_t *msg)
 	return e;
 }
 
-int rpc_call(struct rpc *r, const char *method, json_t *params, nsec_t timeout, rpc_cb *cb, void *arg)
+int rpc_call(struct rpc *r, const char *method, json_t *params, nsec_t timeout, rpc_cb *cb,
+	     void *arg)
 {
 	struct call *c;
 	int e;
@@ -257,7 +258,8 @@ static bool take_call(struct rpc *r, const struct message *m)
 			break_off(r, -ENOMEM);
 			return true;
 		}
-		*req = (struct rpc_request){.rpc = r, .id = json_incref(m->id), .next = r->requests};
+		*req = (struct rpc_request){
+			.rpc = r, .id = json_incref(m->id), .next = r->requests};
 		if (r->requests)
 			r->requests->prev = req;
 		r->requests = req;
@@ -280,8 +282,8 @@ static bool take_frame(struct rpc *r)
 	frame_in_reset(&r->in);
 	if (e) {
 		transmit(r, message_error(NULL, e,
-					  e == RPC_PARSE ? "This is not JSON." :
-							   "This is no JSON-RPC 2.0 message."));
+					  e == RPC_PARSE ? "This is not JSON."
+							 : "This is no JSON-RPC 2.0 message."));
 		return true;
 	}
 	message_read(&m, msg);
@@ -300,7 +302,8 @@ static bool tell_end(struct rpc *r)
 
 	enter(r);
 	while (!r->freed && r->calls)
-		call_end(r, call_take(r, &r->calls), NULL, RPC_NOT_CONNECTED, "The connection ended.");
+		call_end(r, call_take(r, &r->calls), NULL, RPC_NOT_CONNECTED,
+			 "The connection ended.");
 	if (!r->freed && !r->told) {
 		r->told = true;
 		r->ops->closed(r->arg, r, r->error);
@@ -370,7 +373,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 /* --- life ----------------------------------------------------------------------------------------- */
 
-int rpc_new(struct rpc **rp, struct event_base *base, struct stream *s, const struct rpc_ops *ops, void *arg)
+int rpc_new(struct rpc **rp, struct event_base *base, struct stream *s, const struct rpc_ops *ops,
+	    void *arg)
 {
 	struct rpc *r = calloc(1, sizeof(*r));
 

@@ -24,13 +24,14 @@ static const char *refuse_with;
 static struct stream *served[64];
 static unsigned nserved;
 
-static const char config_text[] = "invite: %s/invite\n"
-				  "state: %s/state\n"
-				  "workload: hello\n"
-				  "ports:\n"
-				  "  - {listen: '127.0.0.1:%u', application: '127.0.0.1:%u', target: 8080}\n"
-				  "environment: {GREETING: hi, PORT: '80'}\n"
-				  "environment-file: %s/env\n";
+static const char config_text[] =
+	"invite: %s/invite\n"
+	"state: %s/state\n"
+	"workload: hello\n"
+	"ports:\n"
+	"  - {listen: '127.0.0.1:%u', application: '127.0.0.1:%u', target: 8080}\n"
+	"environment: {GREETING: hi, PORT: '80'}\n"
+	"environment-file: %s/env\n";
 
 /* --- we as the manager and the laptop ----------------------------------------------------------------------- */
 
@@ -79,7 +80,8 @@ static void on_call(struct member *m, const char *method, json_t *params, struct
 		if (refuse_with)
 			rpc_fail(req, RPC_FORBIDDEN, "%s", refuse_with);
 		else
-			rpc_reply(req, json_pack("{s:s, s:s}", "version", CULVERT_VERSION, "name", "hello-1"));
+			rpc_reply(req, json_pack("{s:s, s:s}", "version", CULVERT_VERSION, "name",
+						 "hello-1"));
 		return;
 	}
 	rpc_reply(req, json_object());
@@ -124,7 +126,8 @@ static void write_invite(void)
 
 static int listen_on(uint16_t at)
 {
-	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons(at),
+	struct sockaddr_in sin = {.sin_family = AF_INET,
+				  .sin_port = htons(at),
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	const int on = 1;
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -154,10 +157,11 @@ static int setup(void **unused)
 	hellos = syns = 0;
 	identity_generate(&manager_key);
 	write_invite();
-	snprintf(text, sizeof(text), config_text, member_dir, member_dir, base_port + 1, base_port + 2,
-		 member_dir);
+	snprintf(text, sizeof(text), config_text, member_dir, member_dir, base_port + 1,
+		 base_port + 2, member_dir);
 	member_write("a.yaml", text);
-	member_write("env", "# comment\nFROM_FILE=1\nPORT=ignored: the configuration wins\nno variable\n");
+	member_write("env",
+		     "# comment\nFROM_FILE=1\nPORT=ignored: the configuration wins\nno variable\n");
 	snprintf(config, sizeof(config), "%s/a.yaml", member_dir);
 	application = listen_on((uint16_t)(base_port + 2));
 	return 0;
@@ -179,7 +183,8 @@ static int teardown(void **unused)
 static const char *who_serves_in(unsigned ms)
 {
 	static char buf[32];
-	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons((uint16_t)(base_port + 1)),
+	struct sockaddr_in sin = {.sin_family = AF_INET,
+				  .sin_port = htons((uint16_t)(base_port + 1)),
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	nsec_t end = clock_boot() + ms * NSEC_PER_MSEC;
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -220,9 +225,10 @@ static void push_rules(const char *on_down, int hold_s, bool online)
 	ipaddr_format(&me.address, address);
 	assert_non_null(me.rpc);
 	rpc_notify(me.rpc, "rules",
-		   json_pack("{s:i, s:[{s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:b}]}", "epoch", 1, "rules",
-			     "intercept", "hello", "owner", "ana", "target", 8080, "address", address, "port",
-			     20000, "on_down", on_down, "hold_s", hold_s, "online", online));
+		   json_pack("{s:i, s:[{s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:b}]}", "epoch", 1,
+			     "rules", "intercept", "hello", "owner", "ana", "target", 8080,
+			     "address", address, "port", 20000, "on_down", on_down, "hold_s",
+			     hold_s, "online", online));
 	member_run(&me, 100);
 }
 
@@ -268,7 +274,8 @@ static void test_hello_tells_what_it_is(void **unused)
 	assert_string_equal(json_string_value(json_object_get(me.note, "kind")), "deployment");
 	assert_string_equal(json_string_value(json_object_get(me.note, "workload")), "hello");
 	assert_string_equal(json_string_value(json_object_get(me.note, "namespace")), "default");
-	assert_int_equal(json_integer_value(json_array_get(json_object_get(me.note, "ports"), 0)), 8080);
+	assert_int_equal(json_integer_value(json_array_get(json_object_get(me.note, "ports"), 0)),
+			 8080);
 	env = json_object_get(me.note, "environment");
 	assert_int_equal(json_object_size(env), 3);
 	assert_string_equal(json_string_value(json_object_get(env, "GREETING")), "hi");
@@ -377,7 +384,8 @@ static void test_rules_that_make_no_sense_change_nothing(void **unused)
 	connected();
 	laptop = LAPTOP_SERVES;
 	push_rules("pod", 0, true);
-	rpc_notify(me.rpc, "rules", json_pack("{s:i, s:[{s:s}]}", "epoch", 2, "rules", "intercept", "x"));
+	rpc_notify(me.rpc, "rules",
+		   json_pack("{s:i, s:[{s:s}]}", "epoch", 2, "rules", "intercept", "x"));
 	member_run(&me, 100);
 	assert_string_equal(who_serves(), "laptop");
 	assert_true(member_logged(&me, "not understood", 500));
@@ -388,12 +396,14 @@ static void test_bad_configuration_names_the_place(void **unused)
 	int status;
 
 	(void)unused;
-	member_write("a.yaml", "invite: a\nstate: b\nworkload: hello\nports:\n  - {listen: '1.2.3.4:80', aplication: x}\n");
+	member_write("a.yaml", "invite: a\nstate: b\nworkload: hello\nports:\n  - {listen: "
+			       "'1.2.3.4:80', aplication: x}\n");
 	agent = member_serve(config);
 	assert_int_equal(waitpid(agent, &status, 0), agent);
 	agent = 0;
 	assert_int_equal(WEXITSTATUS(status), 2);
-	assert_true(member_logged(NULL, "a.yaml:5:28: unknown key 'aplication'; did you mean 'application'?", 0));
+	assert_true(member_logged(
+		NULL, "a.yaml:5:28: unknown key 'aplication'; did you mean 'application'?", 0));
 }
 
 #define PROGRAM(t) cmocka_unit_test_setup_teardown(t, setup, teardown)

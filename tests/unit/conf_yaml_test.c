@@ -87,7 +87,8 @@ static void test_places(void **unused)
 	assert_int_equal(conf_keys(conf_root(c), keys, &err), -EINVAL);
 	assert_string_equal(err.text, "f.yaml:2:1: unknown key 'states'; did you mean 'state'?");
 	assert_int_equal(conf_int(conf_get(conf_root(c), "listen"), 1, 10, &v, &err), -EINVAL);
-	assert_string_equal(err.text, "f.yaml:1:9: expected a whole number from 1 to 10, found 'x'");
+	assert_string_equal(err.text,
+			    "f.yaml:1:9: expected a whole number from 1 to 10, found 'x'");
 	assert_int_equal(conf_need(conf_root(c), "port", &n, &err), -EINVAL);
 	assert_non_null(strstr(err.text, "f.yaml:1:1: the key 'port' is missing"));
 	conf_free(c);
@@ -100,7 +101,8 @@ static void test_places(void **unused)
 
 static void test_wrong_types(void **unused)
 {
-	struct conf *c = must_parse("a: [1]\nb: '7'\nc: 1e3\nd:\ne: 10.0.0.1/8\nf: host:80\ng: 99999999999999999999\n");
+	struct conf *c = must_parse(
+		"a: [1]\nb: '7'\nc: 1e3\nd:\ne: 10.0.0.1/8\nf: host:80\ng: 99999999999999999999\n");
 	const struct conf_node *r = conf_root(c);
 	const char *s;
 	long v = 42;
@@ -173,9 +175,9 @@ static void test_bounds(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_values),	cmocka_unit_test(test_places),
+		cmocka_unit_test(test_values),	    cmocka_unit_test(test_places),
 		cmocka_unit_test(test_wrong_types), cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_alias_bomb), cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_alias_bomb),  cmocka_unit_test(test_bounds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,22 +12,39 @@
 static struct error err;
 
 static struct workload hello = {
-	.kind = KIND_DEPLOYMENT, .name = "hello", .ns = "default", .nservices = 1,
-	.service = {{.name = "hello", .nports = 1, .port = {{.name = "http", .port = 80, .target = 8080}}}},
+	.kind = KIND_DEPLOYMENT,
+	.name = "hello",
+	.ns = "default",
+	.nservices = 1,
+	.service = {{.name = "hello",
+		     .nports = 1,
+		     .port = {{.name = "http", .port = 80, .target = 8080}}}},
 };
 static struct workload shop_hello = {
-	.kind = KIND_DEPLOYMENT, .name = "hello", .ns = "shop", .nservices = 1,
-	.service = {{.name = "hello", .nports = 1, .port = {{.name = "", .port = 80, .target = 8080}}}},
+	.kind = KIND_DEPLOYMENT,
+	.name = "hello",
+	.ns = "shop",
+	.nservices = 1,
+	.service = {{.name = "hello",
+		     .nports = 1,
+		     .port = {{.name = "", .port = 80, .target = 8080}}}},
 };
 static struct workload multi = {
-	.kind = KIND_STATEFULSET, .name = "multi", .ns = "default", .nservices = 1,
-	.service = {{.name = "multi", .nports = 3,
+	.kind = KIND_STATEFULSET,
+	.name = "multi",
+	.ns = "default",
+	.nservices = 1,
+	.service = {{.name = "multi",
+		     .nports = 3,
 		     .port = {{.name = "http", .port = 80, .target = 8080},
 			      {.name = "admin", .port = 9000, .target = 9001},
 			      {.name = "dns", .port = 53, .target = 53, .udp = true}}}},
 };
 static struct workload echo = {
-	.kind = KIND_REPLICASET, .name = "echo", .ns = "default", .nservices = 2,
+	.kind = KIND_REPLICASET,
+	.name = "echo",
+	.ns = "default",
+	.nservices = 2,
 	.service = {{.name = "echo-stable", .nports = 1, .port = {{.port = 80, .target = 8080}}},
 		    {.name = "echo-canary", .nports = 1, .port = {{.port = 80, .target = 8080}}}},
 };
@@ -66,8 +83,9 @@ static void test_port_flag(void **unused)
 	assert_int_equal(q.nports, 3);
 	assert_int_equal(q.port[1].local, 3001);
 	assert_string_equal(q.port[1].id, "http");
-	for (const char *const *bad = (const char *const[]){"", "0", "65536", "http", "80:", ":80", "80:a b",
-							    "80:x:y", "-1", "99999999999", NULL};
+	for (const char *const *bad =
+		     (const char *const[]){"", "0", "65536", "http", "80:", ":80", "80:a b",
+					   "80:x:y", "-1", "99999999999", NULL};
 	     *bad; bad++) {
 		assert_int_equal(intercept_port_parse(&q, *bad, &err), -EINVAL);
 		says("3000:http");
@@ -235,7 +253,8 @@ static void test_not_found(void **unused)
 	assert_int_equal(resolve(&i, &q), INTERCEPT_INVALID);
 }
 
-static struct intercept make(const char *name, const char *owner, const char *workload, const char *port)
+static struct intercept make(const char *name, const char *owner, const char *workload,
+			     const char *port)
 {
 	struct intercept_request q = request(name, port);
 	struct intercept i;
@@ -321,7 +340,8 @@ static void test_json_refuses_what_is_out_of_bounds(void **unused)
 	(void)unused;
 	memset(longer, 'x', sizeof(longer) - 1);
 	longer[sizeof(longer) - 1] = '\0';
-	json_object_foreach(good, key, v) {
+	json_object_foreach(good, key, v)
+	{
 		json_t *bad = json_deep_copy(good);
 
 		json_object_set_new(bad, key, json_true());

@@ -15,16 +15,17 @@ static struct member me;
 static char config[128];
 static uint16_t port = 42000;
 
-static const char config_text[] = "listen: 127.0.0.1:%u\n"
-				  "state: %s/state\n"
-				  "prefixes: [0.0.0.0/0, 10.0.0.0/8]\n"
-				  "deny: [10.66.0.0/16]\n"
-				  "dns: {server: '127.0.0.53:53', domains: [cluster.local], search: [svc.cluster.local]}\n"
-				  "workloads:\n"
-				  "  - {kind: deployment, name: hello, pods: [hello-1],\n"
-				  "     services: [{name: hello, ports: [{name: http, port: 80, target: 8080}]}]}\n"
-				  "  - {kind: deployment, name: multi, pods: [multi-1],\n"
-				  "     services: [{name: multi, ports: [{name: a, port: 1}, {name: b, port: 2}]}]}\n";
+static const char config_text[] =
+	"listen: 127.0.0.1:%u\n"
+	"state: %s/state\n"
+	"prefixes: [0.0.0.0/0, 10.0.0.0/8]\n"
+	"deny: [10.66.0.0/16]\n"
+	"dns: {server: '127.0.0.53:53', domains: [cluster.local], search: [svc.cluster.local]}\n"
+	"workloads:\n"
+	"  - {kind: deployment, name: hello, pods: [hello-1],\n"
+	"     services: [{name: hello, ports: [{name: http, port: 80, target: 8080}]}]}\n"
+	"  - {kind: deployment, name: multi, pods: [multi-1],\n"
+	"     services: [{name: multi, ports: [{name: a, port: 1}, {name: b, port: 2}]}]}\n";
 
 static int setup(void **unused)
 {
@@ -55,8 +56,8 @@ static int make_invite(const char *role, const char *name, const char *expires)
 	int status;
 
 	snprintf(file, sizeof(file), "%s/%s.invite", member_dir, name);
-	pid = member_spawn((const char *const[]){"invite", role, name, "--config", config, "--output", file,
-						 "--expires", expires, NULL});
+	pid = member_spawn((const char *const[]){"invite", role, name, "--config", config,
+						 "--output", file, "--expires", expires, NULL});
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	return WEXITSTATUS(status);
 }
@@ -69,7 +70,8 @@ static struct invite read_invite(const char *name)
 	struct error e;
 
 	snprintf(file, sizeof(file), "%s.invite", name);
-	if (file_read(member_path(file), 4096, &text, &len, &e) || invite_parse(&inv, text, len, &e))
+	if (file_read(member_path(file), 4096, &text, &len, &e) ||
+	    invite_parse(&inv, text, len, &e))
 		fail_msg("%s", e.text);
 	free(text);
 	return inv;
@@ -92,15 +94,17 @@ static void join(const char *name, const struct identity *key)
 
 static int hello_laptop(void)
 {
-	return member_ask(&me, "hello", json_pack("{s:s, s:s}", "version", CULVERT_VERSION, "role", "laptop"));
+	return member_ask(&me, "hello",
+			  json_pack("{s:s, s:s}", "version", CULVERT_VERSION, "role", "laptop"));
 }
 
 static int hello_agent(const char *workload)
 {
 	return member_ask(&me, "hello",
-			  json_pack("{s:s, s:s, s:s, s:s, s:s, s:[i], s:{s:s}}", "version", CULVERT_VERSION,
-				    "role", "agent", "kind", "deployment", "workload", workload, "namespace",
-				    "default", "ports", 8080, "environment", "K", "V"));
+			  json_pack("{s:s, s:s, s:s, s:s, s:s, s:[i], s:{s:s}}", "version",
+				    CULVERT_VERSION, "role", "agent", "kind", "deployment",
+				    "workload", workload, "namespace", "default", "ports", 8080,
+				    "environment", "K", "V"));
 }
 
 static void says(const char *text)
@@ -111,9 +115,9 @@ static void says(const char *text)
 
 static json_t *request(const char *name, int local, const char *id)
 {
-	return json_pack("{s:s, s:s, s:s, s:[{s:i, s:s}], s:s, s:i, s:s}", "name", name, "workload", "",
-			 "service", "", "ports", "local", local, "port", id, "on_down", "pod", "hold_s", 0,
-			 "namespace_connected", "default");
+	return json_pack("{s:s, s:s, s:s, s:[{s:i, s:s}], s:s, s:i, s:s}", "name", name, "workload",
+			 "", "service", "", "ports", "local", local, "port", id, "on_down", "pod",
+			 "hold_s", 0, "namespace_connected", "default");
 }
 
 static const char *text_of(const json_t *j, const char *key)
@@ -139,8 +143,9 @@ static void test_laptop_is_welcomed(void **unused)
 	assert_int_equal(member_ask(&me, "ping", NULL), 0);
 	/* it says that the address is taken there */
 	assert_int_equal(member_ask(&me, "hello",
-				    json_pack("{s:s, s:s, s:[s]}", "version", CULVERT_VERSION, "role", "laptop",
-					      "avoid", "198.18.0.1")), 0);
+				    json_pack("{s:s, s:s, s:[s]}", "version", CULVERT_VERSION,
+					      "role", "laptop", "avoid", "198.18.0.1")),
+			 0);
 	assert_string_equal(text_of(me.result, "address"), "198.18.0.2");
 }
 
@@ -152,11 +157,13 @@ static void test_invites_are_refused_with_the_reason(void **unused)
 	identity_generate(&first);
 	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
 	join("ana", &first);
-	assert_int_equal(member_ask(&me, "hello",
-				    json_pack("{s:s, s:s}", "version", CULVERT_VERSION, "role", "agent")),
-			 RPC_FORBIDDEN);
+	assert_int_equal(
+		member_ask(&me, "hello",
+			   json_pack("{s:s, s:s}", "version", CULVERT_VERSION, "role", "agent")),
+		RPC_FORBIDDEN);
 	says("is for a laptop");
-	assert_int_equal(member_ask(&me, "hello", json_pack("{s:s, s:s}", "version", "9.9.9", "role", "laptop")),
+	assert_int_equal(member_ask(&me, "hello",
+				    json_pack("{s:s, s:s}", "version", "9.9.9", "role", "laptop")),
 			 RPC_FORBIDDEN);
 	says("9.9.9");
 	says(CULVERT_VERSION);
@@ -258,7 +265,8 @@ static void test_intercept_replace_leave(void **unused)
 	assert_int_equal(member_ask(&me, "intercept", request("multi", 3000, "")), RPC_USAGE);
 	says("a (1), b (2)");
 	assert_int_equal(member_ask(&me, "intercept", request("nosuch", 3000, "")), RPC_NOT_FOUND);
-	assert_int_equal(member_ask(&me, "intercept", json_pack("{s:s}", "name", "x")), RPC_BAD_PARAMS);
+	assert_int_equal(member_ask(&me, "intercept", json_pack("{s:s}", "name", "x")),
+			 RPC_BAD_PARAMS);
 	assert_int_equal(member_ask(&me, "intercept", request("hello", 3000, "")), 0);
 	assert_false(json_is_true(json_object_get(me.result, "replaced")));
 	i = json_array_get(json_object_get(json_object_get(me.result, "intercept"), "ports"), 0);
@@ -275,7 +283,8 @@ static void test_intercept_replace_leave(void **unused)
 	assert_string_equal(text_of(i, "state"), "WAITING");
 	assert_int_equal(json_array_size(json_object_get(me.note, "intercepts")), 1);
 	assert_int_equal(member_ask(&me, "leave", json_pack("{s:s}", "name", "hello")), 0);
-	assert_int_equal(member_ask(&me, "leave", json_pack("{s:s}", "name", "hello")), RPC_NOT_FOUND);
+	assert_int_equal(member_ask(&me, "leave", json_pack("{s:s}", "name", "hello")),
+			 RPC_NOT_FOUND);
 }
 
 static void test_holder_is_named(void **unused)
@@ -292,8 +301,14 @@ static void test_holder_is_named(void **unused)
 	assert_int_equal(member_ask(&me, "intercept", request("hello", 3000, "")), RPC_CONFLICT);
 	says("by ana");
 	assert_int_equal(member_ask(&me, "workloads", NULL), 0);
-	assert_string_equal(text_of(json_array_get(json_object_get(json_array_get(json_object_get(me.result,
-			"workloads"), 0), "intercepts"), 0), "owner"), "ana");
+	assert_string_equal(
+		text_of(json_array_get(
+				json_object_get(
+					json_array_get(json_object_get(me.result, "workloads"), 0),
+					"intercepts"),
+				0),
+			"owner"),
+		"ana");
 }
 
 static void test_killed_manager_comes_back_by_itself(void **unused)
@@ -335,7 +350,8 @@ static void test_full_disk_changes_nothing(void **unused)
 	assert_int_equal(member_ask(&me, "intercept", request("hello", 3000, "")), RPC_FAILED);
 	says("Nothing was changed");
 	says("File too large");
-	assert_int_equal(member_ask(&me, "leave", json_pack("{s:s}", "name", "hello")), RPC_NOT_FOUND);
+	assert_int_equal(member_ask(&me, "leave", json_pack("{s:s}", "name", "hello")),
+			 RPC_NOT_FOUND);
 	member_stop(&me);
 	join("bob", NULL);
 	assert_int_equal(hello_laptop(), RPC_FAILED);
@@ -375,7 +391,9 @@ static int dial(const char *to)
 	assert_int_equal(sockaddr_parse(&sa, to), 0);
 	a = sockaddr_ip(&sa);
 	ipaddr_parse(&me.address, "198.18.0.1");
-	assert_int_equal(netstack_connect(me.ns, &me.address, &a, sockaddr_port(&sa), NULL, 2 * NSEC_PER_SEC, &s), 0);
+	assert_int_equal(netstack_connect(me.ns, &me.address, &a, sockaddr_port(&sa), NULL,
+					  2 * NSEC_PER_SEC, &s),
+			 0);
 	stream_set(s, on_dialled, &d);
 	s->ops->want(s, STREAM_WRITABLE);
 	assert_true(member_until(&me, &d.done, 1, 4000));
@@ -447,17 +465,21 @@ static int be_agent(const char *dir, const char *laptop)
 		return 1;
 	for (;;) {
 		const json_t *rule = json_array_get(json_object_get(me.note, "rules"), 0);
-		json_int_t to_port = rule ? json_integer_value(json_object_get(rule, "port")) : 20000;
+		json_int_t to_port =
+			rule ? json_integer_value(json_object_get(rule, "port")) : 20000;
 
 		d = (struct dialled){0};
 		ipaddr_parse(&to, laptop);
-		if (netstack_connect(me.ns, &me.address, &to, (uint16_t)to_port, NULL, NSEC_PER_SEC, &s))
+		if (netstack_connect(me.ns, &me.address, &to, (uint16_t)to_port, NULL, NSEC_PER_SEC,
+				     &s))
 			return 1;
 		stream_set(s, on_dialled, &d);
 		s->ops->want(s, STREAM_WRITABLE);
 		member_until(&me, &d.done, 1, 3000);
-		fprintf(stderr, "agent: rule %s, online %d, dial %s\n", rule ? text_of(rule, "intercept") : "none",
-			json_is_true(json_object_get(rule, "online")), d.error ? strerror(-d.error) : "ok");
+		fprintf(stderr, "agent: rule %s, online %d, dial %s\n",
+			rule ? text_of(rule, "intercept") : "none",
+			json_is_true(json_object_get(rule, "online")),
+			d.error ? strerror(-d.error) : "ok");
 		member_run(&me, 50);
 	}
 }
@@ -483,17 +505,21 @@ static void test_hub_joins_only_by_intercept(void **unused)
 	assert_int_equal(hello_laptop(), 0);
 	ipaddr_format(&me.address, laptop);
 	child = member_spawn((const char *const[]){"--as-agent", member_dir, laptop, NULL});
-	assert_true(member_logged(&me, "agent: rule none, online 0, dial Connection timed out", 4000));
+	assert_true(
+		member_logged(&me, "agent: rule none, online 0, dial Connection timed out", 4000));
 	assert_int_equal(member_ask(&me, "intercept", request("hello", 3000, "")), 0);
 	assert_string_equal(text_of(json_object_get(me.result, "environment"), "K"), "V");
 	assert_true(member_logged(&me, "agent: rule hello, online 1, dial ok", 4000));
-	assert_string_equal(text_of(json_array_get(json_object_get(me.note, "intercepts"), 0), "state"), "ACTIVE");
+	assert_string_equal(
+		text_of(json_array_get(json_object_get(me.note, "intercepts"), 0), "state"),
+		"ACTIVE");
 	assert_int_equal(member_ask(&me, "leave", json_pack("{s:s}", "name", "hello")), 0);
 	/* The agent goes on dialling, the laptop would go on accepting: the way between them is shut. */
 	member_run(&me, 100);
 	if (truncate(member_path("log"), 0))
 		fail();
-	assert_true(member_logged(&me, "agent: rule none, online 0, dial Connection timed out", 4000));
+	assert_true(
+		member_logged(&me, "agent: rule none, online 0, dial Connection timed out", 4000));
 	assert_false(member_logged(&me, "dial ok", 0));
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
@@ -522,12 +548,14 @@ static void test_bad_configuration_names_the_place(void **unused)
 		     "bad.yaml:3:1: unknown key 'prefix'; did you mean 'prefixes'?");
 	config_fails("listen: localhost:1\nstate: /tmp/x\n", "bad.yaml:1:9: expected ADDRESS:PORT");
 	config_fails("listen: 127.0.0.1:1\n", "bad.yaml:1:1: the key 'state' is missing");
-	config_fails("listen: 127.0.0.1:1\nstate: /tmp/x\nholder-timeout: 10\n", "bad.yaml:3:17: expected a time");
+	config_fails("listen: 127.0.0.1:1\nstate: /tmp/x\nholder-timeout: 10\n",
+		     "bad.yaml:3:17: expected a time");
 	config_fails("listen: 127.0.0.1:1\nstate: /tmp/x\nworkloads:\n- {name: a, kind: pod}\n",
 		     "bad.yaml:4:19: expected deployment, replicaset");
 	config_fails("listen: 127.0.0.1:1\nstate: /tmp/x\nworkloads: [{name: a}, {name: a}]\n",
 		     "bad.yaml:3:24: deployment 'a' of namespace 'default' is here twice");
-	config_fails("listen: 127.0.0.1:1\nstate: /tmp/x\npool: fd00::/64\n", "bad.yaml:3:7: the pool must be an IPv4");
+	config_fails("listen: 127.0.0.1:1\nstate: /tmp/x\npool: fd00::/64\n",
+		     "bad.yaml:3:7: the pool must be an IPv4");
 }
 
 #define PROGRAM(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
@@ -546,8 +574,8 @@ int main(int argc, char **argv)
 		PROGRAM(test_full_disk_changes_nothing),
 		PROGRAM(test_exit_dials_what_is_allowed),
 		PROGRAM(test_hub_joins_only_by_intercept),
-		cmocka_unit_test_setup_teardown(test_bad_configuration_names_the_place, member_folder,
-						member_unfolder),
+		cmocka_unit_test_setup_teardown(test_bad_configuration_names_the_place,
+						member_folder, member_unfolder),
 	};
 
 	if (argc == 4 && !strcmp(argv[1], "--as-agent"))

@@ -102,7 +102,8 @@ static void member_open(void *arg, struct stream *s, void *ctx)
 		s->ops->abort(s);
 }
 
-static void member_udp(void *arg, const struct flow *flow, const uint8_t *data, size_t len, void *peer)
+static void member_udp(void *arg, const struct flow *flow, const uint8_t *data, size_t len,
+		       void *peer)
 {
 	(void)arg;
 	(void)flow;
@@ -111,8 +112,8 @@ static void member_udp(void *arg, const struct flow *flow, const uint8_t *data, 
 	(void)peer;
 }
 
-static void member_echo(void *arg, const struct flow *flow, uint16_t seq, const uint8_t *data, size_t len,
-			void *peer)
+static void member_echo(void *arg, const struct flow *flow, uint16_t seq, const uint8_t *data,
+			size_t len, void *peer)
 {
 	(void)seq;
 	member_udp(arg, flow, data, len, peer);
@@ -125,7 +126,8 @@ static struct overlay_peer *member_admit(void *arg, const uint8_t pub[static KEY
 	struct member *m = arg;
 	struct prefix own = overlay_prefix_of(pub);
 
-	if (!claim || m->peer || overlay_peer_add(node_overlay(m->node), &m->peer, pub, m->psk, NULL, NULL))
+	if (!claim || m->peer ||
+	    overlay_peer_add(node_overlay(m->node), &m->peer, pub, m->psk, NULL, NULL))
 		return NULL;
 	overlay_route_add(node_overlay(m->node), &own, m->peer);
 	m->other = overlay_stack_addr(pub);
@@ -185,7 +187,8 @@ static void member_run(struct member *m, unsigned ms)
 	member_until(m, &never, 1, ms);
 }
 
-static void member_call(void *arg, struct rpc *r, const char *method, json_t *params, struct rpc_request *req)
+static void member_call(void *arg, struct rpc *r, const char *method, json_t *params,
+			struct rpc_request *req)
 {
 	struct member *m = arg;
 
@@ -252,7 +255,8 @@ static maybe_unused bool member_connect(struct member *m, unsigned ms)
 	m->rpc = NULL;
 	while (!m->rpc && clock_boot() < end) {
 		if (!m->opening && m->established &&
-		    netstack_connect(m->ns, &m->address, &m->other, 1, NULL, NSEC_PER_SEC, &m->opening) == 0) {
+		    netstack_connect(m->ns, &m->address, &m->other, 1, NULL, NSEC_PER_SEC,
+				     &m->opening) == 0) {
 			stream_set(m->opening, member_opening, m);
 			m->opening->ops->want(m->opening, STREAM_WRITABLE);
 		}
@@ -359,7 +363,8 @@ static bool member_logged(struct member *m, const char *text, unsigned ms)
 	do {
 		char *log = NULL;
 		size_t len = 0;
-		bool found = file_read(member_path("log"), 1 << 22, &log, &len, NULL) == 0 && strstr(log, text);
+		bool found = file_read(member_path("log"), 1 << 22, &log, &len, NULL) == 0 &&
+			     strstr(log, text);
 
 		free(log);
 		if (found)

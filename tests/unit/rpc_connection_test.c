@@ -32,7 +32,8 @@ static struct event_base *base;
 static struct side a, b;
 static int raw; /* other end of b when the test speaks bytes */
 
-static void on_call(void *arg, struct rpc *r, const char *method, json_t *params, struct rpc_request *req)
+static void on_call(void *arg, struct rpc *r, const char *method, json_t *params,
+		    struct rpc_request *req)
 {
 	struct side *s = arg;
 
@@ -146,7 +147,8 @@ static void test_calls_both_ways(void **unused)
 	struct answer w = {0}, v = {0};
 
 	(void)unused;
-	assert_int_equal(rpc_call(a.rpc, "twice", json_pack("{s:i}", "n", 21), 0, on_answer, &w), 0);
+	assert_int_equal(rpc_call(a.rpc, "twice", json_pack("{s:i}", "n", 21), 0, on_answer, &w),
+			 0);
 	assert_int_equal(rpc_call(b.rpc, "stop", NULL, 0, on_answer, &v), 0);
 	assert_int_equal(rpc_notify(a.rpc, "news", NULL), 0);
 	turn();
@@ -329,7 +331,8 @@ static void test_bad_messages_are_answered(void **unused)
 static void test_stray_answers_are_ignored(void **unused)
 {
 	const char *result = "{\"jsonrpc\":\"2.0\",\"id\":99,\"result\":1}";
-	const char *error = "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":1,\"message\":\"\"}}";
+	const char *error =
+		"{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":1,\"message\":\"\"}}";
 
 	(void)unused;
 	put(result, (uint32_t)strlen(result));
@@ -415,8 +418,9 @@ static void test_blocking_call(void **unused)
 	(void)unused;
 	notes_heard = 0;
 	pthread_create(&thread, NULL, run_loop, NULL);
-	assert_int_equal(rpc_call_blocking(raw, "twice", json_pack("{s:i}", "n", 3), on_note, NULL, &result,
-					   &code, &e), 0);
+	assert_int_equal(rpc_call_blocking(raw, "twice", json_pack("{s:i}", "n", 3), on_note, NULL,
+					   &result, &code, &e),
+			 0);
 	assert_int_equal(json_integer_value(result), 6);
 	assert_int_equal(notes_heard, 1);
 	json_decref(result);
