@@ -128,6 +128,10 @@ class Lab:
             text = p.output()
             if text.strip():
                 print(f"--- log of {p.name}\n{text[-4000:]}", file=sys.stderr)
+        for name in self.LAPTOPS:
+            with contextlib.suppress(OSError):
+                with open(f"{self.home(name)}/state/culvert/daemon.log", errors="replace") as f:
+                    print(f"--- log of the daemon on {name}\n{f.read()[-4000:]}", file=sys.stderr)
 
     def close(self):
         for p in reversed(self.processes):
