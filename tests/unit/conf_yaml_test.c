@@ -37,7 +37,8 @@ static void must_fail(const char *text, const char *sentence)
 
 static void test_values(void **unused)
 {
-	struct conf *c = must_parse("name: 'quoted 12'\n"
+	struct conf *c = must_parse("name: 'quoted 12'\n" /* 1 to 4 bytes: */
+				    "utf8: a\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\n"
 				    "port: 8080\n"
 				    "on: true\n"
 				    "net: 10.0.0.0/8\n"
@@ -54,8 +55,8 @@ static void test_values(void **unused)
 
 	(void)unused;
 	assert_true(conf_is_map(root));
-	assert_int_equal(conf_count(root), 8);
-	assert_string_equal(conf_key_at(root, 1), "port");
+	assert_int_equal(conf_count(root), 9);
+	assert_string_equal(conf_key_at(root, 2), "port");
 	assert_int_equal(conf_string(conf_get(root, "name"), &s, &err), 0);
 	assert_string_equal(s, "quoted 12");
 	assert_int_equal(conf_int(conf_get(root, "port"), 1, 65535, &v, &err), 0);
@@ -135,6 +136,14 @@ static void test_refused(void **unused)
 	must_fail("a: !!binary aGk=\n", "tags");
 	must_fail("a: 1\n---\nb: 2\n", "one document");
 	must_fail("? [a]\n: 1\n", "key must be plain text");
+	must_fail("%YAML 1.2\n---\na: 1\n", "f.yaml:1:1: a line must not begin with '%'");
+	must_fail("a: 1\n...\n%TAG !\n", "f.yaml:3:1: a line must not begin with '%'");
+	must_fail("\xef\xbb\xbf%YAML", "f.yaml:1:2: a line must not begin with '%'");
+	must_fail("a: 1\nb: \xff\n", "f.yaml:2:4: this is no text in UTF-8");
+	must_fail("a: \xc0\x80", "no text in UTF-8");	  /* overlong */
+	must_fail("a: \xed\xa0\x80", "no text in UTF-8"); /* a surrogate */
+	must_fail("a: \xe2\x82", "no text in UTF-8");	  /* cut */
+	must_fail("a: \x01", "no text in UTF-8");
 	must_fail("a: [1, 2\n", "f.yaml:2:1: flow sequence without a closing bracket");
 	must_fail("a: 1\nb: 'open\n", "f.yaml:2:5: single-quoted scalar without closing quote");
 	must_fail("\ta: 1\n", "f.yaml:1:1: invalid tab");
