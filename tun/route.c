@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <net/if.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 
 #include "tun/netlink.h"
 #include "tun/tun.h"
@@ -159,8 +160,7 @@ int tun_each_route(void (*cb)(void *arg, const struct tun_route *r), void *arg, 
 	return 0;
 }
 
-/* --- conflicts -----------------------------------------------------------------------------------
- */
+/* --- conflicts -------------------------------------------------------------------------------- */
 
 static bool is_everything(const struct prefix *p)
 {
@@ -199,27 +199,64 @@ struct conflict {
 	bool any;
 };
 
+/* Has the device neighbours, as Ethernet, Wi-Fi and bridges have, and VPN devices have not? */
+static bool has_neighbours(const char *dev)
+{
+	struct ifreq ifr = {0};
+	cleanup(close_fd) int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	memcpy(ifr.ifr_name, dev, TUN_NAME_LEN);
+	if (fd < 0 || ioctl(fd, SIOCGIFFLAGS, &ifr) < 0)
+		return true;
+	return !(ifr.ifr_flags & (IFF_POINTOPOINT | IFF_NOARP));
+}
+
+/* A network that the machine itself is on, as against one that it only knows a way to. */
+static bool is_own_network(const struct tun_route *r)
+{
+	return !r->gateway && (r->proto == RTPROT_KERNEL || has_neighbours(r->dev));
+}
+
 /*
- * Any overlap counts. A route inside `p` would win over ours and hide a part of the cluster; one
- * around `p` would lose to ours and hide a part of its network. Defaults are no conflict: ours is
- * meant to win over them.
+ * The kernel takes the longest prefix, so of two routes that overlap the longer one hides a part of
+ * the other. Theirs inside ours, or equal: a part of the cluster would be out of reach, or who wins
+ * would depend on metrics. Ours inside theirs: for a network that the machine is on, its own
+ * printer or router would vanish. But a way to somewhere wider (a VPN's 10.0.0.0/8, by a gateway or
+ * into a VPN device) gives way as the default route does: it was never meant to say that all of
+ * 10.0.0.0/8 is there, and the cluster is what the user asked for by name.
  */
 static void find_conflict(void *arg, const struct tun_route *r)
 {
 	struct conflict *c = arg;
 
-	if (c->any || strcmp(r->dev, c->own_dev) == 0 || is_everything(&r->dst))
+	if (c->any || strcmp(r->dev, c->own_dev) == 0 || is_everything(&r->dst) ||
+	    !prefix_overlaps(&r->dst, c->p))
 		return;
-	if (prefix_overlaps(&r->dst, c->p)) {
-		c->found = *r;
-		c->any = true;
-	}
+	if (r->dst.len < c->p->len && !is_own_network(r))
+		return;
+	c->found = *r;
+	c->any = true;
+}
+
+static int say_conflict(const struct conflict *c, struct error *e)
+{
+	const struct prefix *theirs = &c->found.dst;
+	const char *what = c->found.gateway	       ? "routed through a gateway by"
+			   : is_own_network(&c->found) ? "the network of"
+						       : "routed into";
+	char p[ADDR_STRLEN], t[ADDR_STRLEN], both[ADDR_STRLEN];
+
+	return error_set(e, -EADDRINUSE,
+			 "%s overlaps %s, %s %s on this machine; --never-proxy %s leaves that "
+			 "outside the tunnel",
+			 prefix_format(c->p, p), prefix_format(theirs, t), what, c->found.dev,
+			 prefix_format(theirs->len > c->p->len ? theirs : c->p, both));
 }
 
 int tun_check_route(const struct prefix *p, const char *own_dev, struct error *e)
 {
 	struct conflict c = {.p = p, .own_dev = own_dev};
-	char ours[ADDR_STRLEN], theirs[ADDR_STRLEN];
+	char ours[ADDR_STRLEN];
 
 	if ((p->addr.family != 4 && p->addr.family != 6) ||
 	    p->len > (p->addr.family == 4 ? 32 : 128))
@@ -235,10 +272,5 @@ int tun_check_route(const struct prefix *p, const char *own_dev, struct error *e
 	int r = tun_each_route(find_conflict, &c, e);
 	if (r)
 		return r;
-	if (c.any)
-		return error_set(e, -EADDRINUSE, "%s overlaps %s, %s %s on this machine", ours,
-				 prefix_format(&c.found.dst, theirs),
-				 c.found.gateway ? "routed through a gateway by" : "the network of",
-				 c.found.dev);
-	return 0;
+	return c.any ? say_conflict(&c, e) : 0;
 }

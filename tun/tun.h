@@ -33,9 +33,12 @@ struct tun_route {
 	bool gateway; /* reached through a gateway, else on-link */
 };
 int tun_each_route(void (*cb)(void *arg, const struct tun_route *r), void *arg, struct error *e);
-/* 0, or -EADDRINUSE/-EINVAL with the sentence that names the conflict: `p` takes the default route (shorter than /8 for v4,
- * /16 for v6), loopback, link-local, multicast; or equals, contains or lies in an on-link network of another device
- * or equals/lies inside a more specific gateway route of another device. */
+/*
+ * May `p` be routed into `own_dev`? 0, or with a sentence that names the conflict and the remedy:
+ *   -EINVAL      it takes the default route (shorter than /8, for IPv6 /16), loopback, link-local or multicast
+ *   -EADDRINUSE  a route of another device equals it or lies inside it, or it lies inside a network this machine is on
+ * A wider route that only leads somewhere (the default, a VPN's 10.0.0.0/8) is no conflict: the longer prefix wins.
+ */
 int tun_check_route(const struct prefix *p, const char *own_dev, struct error *e);
 
 /* --- user: packets ------------------------------------------------------------------------------- */

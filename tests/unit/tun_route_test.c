@@ -209,8 +209,11 @@ static int laptop(void **state)
 	    ip("route add 172.30.0.0/16 via 192.168.7.9") ||
 	    ip("route add 10.200.0.0/16 nexthop via 192.168.7.2 nexthop dev eth7") ||
 	    ip("route add 10.250.0.0/16 dev eth7 table 99") ||
-	    ip("route add blackhole 10.251.0.0/16") || ip("-6 route add default via fd77::1") ||
-	    ip("route add 0.0.0.0/1 dev eth7"))
+	    /* A VPN device with the company's network behind it, and its own address in a wider one. */
+	    ip("tuntap add vpn0 mode tun") || ip("link set vpn0 up") ||
+	    ip("addr add 10.8.0.6/16 dev vpn0") || ip("route add 10.0.0.0/8 dev vpn0") ||
+	    ip("-6 route add fd00::/16 dev vpn0") || ip("route add blackhole 10.251.0.0/16") ||
+	    ip("-6 route add default via fd77::1") || ip("route add 0.0.0.0/1 dev eth7"))
 		return -1;
 	return make(state);
 }
@@ -219,6 +222,7 @@ static int no_laptop(void **state)
 {
 	end(state);
 	ip("route del blackhole 10.251.0.0/16");
+	ip("link del vpn0");
 	return ip("link del eth7");
 }
 
@@ -256,7 +260,6 @@ static void conflicts_are_named(void **state)
 		const char *says[2];
 	} cases[] = {
 		{"10.96.0.0/12", 0, {NULL}},
-		{"fd00:10::/32", 0, {NULL}},
 		{"100.64.0.0/10",
 		 0,
 		 {NULL}}, /* within the default route and a VPN's half of it: those give way */
@@ -273,15 +276,24 @@ static void conflicts_are_named(void **state)
 		{"ff02::/16", -EINVAL, {"multicast", "ff02::/16"}},
 		{"255.255.255.255/32", -EINVAL, {"reserved", "255.255.255.255"}},
 		{"192.168.7.0/24", -EADDRINUSE, {"192.168.7.0/24, the network of", "eth7"}},
-		{"192.168.0.0/16", -EADDRINUSE, {"192.168.7.0/24, the network of", "eth7"}},
+		{"192.168.0.0/16",
+		 -EADDRINUSE,
+		 {"192.168.7.0/24, the network of eth7", "--never-proxy 192.168.7.0/24 "}},
 		{"192.168.7.128/25", -EADDRINUSE, {"192.168.7.0/24, the network of", "eth7"}},
 		{"fd77::/64", -EADDRINUSE, {"fd77::/64, the network of", "eth7"}},
 		{"172.30.0.0/16",
 		 -EADDRINUSE,
 		 {"172.30.0.0/16, routed through a gateway by", "eth7"}},
-		{"172.30.4.0/24",
+		/* A wider way to somewhere gives way, by a gateway or into a VPN device... */
+		{"172.30.4.0/24", 0, {NULL}},
+		{"fd00:10::/32", 0, {NULL}},
+		/* ...but not what is as narrow as ours, nor the network that the VPN is on. */
+		{"fd00::/16",
 		 -EADDRINUSE,
-		 {"172.30.0.0/16, routed through a gateway by", "eth7"}},
+		 {"fd00::/16, routed into vpn0", "--never-proxy fd00::/16 "}},
+		{"10.8.4.0/24",
+		 -EADDRINUSE,
+		 {"10.8.0.0/16, the network of vpn0", "--never-proxy 10.8.4.0/24 "}},
 		{"172.16.0.0/12",
 		 -EADDRINUSE,
 		 {"172.30.0.0/16, routed through a gateway by", "eth7"}},
