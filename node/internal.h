@@ -41,6 +41,7 @@ struct node {
 	struct merge *merge;
 	uint8_t *segment;  /* a segment about to be sealed: AEAD_HEAD bytes into its memory */
 	uint8_t *received; /* a packet just opened: the same */
+	bool just_opened;  /* no callback has run since */
 	uint8_t *memory;   /* of these three */
 };
 

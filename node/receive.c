@@ -27,19 +27,20 @@ void node_on_datagrams(void *arg, const struct path *from, const uint8_t *data, 
 			continue;
 		}
 		n->stats.inner_in++;
+		n->just_opened = true;
 		merge_packet(n->merge, p, pkt.data, pkt.len);
 	}
 }
 
 /*
  * A run has waited while callbacks ran, which may have removed its peer: the source must (still) be
- * routed to it. What was never in a run was checked a moment ago.
+ * routed to it. The packet that was just opened needs that only if a run went before it.
  */
 static bool still_owned(struct node *n, const struct overlay_peer *p, const struct pkt *pkt)
 {
 	struct ipaddr src, dst;
 
-	if (pkt->data >= n->received && pkt->data < n->received + TRANSPORT_BATCH)
+	if (n->just_opened && pkt->data == n->received)
 		return true;
 	return !ip_addrs(pkt->data, pkt->len, &src, &dst) && overlay_route(n->overlay, &src) == p;
 }
@@ -50,6 +51,7 @@ void node_on_merged(void *arg, void *owner, struct pkt *pkt)
 
 	if (!still_owned(n, owner, pkt))
 		return;
+	n->just_opened = false;
 	n->stats.super_in += pkt->gso != 0;
 	n->ops->inner(n->arg, owner, pkt);
 }

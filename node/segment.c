@@ -35,7 +35,7 @@ bool segment_parse(struct segment *s, const uint8_t *data, size_t len)
 	const uint8_t *tcp;
 	size_t tcp_len;
 
-	if (total < (size_t)s->l4 + TCP_HEADER)
+	if (!total || total < (size_t)s->l4 + TCP_HEADER)
 		return false;
 	tcp = data + s->l4;
 	tcp_len = (size_t)(tcp[12] >> 4) * 4;
