@@ -107,6 +107,11 @@ static struct overlay_peer *on_admit(void *arg, const uint8_t pub[static KEY_LEN
 	return n->ops->admit ? n->ops->admit(n->arg, pub, claim) : NULL;
 }
 
+static void on_sooner(void *arg)
+{
+	node_end_turn(arg);
+}
+
 static void on_stamp(void *arg, nsec_t last)
 {
 	struct node *n = arg;
@@ -129,6 +134,7 @@ static const struct overlay_ops overlay_ops = {
 	.back = on_back,
 	.lapsed = on_lapsed,
 	.admit = on_admit,
+	.sooner = on_sooner,
 	.stamp = on_stamp,
 	.real = on_real,
 };
@@ -216,9 +222,6 @@ void node_free(struct node *n)
 
 struct overlay *node_overlay(struct node *n)
 {
-	/* The caller is about to add peers, start handshakes: that may have moved the next
-	 * deadline. */
-	node_end_turn(n);
 	return n->overlay;
 }
 

@@ -54,8 +54,7 @@ struct node_stats {
 int node_new(struct node **np, const struct node_config *cfg, const struct node_ops *ops, void *arg,
 	     struct error *e);
 void node_free(struct node *n);
-/* Peers and routes are managed there. Ask each time, do not keep it: asking has the overlay's
- * timers looked at after the current callback, since what is done with it may have moved them. */
+/* Peers and routes are managed there. */
 struct overlay *node_overlay(struct node *n);
 int node_local(const struct node *n, union sockaddr_any *sa);
 /* A path over this node's UDP transport to `remote`. */

@@ -72,6 +72,9 @@ struct overlay_ops {
 	/* A peer that admit() gave has not confirmed its first session in time: it may be forgotten
 	 * (schedule its removal). Optional. */
 	void (*lapsed)(void *arg, struct overlay_peer *p);
+	/* overlay_next() has become earlier: look at it before you sleep. Called from anywhere, does
+	 * nothing but note that. Optional (NULL = asked after each call). */
+	void (*sooner)(void *arg);
 	/* The TAI64N (as ns) we last sent has grown: persist it sometime. Optional. */
 	void (*stamp)(void *arg, nsec_t last);
 	nsec_t (*real)(void *arg); /* wall clock, for TAI64N */

@@ -33,8 +33,13 @@ static void earliest(nsec_t *a, nsec_t b)
 
 void timers_arm(struct overlay_peer *p, nsec_t when)
 {
+	struct overlay *o = p->overlay;
 	earliest(&p->t.deadline, when);
-	earliest(&p->overlay->next, when);
+	if (!when || (o->next && o->next <= when))
+		return;
+	o->next = when;
+	if (o->ops.sooner)
+		o->ops.sooner(o->arg);
 }
 
 /* --- what happened -------------------------------------------------------------------------------

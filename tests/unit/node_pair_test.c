@@ -195,6 +195,31 @@ static void run_until(bool (*done)(void))
 	}
 }
 
+static bool turned;
+
+static void on_turned(int fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+	turned = true;
+}
+
+static bool has_turned(void)
+{
+	return turned;
+}
+
+/* What lies ready is done after this. */
+static void run_for_a_moment(void)
+{
+	struct timeval moment = {.tv_usec = 20000};
+
+	turned = false;
+	event_base_once(base, -1, EV_TIMEOUT, on_turned, NULL, &moment);
+	run_until(has_turned);
+}
+
 static bool all_came(void)
 {
 	for (unsigned f = 0; f < FLOWS; f++)
@@ -439,6 +464,37 @@ static void run_of_a_removed_peer_is_dropped(void **state)
 	assert_int_equal(b.received, 1);
 }
 
+static void on_inner_only_remove(void *arg, struct overlay_peer *p, struct pkt *pkt)
+{
+	struct side *s = arg;
+
+	(void)pkt;
+	s->received++;
+	overlay_peer_remove(node_overlay(s->node), p);
+}
+
+/* The packet in hand, too: what its flow sent before it is delivered first. */
+static void packet_of_a_removed_peer_is_dropped(void **state)
+{
+	static const struct node_ops remove = {.inner = on_inner_only_remove};
+	struct rng r = {11};
+	struct tcp_shape s = {.flow = make_flow(6, 1, 2, 0), .flags = TCP_ACK, .payload = 1000};
+	struct pkt pkt = {.data = packet};
+
+	(void)state;
+	send_udp(&r, 1);
+	run_until(all_came);
+	b.node->ops = &remove;
+	b.received = 0;
+	pkt.len = (uint32_t)build_tcp(packet, &r, &s);
+	node_send(a.node, &pkt);
+	s.flags = TCP_ACK | TCP_FIN; /* ends the run, and goes on by itself */
+	pkt.len = (uint32_t)build_tcp(packet, &r, &s);
+	node_send(a.node, &pkt);
+	run_for_a_moment();
+	assert_int_equal(b.received, 1);
+}
+
 static unsigned at_b, at_c;
 
 static void on_inner_b(void *arg, struct overlay_peer *p, struct pkt *pkt)
@@ -527,15 +583,18 @@ static bool third_attempt(void)
 }
 
 /* The overlay's deadlines are kept without any traffic: a persistent peer that is silent is tried
- * again. */
+ * again. Also if nobody asked the node for its overlay in the turn that set them. */
 static void timers_run_by_themselves(void **state)
 {
-	nsec_t now = clock_boot();
+	struct overlay *kept = node_overlay(a.node);
+	nsec_t now;
 
 	(void)state;
 	overlay_peer_remove(node_overlay(b.node), b.peer);
-	overlay_peer_persist(node_overlay(a.node), a.peer, true, now);
-	overlay_peer_initiate(node_overlay(a.node), a.peer, true, now);
+	run_for_a_moment();
+	now = clock_boot();
+	overlay_peer_persist(kept, a.peer, true, now);
+	overlay_peer_initiate(kept, a.peer, true, now);
 	run_until(third_attempt);
 	assert_true(clock_boot() - now > 300 * NSEC_PER_MSEC); /* 0.2 s and growing, jittered */
 }
@@ -582,6 +641,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(small_path_gets_small_segments, setup, teardown),
 		cmocka_unit_test_setup_teardown(callback_may_send, setup, teardown),
 		cmocka_unit_test_setup_teardown(run_of_a_removed_peer_is_dropped, setup, teardown),
+		cmocka_unit_test_setup_teardown(packet_of_a_removed_peer_is_dropped, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(kick_starts_a_handshake, setup, teardown),
 		cmocka_unit_test_setup_teardown(timers_run_by_themselves, setup, teardown),
 		cmocka_unit_test_setup_teardown(each_peer_gets_what_is_its, setup, teardown),
