@@ -5,15 +5,19 @@
  *
  * What the kernel may answer:
  *   EAGAIN       the socket buffer is full: the rest waits in the backlog. An unprivileged
- * program's buffer is clamped to a few super-datagrams (net.core.wmem_max), less than one turn of
- * the loop produces; so BACKLOG_MAX takes such a burst. What exceeds it is dropped and counted: a
- *                longer queue would only add delay, and the inner TCP learns its rate from the
- * loss. ENOBUFS      the device's queue dropped it already: counted. EMSGSIZE     does not fit the
- * MTU (an MTU that shrank): super-datagrams are sent one by one, and the kernel fragments what
- * needs it. EIO, EINVAL  on a super-datagram: the device cannot checksum, or the kernel cannot
- * segment: given up. EINVAL etc.  on a sticky source: our address is gone; forget it, the kernel
- * chooses another. others       an ICMP error that some earlier datagram, maybe to someone else,
- * brought about (it is reported once, in place of sending), or no route: tried again, then counted.
+ *                program's buffer is clamped to a few super-datagrams (net.core.wmem_max), less
+ *                than one turn of the loop produces; so BACKLOG_MAX takes such a burst. What
+ *                exceeds it is dropped and counted: a longer queue would only add delay, and the
+ *                inner TCP learns its rate from the loss.
+ *   ENOBUFS      the device's queue dropped it already: counted.
+ *   EMSGSIZE     does not fit the MTU (an MTU that shrank): super-datagrams are sent one by one,
+ *                and the kernel fragments what needs it.
+ *   EIO, EINVAL  on a super-datagram: the device cannot checksum, or the kernel cannot segment.
+ *                Given up, but only when one by one they go: it may be the MTU of just now, or the
+ *                address (a hostile peer's port 0), and that must not cost all the others.
+ *   EINVAL etc.  on a sticky source: our address is gone; forget it, the kernel chooses another.
+ *   others       an ICMP error that some earlier datagram, maybe to someone else, brought about (it
+ *                is reported once, in place of sending), or no route: tried again, then counted.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -153,6 +157,7 @@ static size_t send_batch(struct transport *t, const struct path *to, const uint8
 	/* The kernel fragments single datagrams only, and an older one says EINVAL to
 	 * super-datagrams that would need it: not a reason to give up GSO for everybody. */
 	bool gso = t->gso && len > stride && stride <= transport_mtu(t, to);
+	bool refused = false;
 	size_t done = 0;
 
 	while (done < len) {
@@ -162,15 +167,16 @@ static size_t send_batch(struct transport *t, const struct path *to, const uint8
 
 		if (err == -EAGAIN)
 			return done;
-		if (err == -EMSGSIZE)
+		if (err == -EMSGSIZE || err == -EINVAL)
 			udp_mtu_forget(t, to);
 		if (count > 1 && (err == -EMSGSIZE || err == -EIO || err == -EINVAL)) {
 			gso = false;
-			t->gso = err == -EMSGSIZE;
+			refused = err != -EMSGSIZE && stride <= transport_mtu(t, to);
 			continue;
 		}
 		done += n;
 		if (!err) {
+			t->gso &= !refused;
 			t->stats.tx_datagrams += count;
 			t->stats.tx_bytes += n;
 		} else if (err == -ENOBUFS) {

@@ -273,6 +273,20 @@ static void mtu_that_shrank_does_not_end_gso(void **state)
 	assert_int_equal(transport_stats(a.t)->tx_too_big, 1);
 }
 
+/* Who sends from port 0 cannot be answered; that is not GSO's fault, and nobody else's loss. */
+static void port_0_does_not_end_gso(void **state)
+{
+	struct path nowhere;
+
+	(void)state;
+	make_ends("127.0.0.1:0", "127.0.0.1:0");
+	nowhere = path_to("127.0.0.1", &b);
+	nowhere.remote.in.sin_port = 0;
+	transport_send(a.t, &nowhere, pattern, 3000, 1000);
+	assert_int_equal(transport_stats(a.t)->tx_errors, 3);
+	assert_true(a.t->gso);
+}
+
 /* Neither GSO nor GRO: the same bytes, more calls. */
 static void without_offloads_all_arrives(void **state)
 {
@@ -500,6 +514,7 @@ int main(void)
 		TEST(gso_refused_by_device),
 		TEST(gso_refused_by_kernel),
 		TEST(mtu_that_shrank_does_not_end_gso),
+		TEST(port_0_does_not_end_gso),
 		TEST(without_offloads_all_arrives),
 		TEST(full_buffer_waits_in_order),
 		TEST(backlog_is_bounded),
