@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <event2/event.h>
+#include <malloc.h>
 #include <stdio.h>
 
 #include "agent/internal.h"
@@ -31,8 +32,22 @@ struct capture {
 
 static void ask(struct capture *c);
 
+/* After many connections have closed the allocator keeps their memory; the pod has better use for it. */
+static void give_back(struct agent *a)
+{
+	enum { MANY = 256 };
+
+	if (a->ncaptures)
+		return;
+	if (a->captures_peak >= MANY)
+		malloc_trim(0);
+	a->captures_peak = 0;
+}
+
 static void end(struct capture *c)
 {
+	struct agent *a = c->a;
+
 	if (c->prev)
 		c->prev->next = c->next;
 	else
@@ -50,6 +65,8 @@ static void end(struct capture *c)
 	if (c->hold)
 		event_free(c->hold);
 	free(c);
+	a->ncaptures--;
+	give_back(a);
 }
 
 /* The rule it is about, if it is still in force. */
@@ -241,6 +258,8 @@ void capture_start(struct agent *a, const struct agent_port *port, struct stream
 	if (a->captures)
 		a->captures->prev = c;
 	a->captures = c;
+	a->ncaptures++;
+	a->captures_peak = MAX(a->captures_peak, a->ncaptures);
 	stream_set(client, on_client, c);
 	ask(c);
 }

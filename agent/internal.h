@@ -108,5 +108,6 @@ struct agent {
 	bool keep_failed;
 	struct link *link;
 	struct capture *captures;
+	unsigned ncaptures, captures_peak; /* the most since there were none */
 	struct listener *listeners;
 };
