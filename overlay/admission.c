@@ -112,12 +112,14 @@ bool admission_rate(struct admission *a, const struct path *from, nsec_t now)
 	return true;
 }
 
-bool admission_half_open_fits(const struct admission *a, const struct path *from)
+bool admission_half_open_fits(const struct admission *a, const struct path *from, bool proven)
 {
+	unsigned share = proven ? 1 : 2;
 	uint8_t key[20];
 	source_key(key, from);
 	const struct source *s = find(a, key);
-	return a->half_open < HALF_OPEN_MAX && (!s || s->half_open < HALF_OPEN_PER_SOURCE);
+	return a->half_open < HALF_OPEN_MAX / share &&
+	       (!s || s->half_open < HALF_OPEN_PER_SOURCE / share);
 }
 
 struct source *admission_half_open_begin(struct admission *a, const struct path *from, nsec_t now)

@@ -44,8 +44,9 @@ void admission_fini(struct admission *a);
 bool admission_under_load(struct admission *a, nsec_t now);
 /* Whether this source may have one more now (used under load, with a valid cookie). */
 bool admission_rate(struct admission *a, const struct path *from, nsec_t now);
-/* Whether one more half-open peer fits. */
-bool admission_half_open_fits(const struct admission *a, const struct path *from);
+/* Whether one more half-open peer fits. Only half of each bound is for those who have not shown by
+ * a cookie that they are where they say: spoofed addresses must not keep honest ones out. */
+bool admission_half_open_fits(const struct admission *a, const struct path *from, bool proven);
 /* Counts one; NULL: no room. */
 struct source *admission_half_open_begin(struct admission *a, const struct path *from, nsec_t now);
 void admission_half_open_end(struct admission *a, struct source *s);

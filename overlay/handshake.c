@@ -216,7 +216,7 @@ static void open_initiation(struct overlay *o, const struct path *from, const ui
 	}
 	struct overlay_peer *p = overlay_peer_find(o, hs->remote_static);
 	if (!p) {
-		if (admission_half_open_fits(&o->admission, from))
+		if (admission_half_open_fits(&o->admission, from, cookie))
 			p = admit(o, hs, msg[0] == MSG_INVITATION ? &claim : NULL, from, now);
 		else if (cookie || !o->ops.admit)
 			overlay_drop(o, DROP_LIMIT);
