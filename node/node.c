@@ -91,14 +91,6 @@ static void on_back(void *arg, struct overlay_peer *p)
 		n->ops->back(n->arg, p);
 }
 
-static void on_lapsed(void *arg, struct overlay_peer *p)
-{
-	struct node *n = arg;
-
-	if (n->ops->lapsed)
-		n->ops->lapsed(n->arg, p);
-}
-
 static struct overlay_peer *on_admit(void *arg, const uint8_t pub[static KEY_LEN],
 				     const struct invite_claim *claim)
 {
@@ -132,7 +124,6 @@ static const struct overlay_ops overlay_ops = {
 	.established = on_established,
 	.away = on_away,
 	.back = on_back,
-	.lapsed = on_lapsed,
 	.admit = on_admit,
 	.sooner = on_sooner,
 	.stamp = on_stamp,

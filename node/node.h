@@ -27,7 +27,6 @@ struct node_ops {
 	void (*established)(void *arg, struct overlay_peer *p, bool fresh);
 	void (*away)(void *arg, struct overlay_peer *p);
 	void (*back)(void *arg, struct overlay_peer *p);
-	void (*lapsed)(void *arg, struct overlay_peer *p);
 	struct overlay_peer *(*admit)(void *arg, const uint8_t pub[static KEY_LEN],
 				      const struct invite_claim *claim);
 	void (*stamp)(void *arg, nsec_t last);

@@ -65,13 +65,11 @@ struct overlay_ops {
 	void (*away)(void *arg, struct overlay_peer *p);
 	void (*back)(void *arg, struct overlay_peer *p);
 	/* An initiation by a key that is no peer. Return a peer made by overlay_peer_add() for it,
-	 * or NULL for silence. `claim` is NULL for a plain initiation. Optional (NULL = silence).
-	 */
+	 * or NULL for silence. `claim` is NULL for a plain initiation. Who admits also removes: a
+	 * peer for which no `established` has come within 15 s is not coming, and counts no more
+	 * as half-open. Optional (NULL = silence). */
 	struct overlay_peer *(*admit)(void *arg, const uint8_t pub[static KEY_LEN],
 				      const struct invite_claim *claim);
-	/* A peer that admit() gave has not confirmed its first session in time: it may be forgotten
-	 * (schedule its removal). Optional. */
-	void (*lapsed)(void *arg, struct overlay_peer *p);
 	/* overlay_next() has become earlier: look at it before you sleep. Called from anywhere, does
 	 * nothing but note that. Optional (NULL = asked after each call). */
 	void (*sooner)(void *arg);

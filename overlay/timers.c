@@ -13,7 +13,7 @@
  *                  (persistent) never
  *   away           nothing came for PEER_DEAD_AFTER although something should have
  *   persistent     ALIVE each KEEPALIVE_TIMEOUT of our silence, sessions renewed before they end
- *   expiry         keys older than REJECT_AFTER_TIME are wiped; half-open peers lapse
+ *   expiry         keys older than REJECT_AFTER_TIME are wiped, and those of a half-open peer
  */
 #include "overlay/internal.h"
 
@@ -185,7 +185,6 @@ static bool due(nsec_t at, nsec_t now)
 
 static void expire(struct overlay_peer *p, nsec_t now)
 {
-	struct overlay *o = p->overlay;
 	if (due(expiry(p->current), now))
 		keypair_free(p, &p->current);
 	if (due(expiry(p->previous), now))
@@ -195,8 +194,6 @@ static void expire(struct overlay_peer *p, nsec_t now)
 	if (p->half_open && p->half_open_until <= now) {
 		half_open_end(p);
 		keypair_free(p, &p->unconfirmed);
-		if (o->ops.lapsed)
-			o->ops.lapsed(o->arg, p);
 	}
 }
 

@@ -40,7 +40,7 @@ struct sim_node {
 	bool persist;
 	nsec_t last_stamp;
 	nsec_t clock_offset; /* of its wall clock */
-	unsigned established, fresh, away, back, admits, lapsed;
+	unsigned established, fresh, away, back, admits;
 };
 
 struct sim_datagram {
@@ -252,12 +252,6 @@ static inline struct overlay_peer *sim_op_admit(void *arg, const uint8_t pub[sta
 	return n->sim->admit ? n->sim->admit(n, pub, claim) : NULL;
 }
 
-static inline void sim_op_lapsed(void *arg, struct overlay_peer *p)
-{
-	(void)p;
-	((struct sim_node *)arg)->lapsed++;
-}
-
 static inline void sim_op_stamp(void *arg, nsec_t last)
 {
 	struct sim_node *n = arg;
@@ -436,7 +430,6 @@ static inline void sim_node_start(struct sim_node *n)
 		.away = sim_op_away,
 		.back = sim_op_back,
 		.admit = sim_op_admit,
-		.lapsed = sim_op_lapsed,
 		.stamp = sim_op_stamp,
 		.real = sim_op_real,
 	};
