@@ -188,8 +188,10 @@ static void connect_manager(struct control *c)
 	struct netstack *ns = link_netstack(c->a->link);
 
 	evtimer_del(c->retry);
-	if (!ns || netstack_connect(ns, link_address(c->a->link), &c->manager, MANAGER_PORT, NULL,
-				    ANSWER_S * NSEC_PER_SEC, &c->opening)) {
+	if (!ns ||
+	    netstack_connect(ns, link_address(c->a->link), &c->manager, MANAGER_PORT, NULL,
+			     ANSWER_S * NSEC_PER_SEC, &c->opening) ||
+	    !c->opening) {
 		try_again(c);
 		return;
 	}

@@ -5,39 +5,42 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-int error_set(struct error *e, int code, const char *fmt, ...)
+enum { HALF = sizeof(((struct error *)0)->text) / 2 };
+
+void error_fill(struct error *e, int code, const char *fmt, ...)
 {
+	(void)code;
 	if (!e)
-		return code;
+		return;
 	va_list ap;
 	va_start(ap, fmt);
 	vsnprintf(e->text, sizeof(e->text), fmt, ap);
 	va_end(ap);
-	return code;
 }
 
-int error_errno(struct error *e, int code, const char *fmt, ...)
+void error_fill_errno(struct error *e, int code, const char *fmt, ...)
 {
 	if (!e)
-		return code;
-	char what[sizeof(e->text) / 2];
+		return;
+	char what[HALF];
 	va_list ap;
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
-	return error_set(e, code, "%s: %s", what, strerror(-code));
+	snprintf(e->text, sizeof(e->text), "%s: %s", what, strerror(-code));
 }
 
-int error_wrap(struct error *e, int code, const char *fmt, ...)
+void error_fill_wrap(struct error *e, int code, const char *fmt, ...)
 {
+	(void)code;
 	if (!e)
-		return code;
+		return;
 	struct error inner = *e;
-	char context[sizeof(e->text) / 2];
+	char context[HALF];
 	va_list ap;
 	va_start(ap, fmt);
 	vsnprintf(context, sizeof(context), fmt, ap);
 	va_end(ap);
 	size_t room = sizeof(e->text) - strlen(context) - sizeof(": ");
-	return error_set(e, code, "%s: %.*s", context, (int)room, inner.text);
+	snprintf(e->text, sizeof(e->text), "%s: %.*s", context, (int)room, inner.text);
 }

@@ -16,11 +16,21 @@ struct error {
 	char text[1024];
 };
 
-/* Set the sentence; returns `code`, so `return error_set(e, -EINVAL, "...")` works. */
-int error_set(struct error *e, int code, const char *fmt, ...) printf_like(3, 4);
+/*
+ * error_set: sets the sentence. error_errno: "fmt: strerror(-code)". error_wrap: puts "fmt: " in front of the sentence
+ * that is there. Each returns `code`, so `return error_set(e, -EINVAL, "...")` works; macros, so that a static
+ * analyser sees which code that is.
+ */
+#define error_set(e, code, ...)	  error_with(error_fill, e, code, __VA_ARGS__)
+#define error_errno(e, code, ...) error_with(error_fill_errno, e, code, __VA_ARGS__)
+#define error_wrap(e, code, ...)  error_with(error_fill_wrap, e, code, __VA_ARGS__)
 
-/* Set "fmt: strerror(-code)". */
-int error_errno(struct error *e, int code, const char *fmt, ...) printf_like(3, 4);
-
-/* Put "fmt: " in front of the sentence that is there; returns `code`. */
-int error_wrap(struct error *e, int code, const char *fmt, ...) printf_like(3, 4);
+#define error_with(fill, e, code, ...)                                                             \
+	({                                                                                         \
+		int error_code_ = (code);                                                          \
+		fill(e, error_code_, __VA_ARGS__);                                                 \
+		error_code_;                                                                       \
+	})
+void error_fill(struct error *e, int code, const char *fmt, ...) printf_like(3, 4);
+void error_fill_errno(struct error *e, int code, const char *fmt, ...) printf_like(3, 4);
+void error_fill_wrap(struct error *e, int code, const char *fmt, ...) printf_like(3, 4);

@@ -32,7 +32,8 @@ struct control {
 	int lock, sock;
 	bool bound;
 	unsigned n;
-	TAILQ_HEAD(client_list, control_client) clients;
+	TAILQ_HEAD(client_list, control_client)
+	clients;
 };
 
 static void end_client(struct control_client *cl)

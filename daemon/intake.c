@@ -50,7 +50,8 @@ struct intake {
 	struct prefix agents; /* the overlay: where a SYN may come from */
 	unsigned n;
 	struct port port[INTAKE_PORTS];
-	TAILQ_HEAD(conn_list, conn) conns;
+	TAILQ_HEAD(conn_list, conn)
+	conns;
 	struct intake_stats stats;
 	struct log_limit refused_log;
 	unsigned peak;	    /* most connections at once since the last trim */

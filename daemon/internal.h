@@ -30,7 +30,8 @@ struct daemon {
 	struct control_client *connecting; /* NULL = none, or the caller went away */
 	struct rpc_request *connect_req;
 	struct rpc_request *quit_req;
-	TAILQ_HEAD(errand_list, errand) errands; /* questions under way at the manager */
+	TAILQ_HEAD(errand_list, errand)
+	errands; /* questions under way at the manager */
 };
 
 /* control.c: the Unix socket. */

@@ -195,9 +195,10 @@ static void peer_free(struct peer *p)
 		if (q->forward_to == p)
 			q->forward_to = NULL;
 	}
-	while (*at != p)
+	while (*at && *at != p)
 		at = &(*at)->next;
-	*at = p->next;
+	if (*at)
+		*at = p->next;
 	m->npeers--;
 	m->nprovisional -= p->state == PEER_PROVISIONAL;
 	if (m->node)

@@ -12,10 +12,10 @@
 
 #include "netstack/tcp.h"
 
-#include "lwip/memp.h"
-#include "lwip/nd6.h"
-#include "lwip/sys.h"
-#include "lwip_hooks.h"
+#include <lwip/memp.h>
+#include <lwip/nd6.h>
+#include <lwip/sys.h>
+#include <lwip_hooks.h>
 
 enum {
 	ARENA_KEEP = 256 << 10, /* kept allocated when idle */
@@ -151,7 +151,7 @@ static struct out_packet *arena_add(struct arena *a, size_t len)
 
 static void arena_send(struct netstack *ns, const struct arena *a)
 {
-	for (size_t at = 0; at < a->used;) {
+	for (size_t at = 0; a->mem && at < a->used;) {
 		struct out_packet *o = (struct out_packet *)(void *)(a->mem + at);
 		struct pkt pkt = {.data = o->data, .len = o->len, .gso = o->gso};
 		at += ROUND_UP(sizeof(*o) + o->len, 16);

@@ -22,16 +22,28 @@ struct netstack_syn;
 enum {
 	NETSTACK_SYN_PER_PEER = 512,
 	NETSTACK_SYN_MAX = 4096,
-	NETSTACK_SYN_TTL = 30,	      /* s */
-	NETSTACK_REASM_PACKETS = 64,  /* inner fragments: packets under assembly */
+	NETSTACK_SYN_TTL = 30,	     /* s */
+	NETSTACK_REASM_PACKETS = 64, /* inner fragments: packets under assembly */
 	NETSTACK_REASM_BYTES = 1 << 20,
-	NETSTACK_REASM_TTL = 15,      /* s */
+	NETSTACK_REASM_TTL = 15, /* s */
 };
 
 enum netstack_drop {
-	NS_DROP_VERSION, NS_DROP_LENGTH, NS_DROP_CHECKSUM, NS_DROP_FRAGMENT, NS_DROP_REASM_FULL, NS_DROP_TCP_HEADER,
-	NS_DROP_TCP_OPTIONS, NS_DROP_SOURCE, NS_DROP_PROTO, NS_DROP_SYN_LIMIT, NS_DROP_CONN_LIMIT, NS_DROP_MEMORY,
-	NS_DROP_UDP_HEADER, NS_DROP_ICMP, NS_NUM_DROPS,
+	NS_DROP_VERSION,
+	NS_DROP_LENGTH,
+	NS_DROP_CHECKSUM,
+	NS_DROP_FRAGMENT,
+	NS_DROP_REASM_FULL,
+	NS_DROP_TCP_HEADER,
+	NS_DROP_TCP_OPTIONS,
+	NS_DROP_SOURCE,
+	NS_DROP_PROTO,
+	NS_DROP_SYN_LIMIT,
+	NS_DROP_CONN_LIMIT,
+	NS_DROP_MEMORY,
+	NS_DROP_UDP_HEADER,
+	NS_DROP_ICMP,
+	NS_NUM_DROPS,
 };
 const char *netstack_drop_name(enum netstack_drop d);
 
@@ -53,15 +65,17 @@ struct netstack_ops {
 	/* The handshake that netstack_accept() started is done: the stream is the program's. */
 	void (*tcp_open)(void *arg, struct stream *s, void *ctx);
 	/* One whole UDP datagram. */
-	void (*udp)(void *arg, const struct flow *flow, const uint8_t *data, size_t len, void *peer);
+	void (*udp)(void *arg, const struct flow *flow, const uint8_t *data, size_t len,
+		    void *peer);
 	/* One ICMP/ICMPv6 echo request: flow->sport is the identifier. */
-	void (*echo)(void *arg, const struct flow *flow, uint16_t seq, const uint8_t *data, size_t len, void *peer);
+	void (*echo)(void *arg, const struct flow *flow, uint16_t seq, const uint8_t *data,
+		     size_t len, void *peer);
 };
 
 struct netstack_limits {
 	unsigned conns;		 /* TCP connections in all (0 = 16384) */
 	unsigned conns_per_peer; /* 0 = 8192 */
-	size_t memory;		 /* bytes of buffered TCP data, both ways, in all (0 = 256 MiB): then windows close */
+	size_t memory; /* bytes of buffered TCP data, both ways, in all (0 = 256 MiB): then windows close */
 };
 
 struct netstack_stats {
@@ -71,8 +85,8 @@ struct netstack_stats {
 	size_t memory;
 };
 
-int netstack_new(struct netstack **np, struct event_base *base, const struct netstack_ops *ops, void *arg,
-		 const struct netstack_limits *limits, struct error *e);
+int netstack_new(struct netstack **np, struct event_base *base, const struct netstack_ops *ops,
+		 void *arg, const struct netstack_limits *limits, struct error *e);
 void netstack_free(struct netstack *ns); /* aborts all, no callbacks */
 const struct netstack_stats *netstack_stats(const struct netstack *ns);
 
@@ -89,12 +103,14 @@ void netstack_reject(struct netstack *ns, struct netstack_syn *syn, enum netstac
 
 /* Opens a TCP connection from `src` (an own address; port chosen) to dst:port. The stream is returned at once and becomes WRITABLE when
  * established, or ERROR (-ECONNREFUSED, -ETIMEDOUT after `timeout`, -EHOSTUNREACH). */
-int netstack_connect(struct netstack *ns, const struct ipaddr *src, const struct ipaddr *dst, uint16_t port,
-		     void *peer, nsec_t timeout, struct stream **sp);
+int netstack_connect(struct netstack *ns, const struct ipaddr *src, const struct ipaddr *dst,
+		     uint16_t port, void *peer, nsec_t timeout, struct stream **sp);
 
 /* Sends a datagram back to who opened `flow` (from flow->dst:dport to flow->src:sport), in fragments when it is larger than INNER_MTU. */
-void netstack_udp_reply(struct netstack *ns, const struct flow *flow, const uint8_t *data, size_t len);
-void netstack_echo_reply(struct netstack *ns, const struct flow *flow, uint16_t seq, const uint8_t *data, size_t len);
+void netstack_udp_reply(struct netstack *ns, const struct flow *flow, const uint8_t *data,
+			size_t len);
+void netstack_echo_reply(struct netstack *ns, const struct flow *flow, uint16_t seq,
+			 const uint8_t *data, size_t len);
 /* ICMP port unreachable about a UDP datagram of `flow`. */
 void netstack_udp_refuse(struct netstack *ns, const struct flow *flow);
 

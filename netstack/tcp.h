@@ -17,7 +17,7 @@
 /* lwIP names the TCP flags by macros, with base/ip.h's values: its headers have to come last. */
 #include "netstack/internal.h"
 
-#include "lwip/priv/tcp_priv.h"
+#include <lwip/priv/tcp_priv.h>
 
 enum { EXT_PEER, EXT_STREAM }; /* LWIP_TCP_PCB_NUM_EXT_ARGS */
 
@@ -82,7 +82,8 @@ struct tcp_stream {
 	uint32_t wnd_limit; /* what we offer: grows when it is used up */
 	uint32_t wnd_used;  /* consumed since it last grew */
 
-	STAILQ_HEAD(, tx_chunk) tx;
+	STAILQ_HEAD(tx_chunks, tx_chunk)
+	tx;
 	uint32_t tx_bytes;  /* filled, not acknowledged */
 	uint32_t tx_queued; /* of these: known to lwIP */
 };

@@ -14,7 +14,7 @@
 
 #include "netstack/tcp.h"
 
-#include "lwip_hooks.h"
+#include <lwip_hooks.h>
 
 enum {
 	WND_START = 256 << 10,
@@ -212,8 +212,8 @@ static void op_consume(struct stream *s, size_t len)
 	struct tcp_stream *st = tcp_stream_of(s);
 	uint32_t taken = (uint32_t)MIN(len, st->rx_bytes);
 
-	for (uint32_t left = taken; left;) {
-		struct pbuf *p = st->rx_first;
+	struct pbuf *p;
+	for (uint32_t left = taken; left && (p = st->rx_first);) {
 		u16_t n = (u16_t)MIN(left, p->len);
 		left -= n;
 		st->rx_bytes -= n;
@@ -313,9 +313,10 @@ static void tell_open(struct tcp_stream *st)
 /* Delivers to one stream, which may go in the process. */
 static void deliver(struct tcp_stream *st)
 {
+	/* cppcheck-suppress nullPointerRedundantCheck */
 	struct tcp_layer *t = st->ns->tcp;
 
-	t->current = st;
+	t->current = st; /* unset by whoever frees it in the callbacks below */
 	if (st->syn)
 		tell_open(st);
 	if (!t->current || !st->s.cb)

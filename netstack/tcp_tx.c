@@ -76,9 +76,9 @@ int tcp_tx_reserve(struct stream *s, struct iovec *iov, int max)
 	if (err || max <= 0)
 		return err ? err : -EINVAL;
 	struct tx_chunk *c;
-	STAILQ_FOREACH(c, &st->tx, link)
-	if (c->filled < c->size)
-		break;
+	for (c = STAILQ_FIRST(&st->tx); c; c = STAILQ_NEXT(c, link))
+		if (c->filled < c->size)
+			break;
 	for (; n < max && n < 2; c = STAILQ_NEXT(c, link)) {
 		if (!c && !(c = chunk_new(st)))
 			break;
@@ -98,8 +98,7 @@ void tcp_tx_commit(struct stream *s, size_t len)
 	struct tcp_stream *st = tcp_stream_of(s);
 	struct tx_chunk *c;
 
-	STAILQ_FOREACH(c, &st->tx, link)
-	{
+	for (c = STAILQ_FIRST(&st->tx); c; c = STAILQ_NEXT(c, link)) {
 		size_t n = MIN(len, c->size - c->filled);
 		c->filled += (uint32_t)n;
 		st->tx_bytes += (uint32_t)n;
@@ -122,7 +121,7 @@ ssize_t tcp_tx_writev(struct stream *s, const struct iovec *iov, int n)
 			continue;
 		}
 		int err = tcp_tx_reserve(s, &room, 1);
-		if (err < 0)
+		if (err < 1)
 			return total ? (ssize_t)total : err;
 		size_t len = MIN(room.iov_len, iov->iov_len - off);
 		memcpy(room.iov_base, (const uint8_t *)iov->iov_base + off, len);

@@ -5,7 +5,6 @@
 #   unusedFunction       a library's front door may be used by the next layer only
 #   memleak              does not know the cleanup attribute; ASan and LSan watch every test
 #   ctuuninitvar         takes an out parameter of a called function for a read
-#   syntaxError:udp_flows.c   LIST_HEAD without a tag, from <sys/queue.h>, which it does not read
 #   checkersReport       a note about the tool itself
 #   unmatchedSuppression names differ between versions of the tool
 set -eu

@@ -12,7 +12,7 @@ import tempfile
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')
 # Headers of libc, POSIX and Linux are free; what is owned is named in layers.txt.
-THIRD_PARTY = ("event2", "sodium", "lwip", "jansson", "libfyaml", "llhttp", "nghttp2", "curl", "wslay",
+THIRD_PARTY = ("event2", "sodium", "lwip", "lwip_hooks", "jansson", "libfyaml", "llhttp", "nghttp2", "curl", "wslay",
                "openssl", "pcre2", "systemd", "linux/if_tun", "linux/rtnetlink", "linux/virtio_net", "cmocka")
 
 
