@@ -62,7 +62,7 @@ static void client_close(struct helper *h, struct client *c)
 		undo(h, &e);
 		h->holder = NULL;
 	}
-	close(c->fd);
+	drop(c->fd);
 	c->fd = -1;
 }
 
@@ -259,6 +259,7 @@ static int signals_open(struct error *e)
 static int start(struct helper *h, struct error *e)
 {
 	umask(022);
+	drop_setup();
 	/* What the starter left open is none of ours. */
 	if (close_range(3, ~0U, 0) < 0)
 		return error_errno(e, -errno, "close_range");

@@ -3,6 +3,7 @@
  * What the files of helper/ share:
  *   helper.c    options, the socket, the loop
  *   session.c   what one daemon has asked for: done and undone
+ *   drop.c      a client's socket closed without waiting for anything
  *   guard.c     the process that outlives the helper to put resolv.conf back
  *   harden.c    privileges given up at the start
  */
@@ -60,6 +61,14 @@ void session_dns(struct session *s, const struct privsep_dns *q, struct privsep_
 /* Undoes all; 0, 1 when something was left to its new owner, or the first error. `e` says it when
  * not 0. */
 int session_undo(struct session *s, struct error *e);
+
+/* --- drop.c --------------------------------------------------------------------------------------
+ */
+
+/* Once, at the start: the children of drop() leave no zombies. */
+void drop_setup(void);
+/* Closes a client's socket, whatever lies in its queue. */
+void drop(int fd);
 
 /* --- harden.c ------------------------------------------------------------------------------------
  */

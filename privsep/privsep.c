@@ -99,15 +99,31 @@ int privsep_send_request(int sock, const struct privsep_request *req)
 	return send_record(sock, req, sizeof(*req), NULL, 0);
 }
 
+/* -EPROTO when descriptors come with the next record, which is then left where it is. */
+static int refuse_fds(int sock)
+{
+	struct msghdr msg = {0};
+	ssize_t n;
+
+	do
+		n = recvmsg(sock, &msg, MSG_PEEK);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == ECONNRESET ? -EPIPE : -errno;
+	return msg.msg_flags & MSG_CTRUNC ? -EPROTO : 0;
+}
+
 int privsep_recv_request(int sock, struct privsep_request *req)
 {
 	int fds[FDS_MAX];
 	unsigned nfds;
-	int r = recv_record(sock, req, sizeof(*req), fds, &nfds);
 
-	/* A client has no descriptors to give us. */
-	close_all(fds, nfds);
-	if (r == 0 && (req->version != PRIVSEP_VERSION || nfds))
+	memset(req, 0, sizeof(*req));
+	int r = refuse_fds(sock);
+	if (r)
+		return r;
+	r = recv_record(sock, req, sizeof(*req), fds, &nfds);
+	if (r == 0 && req->version != PRIVSEP_VERSION)
 		r = -EPROTO;
 	return r;
 }

@@ -63,9 +63,15 @@ struct privsep_answer {
 	char search[PRIVSEP_SEARCH][PRIVSEP_DOMAIN_LEN]; /* the laptop's own */
 };
 
-/* Both ends. Blocking send/receive of one message; -EPROTO for another size or version; -EPIPE when
- * closed. */
+/* Both ends. Send or receive one message, blocking if the socket is; -EPROTO for another size or
+ * version; -EPIPE when closed. */
 int privsep_send_request(int sock, const struct privsep_request *req);
+/*
+ * A client has no descriptors to give. A record with some is refused and stays in the queue, for
+ * who takes it also ends their files, and may wait there as long as the client likes (a TCP socket
+ * with SO_LINGER). So after -EPROTO close the socket, and where that must not wait either, in a
+ * process that is ending.
+ */
 int privsep_recv_request(int sock, struct privsep_request *req);
 int privsep_send_answer(int sock, const struct privsep_answer *ans, const int *fds, unsigned nfds);
 /* `fds` has room for 4; unexpected ones are closed. */

@@ -11,6 +11,7 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -635,6 +636,76 @@ static void another_version_is_told(void **test)
 	close(hello());
 }
 
+/* A TCP connection whose data nobody takes, and whose end waits 30 s for that to change. */
+static int lingering(void)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	const struct linger linger = {.l_onoff = 1, .l_linger = 30};
+	static const char data[65536];
+	socklen_t len = sizeof(sa);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(listener, (struct sockaddr *)&sa, len), 0);
+	assert_int_equal(listen(listener, 1), 0); /* stays open to the end of the test program */
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&sa, &len), 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&sa, len), 0);
+	while (send(fd, data, sizeof(data), MSG_DONTWAIT) > 0)
+		;
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
+	return fd;
+}
+
+static void send_with_fd(int sock, const void *data, size_t len, int fd)
+{
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control.buf,
+			     .msg_controllen = sizeof(control.buf)};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+	assert_int_equal(sendmsg(sock, &msg, 0), len);
+	close(fd); /* the one in the queue is the last */
+}
+
+static void descriptors_make_nobody_wait(void **test)
+{
+	struct privsep_request q = request(PRIVSEP_HELLO);
+	nsec_t start = clock_boot();
+	int sock;
+
+	(void)test;
+	for (int behind = 0; behind < 2; behind++) {
+		int fd = lingering();
+
+		sock = daemon_socket();
+		/* With a request, or behind one for which the socket is closed. */
+		if (behind)
+			assert_int_equal(send(sock, "noise", 5, 0), 5);
+		send_with_fd(sock, &q, sizeof(q), fd);
+		usleep(50000); /* the helper has seen it */
+		close(hello());
+		close(sock);
+	}
+	/* Of the daemon that holds the helper: all is undone all the same. */
+	sock = hello();
+	int tun = make_tun(sock);
+	send_with_fd(sock, &q, sizeof(q), lingering());
+	close(sock);
+	close(tun);
+	assert_as_before();
+	assert_true(clock_boot() - start < 5 * NSEC_PER_SEC);
+}
+
 static void port_53_may_be_taken(void **test)
 {
 	struct sockaddr_in sa = {
@@ -788,6 +859,7 @@ int main(void)
 		test(without_ipv6_it_is_said),
 		test(malformed_requests_are_refused),
 		test(another_version_is_told),
+		test(descriptors_make_nobody_wait),
 		test(port_53_may_be_taken),
 		test(few_privileges_few_descriptors),
 		test(second_helper_is_refused),
