@@ -39,6 +39,7 @@ struct helper {
 	struct client *holder; /* whose the session is */
 	struct session session;
 	uint64_t arrivals;
+	struct log_limit strangers; /* lines about them */
 };
 
 static int undo(struct helper *h, struct error *e)
@@ -66,20 +67,34 @@ static void client_close(struct helper *h, struct client *c)
 	c->fd = -1;
 }
 
-/* A place for a new client; the oldest that holds nothing gives way, so that idle ones keep nobody
- * out. */
-static struct client *client_place(struct helper *h)
+static bool may_ask(const struct helper *h, uid_t uid)
 {
-	struct client *oldest = NULL;
+	if (uid == 0)
+		return true;
+	for (unsigned i = 0; i < h->options.nallow; i++)
+		if (h->options.allow[i] == uid)
+			return true;
+	return false;
+}
+
+/* A place for a new client, NULL for none. When all are taken the oldest gives way, so that idle
+ * clients keep nobody out; but never the holder, and who may ask never to who may not. */
+static struct client *client_place(struct helper *h, uid_t uid)
+{
+	struct client *out = NULL;
 
 	for (struct client *c = h->client; c < h->client + CLIENTS; c++) {
 		if (c->fd < 0)
 			return c;
-		if (c != h->holder && (!oldest || c->since < oldest->since))
-			oldest = c;
+		bool may = may_ask(h, c->who.uid), out_may = out && may_ask(h, out->who.uid);
+		if (c == h->holder || (may && !may_ask(h, uid)))
+			continue;
+		if (!out || may < out_may || (may == out_may && c->since < out->since))
+			out = c;
 	}
-	client_close(h, oldest);
-	return oldest;
+	if (out)
+		client_close(h, out);
+	return out;
 }
 
 static void client_accept(struct helper *h)
@@ -94,17 +109,11 @@ static void client_accept(struct helper *h)
 		close(fd);
 		return;
 	}
-	*client_place(h) = (struct client){.fd = fd, .who = who, .since = h->arrivals++};
-}
-
-static bool may_ask(const struct helper *h, uid_t uid)
-{
-	if (uid == 0)
-		return true;
-	for (unsigned i = 0; i < h->options.nallow; i++)
-		if (h->options.allow[i] == uid)
-			return true;
-	return false;
+	struct client *place = client_place(h, who.uid);
+	if (place)
+		*place = (struct client){.fd = fd, .who = who, .since = h->arrivals++};
+	else
+		drop(fd);
 }
 
 /* May this client have this request served? Makes it the holder at its hello. */
@@ -148,8 +157,10 @@ static void serve(struct helper *h, struct client *c, const struct privsep_reque
 	}
 	if (e.text[0])
 		snprintf(a->text, sizeof(a->text), "%.*s", (int)sizeof(a->text) - 1, e.text);
-	if (a->code)
+	if (a->code && may_ask(h, c->who.uid))
 		log_warn("process %d of user %u: %s", c->who.pid, c->who.uid, a->text);
+	else if (a->code) /* a stranger could fill the disk with these */
+		log_limited(&h->strangers, NSEC_PER_SEC, "process %d: %s", c->who.pid, a->text);
 }
 
 static void client_readable(struct helper *h, struct client *c)
@@ -219,6 +230,7 @@ static int listen_at(const char *path, struct error *e)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	char folder[sizeof(sa.sun_path)];
+	struct stat st;
 
 	if (strlen(path) >= sizeof(sa.sun_path))
 		return error_errno(e, -ENAMETOOLONG, "%s", path);
@@ -233,8 +245,10 @@ static int listen_at(const char *path, struct error *e)
 	}
 	cleanup(close_fd) int fd =
 		socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	/* A socket left by a killed helper: nobody listens, for the lock is ours. */
-	unlink(path);
+	/* A socket left by a killed helper: nobody listens, for the lock is ours. Anything else is
+	 * a mistake in --socket, and bind() says so. */
+	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
+		unlink(path);
 	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || chmod(path, 0666) < 0 ||
 	    listen(fd, 16) < 0)
 		return error_errno(e, -errno, "socket %s", path);

@@ -32,7 +32,7 @@
 
 enum { ALLOWED = 12345, STRANGER = 54321 };
 
-static char folder[32], sock_path[64], state_path[64], resolv_path[64];
+static char folder[32], sock_path[64], state_path[64], resolv_path[64], log_path[64];
 static char *before;
 static pid_t test_pid, helper;
 
@@ -118,7 +118,7 @@ static void helper_start(void)
 		char *argv[] = {"culvert-helper", "--socket",  sock_path, "--state", state_path,
 				"--resolv-conf",  resolv_path, "--allow", "12345",   NULL};
 		if (!getenv("VERBOSE"))
-			dup2(open("/dev/null", O_WRONLY), 2);
+			dup2(open(log_path, O_WRONLY | O_CREAT | O_TRUNC, 0600), 2);
 		_exit(helper_main((int)(sizeof(argv) / sizeof(argv[0])) - 1, argv));
 	}
 	for (int i = 0; i < 500; i++) {
@@ -492,6 +492,36 @@ static void idle_clients_keep_nobody_out(void **test)
 	assert_as_before();
 }
 
+static void strangers_crowd_nobody_out(void **test)
+{
+	struct privsep_request q = request(PRIVSEP_HELLO);
+	int crowd[30], sock = daemon_socket(); /* no hello yet: it holds nothing */
+	unsigned lines = 0;
+
+	(void)test;
+	if (seteuid(STRANGER) < 0)
+		skip(); /* in a user namespace there is only one user */
+	for (int i = 0; i < 30; i++)
+		assert_true((crowd[i] = daemon_socket()) >= 0);
+	int one = daemon_socket();
+	assert_int_equal(seteuid(0), 0);
+	assert_int_equal(ask(sock, &q).code, 0);
+	/* Nor do they fill the log. */
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(ask(one, &q).code, -EPERM);
+	FILE *f = fopen(log_path, "r");
+	for (int c = f ? getc(f) : EOF; c != EOF; c = getc(f))
+		lines += c == '\n';
+	if (f)
+		fclose(f);
+	assert_in_range(lines, 0, 6);
+	for (int i = 0; i < 30; i++)
+		close(crowd[i]);
+	close(one);
+	close(sock);
+	assert_as_before();
+}
+
 static void routes_follow_the_set(void **test)
 {
 	int sock = hello(), tun;
@@ -784,6 +814,28 @@ static void second_helper_is_refused(void **test)
 	close(hello()); /* the first is not disturbed */
 }
 
+static void only_a_socket_is_replaced(void **test)
+{
+	char state[64], file[64];
+	int status;
+
+	(void)test;
+	snprintf(state, sizeof(state), "%s/state2", folder);
+	snprintf(file, sizeof(file), "%s/precious", folder);
+	put(file, "not a socket\n");
+	pid_t pid = fork();
+	if (pid == 0) {
+		char *argv[] = {"culvert-helper", "--socket", file, "--state", state, NULL};
+		alarm(5);
+		dup2(open("/dev/null", O_WRONLY), 2);
+		_exit(helper_main(5, argv));
+	}
+	waitpid(pid, &status, 0);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 1);
+	assert_int_equal(access(file, F_OK), 0);
+}
+
 /* --- around each test ----------------------------------------------------------------------------
  */
 
@@ -816,6 +868,7 @@ static int setup(void **test)
 	snprintf(resolv_path, sizeof(resolv_path), "%s/etc/resolv.conf", folder);
 	snprintf(sock_path, sizeof(sock_path), "%s/run/helper.sock", folder);
 	snprintf(state_path, sizeof(state_path), "%s/state", folder);
+	snprintf(log_path, sizeof(log_path), "%s/log", folder);
 	mkdir(etc, 0755);
 	put(resolv_path, laptop_conf);
 	chmod(resolv_path, 0640);
@@ -854,6 +907,8 @@ int main(void)
 		test(strangers_are_refused),
 		test(one_daemon_at_a_time),
 		test(idle_clients_keep_nobody_out),
+		test(strangers_crowd_nobody_out),
+		test(only_a_socket_is_replaced),
 		test(routes_follow_the_set),
 		test(routes_are_all_or_nothing),
 		test(without_ipv6_it_is_said),
