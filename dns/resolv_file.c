@@ -322,10 +322,16 @@ int resolv_restore(const char *path, const char *backup_dir, struct error *e)
 				 "%s was changed by somebody else meanwhile and is left as it is",
 				 path);
 	}
-	if (before.mode)
+	if (before.mode) {
 		r = image_write(&before, path, e);
-	else if (unlink(path) < 0 && errno != ENOENT)
+		/* No room for a second file: the blocks of ours will mostly do, and a name server
+		 * that is no longer there would be worse than a write that is not atomic. */
+		if ((r == -ENOSPC || r == -EDQUOT) && S_ISREG(before.mode) &&
+		    write_in_place(&before, path) == 0)
+			r = 0;
+	} else if (unlink(path) < 0 && errno != ENOENT) {
 		r = error_errno(e, -errno, "%s cannot be removed", path);
+	}
 	if (r == 0)
 		backup_remove(&b);
 	return r;
