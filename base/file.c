@@ -98,6 +98,8 @@ int dir_make(const char *path, unsigned mode, struct error *e)
 	if (snprintf(buf, sizeof(buf), "%s", path) >= (int)sizeof(buf))
 		return error_set(e, -ENAMETOOLONG, "cannot make folder %s: the path is too long",
 				 path);
+	if (!*path)
+		return error_set(e, -ENOENT, "cannot make a folder without a name");
 	for (char *c = buf + 1;; c++) {
 		if (*c && *c != '/')
 			continue;

@@ -41,6 +41,10 @@ static void vlog(enum log_level level, const char *fmt, va_list ap)
 			      log_name, level_str[level]);
 	int m = vsnprintf(line + n, sizeof(line) - n, fmt, ap);
 	n = MIN(n + (size_t)MAX(m, 0), sizeof(line) - 2);
+	/* Names come from others: none may begin a line of its own or steer a terminal. */
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
+			line[i] = '?';
 	line[n++] = '\n';
 	ssize_t ignored = write(STDERR_FILENO, line, n);
 	(void)ignored;

@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/ip.h"
+#include "base/log.h"
 
 static void prefixes(void **state)
 {
@@ -190,6 +191,7 @@ static void a_failed_write_keeps_the_old_file(void **state)
 	snprintf(deep, sizeof(deep), "%s/a/b", dir);
 	assert_int_equal(dir_make(deep, 0700, &e), 0);
 	assert_int_equal(dir_make(deep, 0700, &e), 0);
+	assert_int_equal(dir_make("", 0700, &e), -ENOENT);
 	rmdir(deep);
 	snprintf(deep, sizeof(deep), "%s/a", dir);
 	rmdir(deep);
@@ -206,6 +208,24 @@ static void sentences_gain_context(void **state)
 	assert_int_equal(error_set(NULL, 7, "nobody listens"), 7);
 }
 
+static void nobody_adds_a_log_line(void **state)
+{
+	char line[256] = "";
+	int ends[2], err = dup(2);
+	(void)state;
+	assert_int_equal(pipe(ends), 0);
+	dup2(ends[1], 2);
+	log_info("peer %s: hello", "x\n2026-01-01 root\033[2J\177\r\xc3\xa9");
+	dup2(err, 2);
+	ssize_t n = read(ends[0], line, sizeof(line) - 1);
+	assert_true(n > 0);
+	assert_ptr_equal(strchr(line, '\n'), line + n - 1);
+	assert_non_null(strstr(line, "peer x?2026-01-01 root?[2J??\xc3\xa9: hello\n"));
+	close(err);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -218,6 +238,7 @@ int main(void)
 		cmocka_unit_test(siphash_vectors),
 		cmocka_unit_test(a_failed_write_keeps_the_old_file),
 		cmocka_unit_test(sentences_gain_context),
+		cmocka_unit_test(nobody_adds_a_log_line),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
