@@ -40,19 +40,18 @@ int identity_load(struct identity *id, const char *path, struct error *e);
 /* Every node's overlay /64: the constant /16, then 48 bits of BLAKE2b(label, public key). */
 struct prefix overlay_prefix(void);				    /* the /16 */
 struct prefix overlay_prefix_of(const uint8_t pub[static KEY_LEN]); /* the node's /64 */
-struct ipaddr
-overlay_stack_addr(const uint8_t pub[static KEY_LEN]); /* ::1 in it: the node's lwIP */
-struct ipaddr
-overlay_kernel_addr(const uint8_t pub[static KEY_LEN]); /* ::2 in it: the laptop's kernel */
+/* ::1 in it, the node's lwIP; ::2, the laptop's kernel. */
+struct ipaddr overlay_stack_addr(const uint8_t pub[static KEY_LEN]);
+struct ipaddr overlay_kernel_addr(const uint8_t pub[static KEY_LEN]);
 
-/* --- AEAD: ChaCha20-Poly1305 of RFC 8439, nonce = 32 zero bits and the 64-bit counter (LE) -------
- */
+/* --- AEAD: ChaCha20-Poly1305 of RFC 8439, nonce = 32 zero bits and the 64-bit counter (LE) ---- */
 
 /*
  * One pass over the packet: at 1420 bytes 1.4 times as fast as libsodium's one-shot. Contracts on
- * memory: in:  AEAD_HEAD bytes before it and AEAD_TAIL after it must be readable (content is of no
- * matter); out: TAG_LEN (seal) + AEAD_TAIL bytes after it are scribbled on, AEAD_HEAD bytes before
- * it are kept. in and out must not overlap.
+ * memory:
+ *   in   AEAD_HEAD bytes before it and AEAD_TAIL after it must be readable (content is of no matter)
+ *   out  TAG_LEN (seal) + AEAD_TAIL bytes after it are scribbled on, AEAD_HEAD bytes before it kept
+ * in and out must not overlap.
  */
 enum { AEAD_HEAD = 64, AEAD_TAIL = 576 };
 /* Writes len bytes and the tag. */
@@ -62,8 +61,7 @@ void aead_seal(uint8_t *out, const uint8_t *in, size_t len, uint64_t counter,
 int aead_open(uint8_t *out, const uint8_t *in, size_t len, uint64_t counter,
 	      const uint8_t key[static KEY_LEN]);
 
-/* --- replay window: RFC 6479, 8192 bits ----------------------------------------------------------
- */
+/* --- replay window: RFC 6479, 8192 bits ------------------------------------------------------- */
 
 enum { REPLAY_BITS = 8192 };
 /* Counters from here on are never sent nor accepted, so that the arithmetic cannot wrap. */
@@ -76,8 +74,7 @@ void replay_init(struct replay *r);
 /* True if `counter` is new; then it is marked. Call only after the tag was verified. */
 bool replay_accept(struct replay *r, uint64_t counter);
 
-/* --- invites (static platform)
- * -------------------------------------------------------------------- */
+/* --- invites (static platform) ---------------------------------------------------------------- */
 
 enum node_role { ROLE_MANAGER = 0, ROLE_LAPTOP = 1, ROLE_AGENT = 2 };
 enum { INVITE_ID_LEN = 16, NAME_MAX_LEN = 63, INVITE_ENDPOINTS = 4, INVITE_TEXT_MAX = 1024 };
@@ -109,8 +106,7 @@ int invite_format(const struct invite *inv, char *text, size_t size);
  * space around is ignored. */
 int invite_parse(struct invite *inv, const char *text, size_t len, struct error *e);
 
-/* --- handshake: WireGuard's three messages and one of ours
- * ----------------------------------------- */
+/* --- handshake: WireGuard's three messages and one of ours ------------------------------------ */
 
 enum msg_type {
 	MSG_INITIATION = 1,
@@ -149,8 +145,8 @@ struct transport_keys {
 	uint8_t send[KEY_LEN], receive[KEY_LEN];
 };
 
-/* DH(s, s). -EINVAL if the public key is of low order: no handshake with such a peer can succeed.
- */
+/* DH(s, s). -EINVAL if the public key is of low order:
+ * no handshake with such a peer can succeed. */
 int handshake_static_dh(uint8_t ss[static KEY_LEN], const struct identity *self,
 			const uint8_t remote[static KEY_LEN]);
 
@@ -175,8 +171,7 @@ int handshake_consume_response(struct handshake *hs, const uint8_t *msg, size_t 
 			       const struct identity *self, struct transport_keys *keys);
 void handshake_wipe(struct handshake *hs);
 
-/* --- MAC1, MAC2, cookies (WireGuard 5.4.4, 5.4.7)
- * -------------------------------------------------- */
+/* --- MAC1, MAC2, cookies (WireGuard 5.4.4, 5.4.7) --------------------------------------------- */
 
 /* Of a responder: checks what comes in. */
 struct cookie_checker {

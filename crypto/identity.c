@@ -106,8 +106,8 @@ static int key_file_check(int fd, const char *path, struct error *e)
 /* -ENOENT: there is none (and no sentence). */
 static int key_file_read(struct identity *id, const char *path, struct error *e)
 {
-	char text[KEY_TEXT_LEN + 2] = {
-		0}; /* one byte more than a key and a line's end, one for NUL */
+	/* One byte more than a key and a line's end, one for NUL. */
+	char text[KEY_TEXT_LEN + 2] = {0};
 	uint8_t priv[KEY_LEN];
 	cleanup(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
@@ -140,8 +140,8 @@ int identity_load(struct identity *id, const char *path, struct error *e)
 
 	if (ret != -ENOENT)
 		return ret;
-	/* Two programs that start at once must not each make a key: the second finds the first's.
-	 */
+	/* Two programs that start at once must not each make a key:
+	 * the second finds the first's. */
 	cleanup(close_fd) int lock = folder_lock(path, e);
 	if (lock < 0)
 		return lock;
@@ -149,8 +149,7 @@ int identity_load(struct identity *id, const char *path, struct error *e)
 	return ret == -ENOENT ? key_file_make(id, path, e) : ret;
 }
 
-/* --- overlay addresses --------------------------------------------------------------------------
- */
+/* --- overlay addresses ------------------------------------------------------------------------ */
 
 static const uint8_t overlay_base[2] = {0xfd, 0xc7};
 static const char address_label[] = "culvert address";

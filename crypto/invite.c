@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Invites: what a manager prints and a newcomer pastes, and the claim in it that travels in the
- *first handshake message. The text is
+ * first handshake message. The text is
  *
  *	culvert-invite-1.BASE64URL( u16 length, claim, manager's key, psk, endpoints, checksum )
  *
@@ -32,8 +32,7 @@ static_assert(PREFIX_LEN + sodium_base64_ENCODED_LEN(BODY_MAX,
 		      INVITE_TEXT_MAX,
 	      "the longest invite fits");
 
-/* --- the claim ----------------------------------------------------------------------------------
- */
+/* --- the claim -------------------------------------------------------------------------------- */
 
 static bool name_char(char c)
 {
@@ -96,8 +95,7 @@ void invite_psk(uint8_t psk[static KEY_LEN], const uint8_t secret[static KEY_LEN
 	crypto_wipe(&st, sizeof(st));
 }
 
-/* --- the text -----------------------------------------------------------------------------------
- */
+/* --- the text --------------------------------------------------------------------------------- */
 
 static void checksum(uint8_t out[static CHECKSUM_LEN], const uint8_t *body, size_t len)
 {

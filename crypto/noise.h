@@ -25,8 +25,7 @@ enum {
 	NOISE_OVERHEAD_2 = KEY_LEN + TAG_LEN,			 /* e, tag of the payload */
 };
 
-/* --- symmetric state (Noise 5.2)
- * ------------------------------------------------------------------ */
+/* --- symmetric state (Noise 5.2) -------------------------------------------------------------- */
 
 void noise_mix_hash(struct noise *n, const void *data, size_t len);
 void noise_mix_key(struct noise *n, const void *ikm, size_t len);
@@ -40,8 +39,7 @@ void noise_encrypt_and_hash(struct noise *n, uint8_t *out, const void *in, size_
 int noise_decrypt_and_hash(struct noise *n, void *out, const uint8_t *in, size_t len);
 void noise_split(const struct noise *n, struct transport_keys *keys, bool initiator);
 
-/* --- the pattern: <- s ... -> e, es, s, ss  <- e, ee, se, psk
- * --------------------------------------- */
+/* --- the pattern: <- s ... -> e, es, s, ss  <- e, ee, se, psk --------------------------------- */
 
 /* Initialises for a handshake to the node whose static key is `responder`. */
 void noise_begin(struct noise *n, const void *prologue, size_t len,

@@ -9,8 +9,8 @@
 struct event;
 
 enum {
-	BATCH_BYTES =
-		65000, /* what transport/ sends at once (TRANSPORT_BATCH less the outer headers) */
+	/* What transport/ sends at once (TRANSPORT_BATCH less the outer headers). */
+	BATCH_BYTES = 65000,
 	BATCH_DATAGRAMS = 64,
 	DATAGRAM_MAX = MSG_DATA_OVERHEAD + ROUND_UP(INNER_MTU, 16), /* of those we send */
 };
@@ -31,8 +31,8 @@ struct node {
 	struct node_stats stats;
 
 	struct event *timer; /* overlay_next() */
-	struct event
-		*turn_end; /* runs after the events of this loop turn: flush, look at the timers */
+	/* Runs after the events of this turn of the loop: flush, look at the timers. */
+	struct event *turn_end;
 	bool turn_pending;
 	int timer_fd;
 	nsec_t timer_at; /* what `timer` is set to, 0 = off */

@@ -130,8 +130,8 @@ static const struct overlay_ops overlay_ops = {
 	.real = on_real,
 };
 
-/* No `unreachable`: an ICMP error is a hint that nobody signed, so timers alone decide about peers.
- */
+/* No `unreachable`: an ICMP error is a hint that nobody signed,
+ * so timers alone decide about peers. */
 static const struct transport_ops transport_ops = {
 	.receive = node_on_datagrams,
 	.idle = node_on_idle,

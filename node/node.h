@@ -20,8 +20,8 @@ struct node_ops {
 	/* Inner packets from `p` whose source was accepted; valid during the call; the caller may
 	 * change the bytes. */
 	void (*inner)(void *arg, struct overlay_peer *p, struct pkt *pkt);
-	/* All inner packets of this turn were delivered (flush a TUN batch, lwIP output). Optional.
-	 */
+	/* All inner packets of this turn were delivered (flush a TUN batch,
+	 * lwIP output). Optional. */
 	void (*idle)(void *arg);
 	/* As in overlay_ops. Optional each. */
 	void (*established)(void *arg, struct overlay_peer *p, bool fresh);

@@ -26,8 +26,8 @@ void node_flush(struct node *n)
 	b->len = 0;
 }
 
-/* May a datagram of `len` bytes to `path` follow those in the batch? One that is shorter ended it.
- */
+/* May a datagram of `len` bytes to `path` follow those in the batch? One that
+ * is shorter ended it. */
 static bool batch_takes(const struct batch *b, const struct path *path, size_t len)
 {
 	return b->n < BATCH_DATAGRAMS && b->len == b->n * b->stride && len <= b->stride &&

@@ -27,8 +27,7 @@ static struct source_bytes source_of(const struct path *from)
 	return s;
 }
 
-/* --- our side starts ---------------------------------------------------------------------------
- */
+/* --- our side starts -------------------------------------------------------------------------- */
 
 void handshake_cancel(struct overlay_peer *p)
 {
@@ -80,8 +79,7 @@ void handshake_start(struct overlay_peer *p, bool force, nsec_t now)
 	handshake_send_initiation(p, now);
 }
 
-/* --- done ---------------------------------------------------------------------------------------
- */
+/* --- done ------------------------------------------------------------------------------------- */
 
 void half_open_end(struct overlay_peer *p)
 {
@@ -113,8 +111,7 @@ void handshake_complete(struct overlay_peer *p, bool fresh, nsec_t now)
 	timers_update(p, now);
 }
 
-/* --- the peer starts ----------------------------------------------------------------------------
- */
+/* --- the peer starts -------------------------------------------------------------------------- */
 
 /*
  * Both sides started at once: the lower key's initiation goes on, the other's is ignored. But only
@@ -252,8 +249,7 @@ static void receive_initiation(struct overlay *o, const struct path *from, const
 	handshake_wipe(&hs);
 }
 
-/* --- the peer answers ----------------------------------------------------------------------------
- */
+/* --- the peer answers ------------------------------------------------------------------------- */
 
 static void receive_response(struct overlay *o, const struct path *from, const uint8_t *msg,
 			     size_t len, nsec_t now)

@@ -79,14 +79,13 @@ struct pending {
 /* Points in time, 0 = not set. Packets only store them; `deadline` may be too early, never too
  * late. */
 struct timers {
-	nsec_t deadline;     /* when timers_run() must look at this peer */
-	nsec_t last_sent;    /* any data message, keepalives too */
-	nsec_t keepalive_at; /* answer the data that came with a keepalive, if nothing else goes out
-			      */
-	nsec_t answer_by;    /* data went out: if nothing has come by then, handshake */
-	nsec_t waiting_since;	    /* first data message that nothing has come after */
-	nsec_t retry_at;	    /* (next) initiation */
-	nsec_t first_attempt;	    /* of this series of initiations */
+	nsec_t deadline;      /* when timers_run() must look at this peer */
+	nsec_t last_sent;     /* any data message, keepalives too */
+	nsec_t keepalive_at;  /* data came: a keepalive answers it, if nothing else goes out */
+	nsec_t answer_by;     /* data went out: if nothing has come by then, handshake */
+	nsec_t waiting_since; /* first data message that nothing has come after */
+	nsec_t retry_at;      /* (next) initiation */
+	nsec_t first_attempt; /* of this series of initiations */
 	nsec_t last_handshake_sent; /* initiation or response */
 	nsec_t persist_since;
 	unsigned attempts;
@@ -158,8 +157,8 @@ struct session_index *index_find(const struct overlay *o, uint32_t value);
 struct keypair *keypair_new(struct overlay_peer *p, bool initiator, uint32_t index, nsec_t now);
 void keypair_free(struct overlay_peer *p, struct keypair **kp); /* NULL ok; wipes, clears */
 bool keypair_alive(const struct keypair *kp, nsec_t now);
-struct replay *keypair_window(struct keypair *kp,
-			      unsigned slot); /* NULL: no such slot, or no memory */
+/* NULL: no such slot, or no memory. */
+struct replay *keypair_window(struct keypair *kp, unsigned slot);
 /* We started it: it is current at once. */
 void keypair_install(struct overlay_peer *p, struct keypair *kp);
 /* The peer started it: it waits as `unconfirmed` for the first message under it. */

@@ -5,7 +5,7 @@
  *   current      what we seal with
  *   previous     what the peer may still have in flight
  *   unconfirmed  the peer started this one; we must not seal with it before it has used it, since
- * our response may be lost
+ *                our response may be lost
  *
  * WireGuard calls the third `next`. Ours differs in one point: `previous` stays when an unconfirmed
  * pair arrives, for until that is confirmed packets under `previous` may still come.

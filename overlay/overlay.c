@@ -77,8 +77,7 @@ const uint64_t *overlay_drops(const struct overlay *o)
 	return o->drops;
 }
 
-/* --- jitter: splitmix64; it only spreads timers, so it need not be unpredictable ---------------
- */
+/* --- jitter: splitmix64; it only spreads timers, so it need not be unpredictable -------------- */
 
 void overlay_seed_jitter(struct overlay *o, uint64_t seed)
 {
@@ -93,8 +92,7 @@ nsec_t overlay_jitter(struct overlay *o, nsec_t below)
 	return (z ^ z >> 31) % below;
 }
 
-/* --- session indices ---------------------------------------------------------------------------
- */
+/* --- session indices -------------------------------------------------------------------------- */
 
 struct session_index *index_find(const struct overlay *o, uint32_t value)
 {
@@ -124,8 +122,7 @@ void index_remove(struct overlay *o, struct session_index *si)
 	si->value = 0;
 }
 
-/* --- time ---------------------------------------------------------------------------------------
- */
+/* --- time ------------------------------------------------------------------------------------- */
 
 nsec_t overlay_next(const struct overlay *o)
 {

@@ -20,8 +20,7 @@ struct overlay_peer;
 enum {
 	REKEY_AFTER_TIME = 120,	 /* s; the initiator of a session renews it */
 	REJECT_AFTER_TIME = 180, /* s */
-	REKEY_ATTEMPT_TIME = 90, /* s; then queued packets are dropped, and only persistent peers
-				    are tried further */
+	REKEY_ATTEMPT_TIME = 90, /* s; then packets are dropped; only persistence tries on */
 	REKEY_TIMEOUT = 5,	 /* s, plus up to 333 ms of jitter */
 	KEEPALIVE_TIMEOUT = 10,	 /* s; ours: persistent, each way */
 	PEER_DEAD_AFTER = 25,	 /* s of silence */
@@ -101,8 +100,8 @@ const struct path *overlay_peer_path(const struct overlay_peer *p); /* NULL = no
 /* Start a handshake now (wake-up, restart of a manager). Needs a path; at most one per
  * REKEY_TIMEOUT unless `force`. */
 void overlay_peer_initiate(struct overlay *o, struct overlay_peer *p, bool force, nsec_t now);
-/* Keep a session up from now on, with keepalives, retrying for ever: jittered 0.2 s growing to 5 s.
- */
+/* Keep a session up from now on, with keepalives, retrying for ever:
+ * jittered 0.2 s growing to 5 s. */
 void overlay_peer_persist(struct overlay *o, struct overlay_peer *p, bool on, nsec_t now);
 
 /* The network or the power state changed: handshakes with all persistent peers that have a path
@@ -119,18 +118,15 @@ struct overlay_peer_stats {
 };
 void overlay_peer_stats(const struct overlay_peer *p, struct overlay_peer_stats *st);
 
-/* --- routes: prefix -> peer, longest match, IPv4 and IPv6 (cryptokey routing)
- * --------------------- */
+/* --- routes: prefix -> peer, longest match, IPv4 and IPv6 (cryptokey routing) ----------------- */
 
-int overlay_route_add(
-	struct overlay *o, const struct prefix *pre,
-	struct overlay_peer *p); /* moves it if taken; -ENOSPC above ROUTES_PER_PEER */
+/* Moves it if taken; -ENOSPC above ROUTES_PER_PEER. */
+int overlay_route_add(struct overlay *o, const struct prefix *pre, struct overlay_peer *p);
 int overlay_route_remove(struct overlay *o, const struct prefix *pre); /* 0 or -ENOENT */
-struct overlay_peer *overlay_route(const struct overlay *o,
-				   const struct ipaddr *dst); /* NULL = none */
+/* NULL = none. */
+struct overlay_peer *overlay_route(const struct overlay *o, const struct ipaddr *dst);
 
-/* --- data --------------------------------------------------------------------------------------
- */
+/* --- data ------------------------------------------------------------------------------------- */
 
 /*
  * Seals one inner packet (<= PKT_MAX bytes) for `p` into out: a whole MSG_DATA of *outlen bytes, to
@@ -140,8 +136,8 @@ struct overlay_peer *overlay_route(const struct overlay *o,
  */
 int overlay_seal(struct overlay *o, struct overlay_peer *p, const uint8_t *in, size_t len,
 		 uint8_t *out, size_t *outlen, struct path *path, nsec_t now);
-/* Copies the packet into the peer's bounded queue (oldest dropped, counted) and starts a handshake.
- */
+/* Copies the packet into the peer's bounded queue (oldest dropped,
+ * counted) and starts a handshake. */
 void overlay_queue(struct overlay *o, struct overlay_peer *p, const uint8_t *packet, size_t len,
 		   nsec_t now);
 
@@ -154,7 +150,7 @@ void overlay_queue(struct overlay *o, struct overlay_peer *p, const uint8_t *pac
 int overlay_receive(struct overlay *o, const struct path *from, const uint8_t *data, size_t len,
 		    uint8_t *scratch, struct pkt *inner, struct overlay_peer **peer, nsec_t now);
 
-/* When overlay_tick() must next be called (0 = not at all); may become earlier by any call above.
- */
+/* When overlay_tick() must next be called (0 = not at all);
+ * may become earlier by any call above. */
 nsec_t overlay_next(const struct overlay *o);
 void overlay_tick(struct overlay *o, nsec_t now);

@@ -25,5 +25,5 @@ void queue_init(struct queue *q);
 unsigned queue_push(struct queue *q, const uint8_t *packet, size_t len);
 /* All of it, as a list that the caller frees with queue_free_list(); the queue is empty after. */
 struct queued *queue_take(struct queue *q);
-unsigned queue_free_list(
-	struct queued *list); /* how many there were; wipes nothing: it never left the node */
+/* How many there were. Wipes nothing: it never left the node. */
+unsigned queue_free_list(struct queued *list);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* send: sealing inner packets and the small messages of our own. The data path: no allocation here.
- */
+/* send: sealing inner packets and the small messages of our own. The data path:
+ * no allocation here. */
 #include "overlay/internal.h"
 
 enum { RECEIVER_AT = 4, COUNTER_AT = 8 };

@@ -42,8 +42,7 @@ void timers_arm(struct overlay_peer *p, nsec_t when)
 		o->ops.sooner(o->arg);
 }
 
-/* --- what happened -------------------------------------------------------------------------------
- */
+/* --- what happened ---------------------------------------------------------------------------- */
 
 void timers_sent(struct overlay_peer *p, bool data, nsec_t now)
 {
@@ -127,8 +126,7 @@ void timers_complete(struct overlay_peer *p, nsec_t now)
 	p->t.last_minute = false;
 }
 
-/* --- what is due ---------------------------------------------------------------------------------
- */
+/* --- what is due ------------------------------------------------------------------------------ */
 
 static nsec_t away_at(const struct overlay_peer *p)
 {

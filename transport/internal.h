@@ -47,8 +47,8 @@ struct transport {
 	struct transport_stats stats;
 	uint8_t *rx; /* RX_HEAD, TRANSPORT_BATCH, RX_TAIL */
 
-	/* Own addresses that datagrams came to since the last rebind: the only ones we answer from.
-	 */
+	/* Own addresses that datagrams came to since the last rebind:
+	 * the only ones we answer from. */
 	struct ipaddr sources[SOURCES_MAX];
 	unsigned next_source;
 

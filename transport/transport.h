@@ -14,8 +14,8 @@ struct event_base;
 struct transport;
 
 enum {
-	TRANSPORT_BATCH =
-		65536, /* bytes of a received GRO buffer or a GSO send, at most 64 datagrams */
+	/* Bytes of a received GRO buffer or a GSO send, at most 64 datagrams. */
+	TRANSPORT_BATCH = 65536,
 };
 
 struct transport_stats {

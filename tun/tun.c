@@ -127,8 +127,8 @@ int tun_read(struct tun *t, struct pkt *pkt)
 	return 0;
 }
 
-/* Leaves the transport checksum to the kernel: the field holds the folded sum of the pseudo header.
- */
+/* Leaves the transport checksum to the kernel:
+ * the field holds the folded sum of the pseudo header. */
 static bool leave_checksum(struct virtio_net_hdr *h, uint8_t *data, const struct ip_info *ip)
 {
 	uint16_t field = ip->proto == IP_PROTO_TCP ? TCP_CHECKSUM : UDP_CHECKSUM;
@@ -164,8 +164,8 @@ static bool describe(struct virtio_net_hdr *h, struct pkt *pkt)
 	if (tcp_len < 20 || ip.l4 + tcp_len > pkt->len)
 		return false;
 	h->gso_type = ip.src.family == 4 ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6;
-	/* CWR belongs to the first segment only: the kernel is to know, where it takes that flag.
-	 */
+	/* CWR belongs to the first segment only: the kernel is to know,
+	 * where it takes that flag. */
 	if (pkt->data[ip.l4 + 13] & TCP_CWR)
 		h->gso_type |= VIRTIO_NET_HDR_GSO_ECN;
 	h->gso_size = pkt->gso;

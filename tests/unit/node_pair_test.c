@@ -2,8 +2,8 @@
 /*
  * Two nodes over real UDP on loopback, in one process and on one loop:
  *
- *   test --packets--> node a ==cut, sealed, UDP_SEGMENT==> lo ==UDP_GRO, opened, merged==> node b
- * --> test
+ *   test --packets--> node a ==cut, sealed, UDP_SEGMENT==> lo
+ *                          lo ==UDP_GRO, opened, merged==> node b --packets--> test
  *
  * What arrives must be what was sent: each TCP flow's bytes in order with its headers, every other
  * packet as it was.
@@ -75,8 +75,8 @@ static void check_other(struct pkt *pkt)
 	n_others_came++;
 }
 
-/* At b: TCP goes to its stream, with its headers compared to those every packet of this flow has.
- */
+/* At b: TCP goes to its stream, with its headers compared to those every packet
+ * of this flow has. */
 static void on_inner(void *arg, struct overlay_peer *p, struct pkt *pkt)
 {
 	struct side *s = arg;

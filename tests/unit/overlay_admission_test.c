@@ -26,8 +26,8 @@ static void begin(struct sim *s, unsigned nnodes)
 	replies = 0;
 }
 
-/* A manager's: whoever claims an invite gets the psk that belongs to it; nothing is stored before.
- */
+/* A manager's: whoever claims an invite gets the psk that belongs to it;
+ * nothing is stored before. */
 static struct overlay_peer *admit_claim(struct sim_node *n, const uint8_t *pub,
 					const struct invite_claim *claim)
 {

@@ -207,8 +207,8 @@ static void repeated_messages_do_nothing(void **state)
 	sim_fini(&s);
 }
 
-/* Every message with each byte changed in turn: the peer's state keeps every bit, nobody answers.
- */
+/* Every message with each byte changed in turn: the peer's state keeps every bit,
+ * nobody answers. */
 static void forged_messages_leave_nothing(void **state)
 {
 	(void)state;

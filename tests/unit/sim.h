@@ -191,8 +191,7 @@ static inline void sim_transmit(struct sim_node *n, const struct path *path, con
 	}
 }
 
-/* --- the nodes' callbacks ----------------------------------------------------------------------
- */
+/* --- the nodes' callbacks --------------------------------------------------------------------- */
 
 static inline void sim_op_send(void *arg, const struct path *path, const uint8_t *data, size_t len)
 {
@@ -265,8 +264,7 @@ static inline nsec_t sim_op_real(void *arg)
 	return UINT64_C(1700000000) * NSEC_PER_SEC + n->sim->now + n->clock_offset;
 }
 
-/* --- inner packets ------------------------------------------------------------------------------
- */
+/* --- inner packets ---------------------------------------------------------------------------- */
 
 static inline uint8_t sim_pattern(unsigned from, unsigned to, uint32_t seq, size_t i)
 {
@@ -343,8 +341,7 @@ static inline uint32_t sim_send(struct sim *s, unsigned from, unsigned to)
 			    SIM_MIN_PACKET + sim_below(s, INNER_MTU - SIM_MIN_PACKET + 1));
 }
 
-/* --- running ------------------------------------------------------------------------------------
- */
+/* --- running ---------------------------------------------------------------------------------- */
 
 static inline int sim_deliver_raw(struct sim_node *n, const struct path *from, const uint8_t *data,
 				  size_t len)
@@ -413,8 +410,7 @@ static inline void sim_run_ms(struct sim *s, uint64_t ms)
 	sim_run(s, s->now + ms * NSEC_PER_MSEC);
 }
 
-/* --- making -------------------------------------------------------------------------------------
- */
+/* --- making ----------------------------------------------------------------------------------- */
 
 static inline struct path sim_path(const union sockaddr_any *to)
 {

@@ -379,8 +379,8 @@ static void answer_leaves_from_the_address_asked(void **state)
 	assert_true(path_equal(&a.from, &to));
 	assert_int_equal(a.datagrams, 5);
 
-	/* After a change of network only addresses that are seen again count; the kernel chooses.
-	 */
+	/* After a change of network only addresses that are seen again count;
+	 * the kernel chooses. */
 	transport_rebind(b.t);
 	transport_send(b.t, &back, pattern, 10, 10);
 	wait_for(&a.len, 5010);
@@ -436,8 +436,8 @@ static void check_refused(const char *bind_a, const char *ip)
 	assert_int_equal(a.error, -ECONNREFUSED);
 	assert_true(path_equal(&a.from, &to));
 
-	/* The error of one destination costs others nothing, even if it is reported in their call.
-	 */
+	/* The error of one destination costs others nothing,
+	 * even if it is reported in their call. */
 	make_end(&b, strchr(ip, ':') ? "[::1]:0" : "127.0.0.1:0");
 	other = path_to(ip, &b);
 	transport_send(a.t, &to, pattern, 100, 100);

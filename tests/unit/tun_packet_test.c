@@ -2,8 +2,9 @@
 /*
  * The packet half of the TUN, between two real kernels' TCP stacks:
  *
- *   netns 1: socket - TCP - TUN "cvt1" == test's loop: tun_read, spoil the checksum, tun_write ==
- * TUN "cvt2" - TCP - socket: netns 2
+ *   netns 1: socket - TCP - TUN "cvt1" ==+
+ *       the test's loop: tun_read, spoil the checksum, tun_write
+ *   netns 2: socket - TCP - TUN "cvt2" ==+
  *
  * One thread holds both ends: a socket and a TUN stay in the namespace they were made in.
  */
@@ -130,8 +131,8 @@ static int teardown(void **state)
 			skip();                                                                    \
 	} while (0)
 
-/* What others may do to a packet on its way: the transport checksum is nobody's, so it gets lost.
- */
+/* What others may do to a packet on its way: the transport checksum is nobody's,
+ * so it gets lost. */
 static void spoil_checksum(struct pkt *pkt)
 {
 	struct ip_info ip;
@@ -412,8 +413,8 @@ static void check_forwarded(int fd, const char *src, const char *dst)
 	}
 }
 
-/* Size and checksum are right also for a kernel that must use them, since it sends the packet on.
- */
+/* Size and checksum are right also for a kernel that must use them,
+ * since it sends the packet on. */
 static void forwarding_kernel_can_cut_and_complete(void **state)
 {
 	int fd;

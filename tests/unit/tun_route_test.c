@@ -173,8 +173,7 @@ static void ipv6_may_be_off(void **state)
 	assert_true(tun_ipv6_off(name));
 }
 
-/* --- conflicts -----------------------------------------------------------------------------------
- */
+/* --- conflicts -------------------------------------------------------------------------------- */
 
 static struct {
 	unsigned n;
@@ -199,8 +198,8 @@ static const struct tun_route *seen_route(const char *dst)
 	return NULL;
 }
 
-/* The laptop's network, a VPN's route through it, a default route, and one in a table of its own.
- */
+/* The laptop's network, a VPN's route through it, a default route,
+ * and one in a table of its own. */
 static int laptop(void **state)
 {
 	if (ip("link add eth7 type veth peer name eth8") || ip("link set eth8 up") ||
