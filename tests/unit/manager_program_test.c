@@ -66,7 +66,7 @@ static struct invite read_invite(const char *name)
 {
 	char file[80], *text = NULL;
 	size_t len = 0;
-	struct invite inv;
+	struct invite inv = {0};
 	struct error e;
 
 	snprintf(file, sizeof(file), "%s.invite", name);

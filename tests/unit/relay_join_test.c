@@ -655,11 +655,11 @@ static void random_runs(void **state)
 		turns(j.done ? 0 : 3);
 		if (!j.done || j.res.error || j.b.got != up || j.a.got != down ||
 		    j.res.a_to_b != up || j.res.b_to_a != down)
-			fail_msg("kinds %d %d sent %llu %llu seed %u: done %u, error %d, %llu of "
-				 "%llu up, %llu of %llu down",
-				 seed, j.done, j.res.error, (unsigned long long)j.b.got,
-				 (unsigned long long)up, (unsigned long long)j.a.got,
-				 (unsigned long long)down);
+			fail_msg("seed %u, kinds %d %d: done %u, error %d, %llu of %llu up, "
+				 "%llu of %llu down",
+				 seed, (int)kinds[0], (int)kinds[1], j.done, j.res.error,
+				 (unsigned long long)j.b.got, (unsigned long long)up,
+				 (unsigned long long)j.a.got, (unsigned long long)down);
 		join_close(&j);
 	}
 }
