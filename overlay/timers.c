@@ -111,6 +111,7 @@ void timers_responded(struct overlay_peer *p, nsec_t now)
 	t->last_handshake_sent = now;
 	t->retry_at = 0;
 	if (!keypair_alive(p->current, now) && (t->persist || p->queue.count)) {
+		t->first_attempt = now;
 		t->retry_at = now + SECONDS(t->persist ? 1 : REKEY_TIMEOUT) +
 			      overlay_jitter(p->overlay, RETRY_JITTER_MS * NSEC_PER_MSEC);
 		timers_arm(p, t->retry_at);

@@ -324,6 +324,27 @@ static void responder_tries_itself_in_the_end(void **state)
 	sim_fini(&s);
 }
 
+/* It gives up on silence, and an initiation is none: what waits goes on waiting. */
+static void the_other_sides_attempt_renews_patience(void **state)
+{
+	(void)state;
+	struct sim s;
+	begin(&s, false);
+	s.cut[0][1] = s.cut[1][0] = true;
+	sim_send(&s, 0, 1);
+	sim_run_ms(&s, 86000);
+	s.cut[0][1] = s.cut[1][0] = false;
+	tape.lose_type = MSG_DATA; /* what would confirm the session */
+	tape.lose_from = 1;
+	overlay_peer_initiate(s.node[1].o, s.node[1].peer[0], true, s.now);
+	sim_run_ms(&s, 1000);
+	assert_int_equal(s.node[0].established, 0);
+	assert_int_equal(s.node[1].established, 1);
+	sim_run_ms(&s, 6000);
+	assert_int_equal(s.arrived[0][1], 1);
+	sim_fini(&s);
+}
+
 static void counters_run_out(void **state)
 {
 	(void)state;
@@ -361,6 +382,7 @@ int main(void)
 		cmocka_unit_test(a_persistent_node_asks_soon),
 		cmocka_unit_test(initiations_are_a_sign_of_life),
 		cmocka_unit_test(responder_tries_itself_in_the_end),
+		cmocka_unit_test(the_other_sides_attempt_renews_patience),
 		cmocka_unit_test(counters_run_out),
 	};
 	if (crypto_init())
