@@ -54,6 +54,8 @@ struct upstream {
 /* Picks a socket at random, opening it when needed; NULL and *error (negative errno) when it cannot
  * be. */
 struct upstream_socket *upstream_pick(struct upstream *up, int *error);
+/* Connects it anew, from the address and port that the kernel chooses now; 0 or negative errno. */
+int upstream_reconnect(struct upstream_socket *s);
 void upstream_close(struct upstream *up);
 
 /* --- stub.c --------------------------------------------------------------------------------------
@@ -79,7 +81,7 @@ struct dns_stub {
 	/* By our id, which is random and ours to choose, so nobody else picks the bucket. */
 	struct udp_attempt *bucket[ATTEMPT_BUCKETS];
 
-	struct event *tcp_ev;
+	struct event *tcp_ev, *tcp_pause;
 	int tcp;
 	struct tcp_client *clients;
 	unsigned nclients;
@@ -106,4 +108,5 @@ void udp_drop_all(struct dns_stub *d);
  */
 
 void tcp_acceptable(evutil_socket_t fd, short what, void *stub);
+void tcp_accept_again(evutil_socket_t fd, short what, void *stub);
 void tcp_drop_all(struct dns_stub *d);

@@ -47,7 +47,8 @@ int dns_stub_new(struct dns_stub **dp, struct event_base *base, int udp, int tcp
 	evutil_make_socket_nonblocking(tcp);
 	d->udp_ev = event_new(base, udp, EV_READ | EV_PERSIST, udp_client_readable, d);
 	d->tcp_ev = event_new(base, tcp, EV_READ | EV_PERSIST, tcp_acceptable, d);
-	if (!d->udp_ev || !d->tcp_ev || event_add(d->udp_ev, NULL) < 0 ||
+	d->tcp_pause = evtimer_new(base, tcp_accept_again, d);
+	if (!d->udp_ev || !d->tcp_ev || !d->tcp_pause || event_add(d->udp_ev, NULL) < 0 ||
 	    event_add(d->tcp_ev, NULL) < 0) {
 		dns_stub_free(d);
 		return error_errno(e, -ENOMEM, "DNS stub");
@@ -67,6 +68,8 @@ void dns_stub_free(struct dns_stub *d)
 		event_free(d->udp_ev);
 	if (d->tcp_ev)
 		event_free(d->tcp_ev);
+	if (d->tcp_pause)
+		event_free(d->tcp_pause);
 	close_fd(&d->udp);
 	close_fd(&d->tcp);
 	free(d);

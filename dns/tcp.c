@@ -18,6 +18,7 @@ enum {
 	EXCHANGES_MAX = 8,	/* per client */
 	OUTPUT_MAX = 64 * 1024, /* unread answers per client */
 	CLIENT_IDLE = 10,	/* s */
+	ACCEPT_PAUSE_MS = 100,	/* when there are no descriptors left */
 	LENGTH = 2,		/* the prefix of each message */
 };
 
@@ -285,14 +286,31 @@ static int client_new(struct dns_stub *d, int fd)
 	return 0;
 }
 
+void tcp_accept_again(evutil_socket_t fd, short what, void *arg)
+{
+	struct dns_stub *d = arg;
+
+	(void)fd, (void)what;
+	if (d->nclients < DNS_TCP_CLIENTS)
+		event_add(d->tcp_ev, NULL);
+}
+
 void tcp_acceptable(evutil_socket_t fd, short what, void *arg)
 {
+	const struct timeval pause = {.tv_usec = ACCEPT_PAUSE_MS * 1000};
 	struct dns_stub *d = arg;
 
 	(void)what;
 	while (d->nclients < DNS_TCP_CLIENTS) {
 		int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
+		if (client < 0 &&
+		    (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
+			/* Clients wait in the backlog; asking again at once would spin. */
+			event_del(d->tcp_ev);
+			event_add(d->tcp_pause, &pause);
+			return;
+		}
 		if (client < 0)
 			return;
 		if (client_new(d, client))

@@ -93,6 +93,10 @@ static int attempt_start(struct udp_query *q, unsigned server)
 	/* The error of an earlier datagram may be told here; this one was not sent then. */
 	if (n < 0)
 		n = send(s->fd, q->msg, q->len, 0);
+	/* A socket keeps the source address that it was connected from, which the laptop may have
+	 * lost since: on another Wi-Fi. What is under way on it is lost as well. */
+	if (n < 0 && errno != EAGAIN && upstream_reconnect(s) == 0)
+		n = send(s->fd, q->msg, q->len, 0);
 	if (n < 0)
 		return -errno;
 	a->socket = s;

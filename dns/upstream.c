@@ -52,6 +52,17 @@ struct upstream_socket *upstream_pick(struct upstream *up, int *error)
 	return s;
 }
 
+int upstream_reconnect(struct upstream_socket *s)
+{
+	const struct sockaddr none = {.sa_family = AF_UNSPEC};
+	const union sockaddr_any *to = &s->up->addr;
+
+	if (connect(s->fd, &none, sizeof(none)) < 0 ||
+	    connect(s->fd, &to->sa, sockaddr_len(to)) < 0)
+		return -errno;
+	return 0;
+}
+
 void upstream_close(struct upstream *up)
 {
 	for (unsigned i = 0; i < UPSTREAM_SOCKETS; i++)

@@ -13,7 +13,9 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -454,6 +456,81 @@ static void tcp_clients_are_bounded(void **state)
 		close(fd[i]);
 }
 
+static void waits_for_descriptors(void **state)
+{
+	struct rlimit all, few;
+	struct timespec cpu;
+	int fd;
+
+	(void)state;
+	stub_start(CLUSTER, LOCAL, 0);
+	run_for(5); /* the loop closes what the test before has freed */
+	fd = client_tcp();
+	int lowest = dup(fd); /* the number that the next descriptor would have */
+	close(lowest);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &all), 0);
+	few = (struct rlimit){.rlim_cur = (rlim_t)lowest, .rlim_max = all.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+	nsec_t before = (nsec_t)cpu.tv_sec * NSEC_PER_SEC + (nsec_t)cpu.tv_nsec;
+	send_tcp(fd, 1);
+	run_for(500);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+	nsec_t used = (nsec_t)cpu.tv_sec * NSEC_PER_SEC + (nsec_t)cpu.tv_nsec - before;
+	assert_int_equal(stub->nclients, 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &all), 0);
+	assert_true(used < 100 * NSEC_PER_MSEC);
+	answers_tcp(fd, 1);
+	close(fd);
+}
+
+/* The laptop's address; the server's is local too, so that its answers find the way. */
+static int wear(const char *addr)
+{
+	char cmd[256];
+
+	snprintf(cmd, sizeof(cmd),
+		 "ip addr flush dev lo to 10.9.0.0/24; ip addr add %s/32 dev lo && "
+		 "ip route replace local 192.0.2.53 dev lo table local src %s",
+		 addr, addr);
+	return system(cmd);
+}
+
+static void another_wifi(void **state)
+{
+	struct dns_config cfg = {.nresolvers = 1};
+	int client = client_udp();
+	uint8_t buf[512];
+
+	(void)state;
+	assert_int_equal(system("ip addr add 192.0.2.53/32 dev lo"), 0);
+	assert_int_equal(wear("10.9.0.2"), 0);
+	assert_int_equal(sockaddr_parse(&cfg.resolver[0], "192.0.2.53:53"), 0);
+	int server = bound(SOCK_DGRAM, cfg.resolver[0]);
+	stub_start(TEST, LOCAL, 0);
+	dns_stub_set(stub, &cfg);
+	for (int i = 0; i < 80; i++) {
+		union sockaddr_any from;
+		socklen_t len = sizeof(from);
+		char text[ADDR_STRLEN];
+
+		if (i == 40)
+			assert_int_equal(wear("10.9.0.3"), 0);
+		assert_int_equal(send(client, question, QUESTION, 0), QUESTION);
+		run_for(5);
+		assert_int_equal(recvfrom(server, buf, sizeof(buf), 0, &from.sa, &len), QUESTION);
+		struct ipaddr ip = sockaddr_ip(&from);
+		assert_string_equal(ipaddr_format(&ip, text), i < 40 ? "10.9.0.2" : "10.9.0.3");
+		buf[2] |= DNS_QR;
+		sendto(server, buf, QUESTION, 0, &from.sa, len);
+		run_for(5);
+		assert_int_equal(recv(client, buf, sizeof(buf), 0), QUESTION);
+	}
+	close(server);
+	close(client);
+	system("ip addr flush dev lo to 10.9.0.0/24; ip addr del 192.0.2.53/32 dev lo");
+}
+
 static void freed_with_everything_under_way(void **state)
 {
 	int silent = bound(SOCK_DGRAM, at(TEST, 53)), silent_tcp = bound(SOCK_STREAM, at(TEST, 53));
@@ -573,6 +650,8 @@ int main(void)
 		test(pending_queries_are_bounded),
 		test(tcp_clients_may_pipeline),
 		test(tcp_clients_are_bounded),
+		test(waits_for_descriptors),
+		test(another_wifi),
 		test(freed_with_everything_under_way),
 	};
 
