@@ -18,7 +18,7 @@ enum {
 	GSO_MAX_BYTES = 65000,	/* a super-datagram and its headers stay below 64 KiB */
 	BACKLOG_MAX = 1 << 20,	/* see udp_send.c */
 	SOURCES_MAX = 8,
-	MTU_SLOTS = 256,
+	MTU_SLOTS = 4096, /* a hub of 1000 peers asks for few of them twice */
 };
 
 /* What the kernel said about the way to one address. One slot per hash: a collision asks again. */
@@ -56,7 +56,8 @@ struct transport {
 	size_t backlog_bytes;
 
 	uint64_t mtu_key[2];
-	struct mtu_slot mtu[MTU_SLOTS];
+	nsec_t mtu_stale; /* what expires until then was asked before the last rebind */
+	struct mtu_slot mtu[MTU_SLOTS]; /* memory is given only to those that are used */
 };
 
 /* udp.c */
@@ -72,4 +73,5 @@ void udp_on_writable(int fd, short what, void *arg);
 void udp_backlog_free(struct transport *t);
 
 /* udp_mtu.c */
+void udp_mtu_forget_all(struct transport *t);
 void udp_mtu_forget(struct transport *t, const struct path *to);

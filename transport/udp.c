@@ -194,5 +194,5 @@ const struct transport_stats *transport_stats(const struct transport *t)
 void transport_rebind(struct transport *t)
 {
 	memset(t->sources, 0, sizeof(t->sources));
-	memset(t->mtu, 0, sizeof(t->mtu));
+	udp_mtu_forget_all(t);
 }

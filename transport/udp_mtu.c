@@ -12,13 +12,14 @@
 #include "transport/internal.h"
 
 enum {
-	MTU_LIFETIME_S = 5,
 	IPV4_OVERHEAD = 20 + 8,
 	IPV6_OVERHEAD = 40 + 8,
 	DEFAULT_PAYLOAD = 1500 - IPV6_OVERHEAD,
 	LEAST_PAYLOAD = 576 - IPV4_OVERHEAD, /* below that a path is not usable anyway */
 	MOST_PAYLOAD = 65535 - IPV6_OVERHEAD,
 };
+
+#define MTU_LIFETIME (5 * NSEC_PER_SEC)
 
 static size_t ask_kernel(const union sockaddr_any *remote)
 {
@@ -51,15 +52,22 @@ size_t transport_mtu(struct transport *t, const struct path *to)
 	struct mtu_slot *slot = slot_of(t, &to->remote);
 	nsec_t now = clock_boot();
 
-	if (likely(slot->expires > now && sockaddr_equal(&slot->remote, &to->remote)))
+	if (likely(slot->expires > MAX(now, t->mtu_stale) &&
+		   sockaddr_equal(&slot->remote, &to->remote)))
 		return slot->payload;
 	slot->remote = to->remote;
 	slot->payload = ask_kernel(&to->remote);
-	slot->expires = now + MTU_LIFETIME_S * NSEC_PER_SEC;
+	slot->expires = now + MTU_LIFETIME;
 	return slot->payload;
 }
 
 void udp_mtu_forget(struct transport *t, const struct path *to)
 {
 	slot_of(t, &to->remote)->expires = 0;
+}
+
+/* Leaves the slots alone: most were never touched, and have no memory yet. */
+void udp_mtu_forget_all(struct transport *t)
+{
+	t->mtu_stale = clock_boot() + MTU_LIFETIME;
 }

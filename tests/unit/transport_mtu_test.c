@@ -128,6 +128,13 @@ static void check_path(const char *ip, size_t overhead)
 	check_arrives(&to, 10 * 1452, 1452);
 	assert_true(a->gso);
 	assert_int_equal(transport_mtu(a, &to), SMALL_MTU - overhead); /* learned */
+
+	/* Of the network before. */
+	for (unsigned i = 0; i < MTU_SLOTS; i++)
+		a->mtu[i] = (struct mtu_slot){to.remote, 1500, clock_boot() + 5 * NSEC_PER_SEC};
+	assert_int_equal(transport_mtu(a, &to), 1500);
+	transport_rebind(a);
+	assert_int_equal(transport_mtu(a, &to), SMALL_MTU - overhead);
 }
 
 static void small_ipv4_path(void **state)
