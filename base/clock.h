@@ -4,8 +4,8 @@
 
 #include <stdint.h>
 
-/* Nanoseconds. As a point in time: of CLOCK_BOOTTIME, which goes on during sleep; 0 = never/unset.
- */
+/* Nanoseconds. As a point in time: of CLOCK_BOOTTIME, which goes on during sleep;
+ * 0 = never/unset. */
 typedef uint64_t nsec_t;
 
 #define NSEC_PER_SEC  UINT64_C(1000000000)

@@ -18,9 +18,8 @@
 #include "base/util.h"
 
 enum {
-	INNER_MTU =
-		1420, /* of every inner packet that is no super-packet, everywhere and for ever */
-	PKT_MAX = 65535, /* bytes of a super-packet */
+	INNER_MTU = 1420, /* every inner packet that is no super-packet, everywhere and for ever */
+	PKT_MAX = 65535,  /* bytes of a super-packet */
 };
 
 struct pkt {

@@ -4,9 +4,10 @@
  * same, so relay/ joins any two and rpc/ speaks over any.
  *
  * Non-blocking, one loop, one thread. Two ways to move bytes; a stream has the one that costs it no
- * copy: readv/writev         always present peek/consume         bytes that have arrived lie in the
- * stream's own memory (lwIP): look, then take reserve/commit       room in the stream's own send
- * memory (lwIP): fill, then commit
+ * copy:
+ *   readv/writev     always present
+ *   peek/consume     bytes that have arrived lie in the stream's own memory (lwIP): look, then take
+ *   reserve/commit   room in the stream's own send memory (lwIP): fill, then commit
  *
  * Life: the owner closes or aborts it exactly once; both free it and after that no callback comes.
  * Any callback may do so. Errors: after STREAM_ERROR only close/abort are allowed.
@@ -79,6 +80,6 @@ static inline void stream_set(struct stream *s, void (*cb)(struct stream *, unsi
 	s->arg = arg;
 }
 
-/* A stream over a connected, non-blocking stream socket (TCP or Unix). Owns `fd` on success only.
- */
+/* A stream over a connected, non-blocking stream socket (TCP or Unix). Owns `fd`
+ * on success only. */
 int stream_from_fd(struct event_base *base, int fd, struct stream **sp);

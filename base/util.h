@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Small things every file needs: sizes, bounds, unaligned big- and little-endian access, cleanup.
- */
+/* Small things every file needs: sizes, bounds, unaligned big- and
+ * little-endian access, cleanup. */
 #pragma once
 
 #include <stdbool.h>

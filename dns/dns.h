@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * dns: the laptop's resolver. Two halves:
- *   user (daemon): the stub, a small forwarder. Queries below the cluster's domains go to the
- * cluster's DNS server (an ordinary address, routed through the TUN), all others to the laptop's
- * own resolvers. It rewrites nothing but the id: any record type, UDP and TCP, truncation and EDNS
- * pass through. A time-out is no answer, never SERVFAIL for cluster names. root (helper):
- * /etc/resolv.conf pointed at the stub and restored exactly (content, mode, owner, a symbolic
- * link).
+ *   user (daemon)   the stub, a small forwarder. Queries below the cluster's domains go to the
+ *                   cluster's DNS server (an ordinary address, routed through the TUN), all others
+ *                   to the laptop's own resolvers. It rewrites nothing but the id: any record type,
+ *                   UDP and TCP, truncation and EDNS pass through. A time-out is no answer, never
+ *                   SERVFAIL for cluster names.
+ *   root (helper)   /etc/resolv.conf pointed at the stub and restored exactly (content, mode,
+ *                   owner, a symbolic link).
  */
 #pragma once
 
@@ -29,8 +30,8 @@ enum {
 struct dns_config {
 	union sockaddr_any cluster; /* the cluster's DNS server */
 	unsigned ndomains;
-	char domain[DNS_DOMAINS]
-		   [256]; /* routed there, e.g. "cluster.local"; no dots at the ends, any case */
+	/* Routed there, e.g. "cluster.local"; no dots at the ends, any case. */
+	char domain[DNS_DOMAINS][256];
 	unsigned nresolvers;
 	union sockaddr_any resolver[3]; /* the laptop's own, in order; may be none */
 };
@@ -51,8 +52,7 @@ int dns_question(const uint8_t *msg, size_t len, char name[static 256], uint16_t
 /* Does `name` lie in or under `domain`? */
 bool dns_name_under(const char *name, const char *domain);
 
-/* --- /etc/resolv.conf, root
- * ----------------------------------------------------------------------- */
+/* --- /etc/resolv.conf, root ------------------------------------------------------------------- */
 
 struct resolv_conf {
 	unsigned nresolvers;

@@ -28,13 +28,11 @@ enum {
 size_t dns_question_end(const uint8_t *msg, size_t len);
 bool dns_same_question(const uint8_t *a, size_t alen, const uint8_t *b, size_t blen);
 
-/* --- upstream.c ----------------------------------------------------------------------------------
- */
+/* --- upstream.c ------------------------------------------------------------------------------- */
 
 enum {
 	UPSTREAM_SOCKETS = 8,
-	UPSTREAM_USES =
-		64, /* queries after which an idle socket gives way to one with another port */
+	UPSTREAM_USES = 64, /* then an idle socket gives way to one with another port */
 };
 
 /* One connected socket: the kernel drops what is not from the server, and picks a random port. */
@@ -58,8 +56,7 @@ struct upstream_socket *upstream_pick(struct upstream *up, int *error);
 int upstream_reconnect(struct upstream_socket *s);
 void upstream_close(struct upstream *up);
 
-/* --- stub.c --------------------------------------------------------------------------------------
- */
+/* --- stub.c ----------------------------------------------------------------------------------- */
 
 struct udp_query;
 struct udp_attempt;
@@ -97,15 +94,13 @@ int dns_stub_route(struct dns_stub *d, const uint8_t *msg, size_t len, unsigned 
  * valid query. */
 size_t dns_stub_refuse(uint8_t *msg, size_t len);
 
-/* --- udp.c ---------------------------------------------------------------------------------------
- */
+/* --- udp.c ------------------------------------------------------------------------------------ */
 
 void udp_client_readable(evutil_socket_t fd, short what, void *stub);
 void udp_upstream_readable(evutil_socket_t fd, short what, void *upstream_socket);
 void udp_drop_all(struct dns_stub *d);
 
-/* --- tcp.c ---------------------------------------------------------------------------------------
- */
+/* --- tcp.c ------------------------------------------------------------------------------------ */
 
 void tcp_acceptable(evutil_socket_t fd, short what, void *stub);
 void tcp_accept_again(evutil_socket_t fd, short what, void *stub);

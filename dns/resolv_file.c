@@ -4,8 +4,8 @@
  *
  * The backup folder holds two files, which say all there is to say:
  *   resolv.conf.before   what was there, as it was: a file of the same content, mode and owner, or
- * the same symbolic link; absent when there was nothing resolv.conf.ours     what we wrote; it
- * exists exactly while we may have written
+ *                        the same symbolic link; absent when there was nothing
+ *   resolv.conf.ours     what we wrote; it exists exactly while we may have written
  *
  * Install: before, ours, then the file itself. Restore: the file itself, then ours, then before. So
  * at every point where power may fail, a restore at the next start finds one of: no `ours` (nothing

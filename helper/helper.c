@@ -212,8 +212,8 @@ static int loop(struct helper *h)
 		for (int i = 0; i < CLIENTS; i++)
 			if (p[2 + i].revents)
 				client_readable(h, &h->client[i]);
-		/* Last: it may give a client's place away, which the results above still speak of.
-		 */
+		/* Last: it may give a client's place away, which the results above
+		 * still speak of. */
 		if (p[1].revents)
 			client_accept(h);
 	}
@@ -223,8 +223,7 @@ static int loop(struct helper *h)
 	return 0;
 }
 
-/* --- start ---------------------------------------------------------------------------------------
- */
+/* --- start ------------------------------------------------------------------------------------ */
 
 static int listen_at(const char *path, struct error *e)
 {

@@ -20,8 +20,7 @@ struct helper_options {
 	uid_t allow[16]; /* besides root */
 };
 
-/* --- guard.c -------------------------------------------------------------------------------------
- */
+/* --- guard.c ---------------------------------------------------------------------------------- */
 
 struct guard {
 	pid_t pid;  /* 0 = none */
@@ -36,8 +35,7 @@ int guard_start(struct guard *g, const struct helper_options *o, int lock, struc
 /* Lets it go; what it would have undone is undone already. */
 void guard_stop(struct guard *g);
 
-/* --- session.c -----------------------------------------------------------------------------------
- */
+/* --- session.c -------------------------------------------------------------------------------- */
 
 /* What stands now for the daemon that holds the helper. Zero-initialised = nothing. */
 struct session {
@@ -51,8 +49,8 @@ struct session {
 	struct guard guard;
 };
 
-/* Each fills the answer (code and text) and up to 4 descriptors that the caller sends and closes.
- */
+/* Each fills the answer (code and text) and up to 4 descriptors that the caller
+ * sends and closes. */
 void session_tun(struct session *s, const struct privsep_tun *q, struct privsep_answer *a,
 		 int *fds);
 void session_routes(struct session *s, const struct privsep_routes *q, struct privsep_answer *a);
@@ -62,15 +60,13 @@ void session_dns(struct session *s, const struct privsep_dns *q, struct privsep_
  * not 0. */
 int session_undo(struct session *s, struct error *e);
 
-/* --- drop.c --------------------------------------------------------------------------------------
- */
+/* --- drop.c ----------------------------------------------------------------------------------- */
 
 /* Once, at the start: the children of drop() leave no zombies. */
 void drop_setup(void);
 /* Closes a client's socket, whatever lies in its queue. */
 void drop(int fd);
 
-/* --- harden.c ------------------------------------------------------------------------------------
- */
+/* --- harden.c --------------------------------------------------------------------------------- */
 
 int harden(struct error *e);

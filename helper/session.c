@@ -14,8 +14,7 @@ static void answer(struct privsep_answer *a, int code, const struct error *e)
 	snprintf(a->text, sizeof(a->text), "%.*s", (int)sizeof(a->text) - 1, e->text);
 }
 
-/* --- TUN -----------------------------------------------------------------------------------------
- */
+/* --- TUN -------------------------------------------------------------------------------------- */
 
 static bool addr_ok(const struct ipaddr *a)
 {
@@ -97,8 +96,7 @@ void session_tun(struct session *s, const struct privsep_tun *q, struct privsep_
 	fds[a->nfds++] = copy;
 }
 
-/* --- routes --------------------------------------------------------------------------------------
- */
+/* --- routes ----------------------------------------------------------------------------------- */
 
 static bool has_route(const struct privsep_routes *set, const struct prefix *p)
 {
@@ -170,8 +168,8 @@ static int change_routes(struct session *s, const struct privsep_routes *want, s
 	int r = 0;
 
 	for (done = 0; done < want->n; done++) {
-		/* Those that should be there already are added too: somebody may have removed them.
-		 */
+		/* Those that should be there already are added too: somebody may
+		 * have removed them. */
 		r = add_route(s, &want->prefix[done], e);
 		if (r == -EEXIST && has_route(&s->routes, &want->prefix[done]))
 			r = 0;
@@ -209,8 +207,7 @@ void session_routes(struct session *s, const struct privsep_routes *q, struct pr
 		answer(a, r, &e);
 }
 
-/* --- DNS -----------------------------------------------------------------------------------------
- */
+/* --- DNS -------------------------------------------------------------------------------------- */
 
 static int bind_stub(int type, struct error *e)
 {
@@ -295,8 +292,7 @@ void session_dns(struct session *s, const struct privsep_dns *q, struct privsep_
 	udp = tcp = -1;
 }
 
-/* --- undo ----------------------------------------------------------------------------------------
- */
+/* --- undo ------------------------------------------------------------------------------------- */
 
 int session_undo(struct session *s, struct error *e)
 {

@@ -21,14 +21,16 @@ enum {
 };
 
 enum privsep_op {
-	PRIVSEP_HELLO = 1,  /* version check */
-	PRIVSEP_TUN = 2,    /* make the TUN: addresses; answer carries its descriptor and name */
-	PRIVSEP_ROUTES = 3, /* the whole set of routed prefixes: added and removed to match; all or
-			       nothing */
-	PRIVSEP_DNS = 4,    /* point the laptop's resolver at the stub; answer carries UDP and TCP
-			     * sockets on port 53    and the resolvers that were configured before */
-	PRIVSEP_UNDO =
-		5, /* undo everything now, in order, and say so; closing the socket does the same */
+	PRIVSEP_HELLO = 1, /* version check */
+	/* Make the TUN with these addresses; the answer carries its descriptor and name. */
+	PRIVSEP_TUN = 2,
+	/* The whole set of routed prefixes: added and removed to match; all or nothing. */
+	PRIVSEP_ROUTES = 3,
+	/* Point the laptop's resolver at the stub; the answer carries UDP and TCP sockets on port
+	 * 53 and the resolvers that were configured before. */
+	PRIVSEP_DNS = 4,
+	/* Undo everything now, in order, and say so; closing the socket does the same. */
+	PRIVSEP_UNDO = 5,
 };
 
 struct privsep_tun {

@@ -58,8 +58,8 @@ static int open_and_send(struct netlink_request *q)
 	return fd;
 }
 
-/* The errno of an NLMSG_ERROR message (0 = acknowledged), -EPROTO when it is too short to hold one.
- */
+/* The errno of an NLMSG_ERROR message (0 = acknowledged), -EPROTO when it is too short
+ * to hold one. */
 static int error_of(const struct nlmsghdr *h)
 {
 	const struct nlmsgerr *err = NLMSG_DATA(h);

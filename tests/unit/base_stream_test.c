@@ -160,8 +160,8 @@ static void reset_while_reading(void **state)
 	event_base_free(w.base);
 }
 
-/* Nobody reads or writes (back-pressure), and still the reset is told; once, and without spinning.
- */
+/* Nobody reads or writes (back-pressure), and still the reset is told; once,
+ * and without spinning. */
 static void reset_while_paused(void **state)
 {
 	(void)state;

@@ -86,8 +86,7 @@ static int done(void **test)
 	return 0;
 }
 
-/* --- the text ------------------------------------------------------------------------------------
- */
+/* --- the text --------------------------------------------------------------------------------- */
 
 static void text_is_read(void **test)
 {
@@ -155,8 +154,7 @@ static void domains_cannot_smuggle(void **test)
 	assert_no_backup();
 }
 
-/* --- there and back ------------------------------------------------------------------------------
- */
+/* --- there and back --------------------------------------------------------------------------- */
 
 static void plain_file_comes_back(void **test)
 {

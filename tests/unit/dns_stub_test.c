@@ -4,8 +4,9 @@
  *
  *   dig -> 127.0.53.53:53 stub -> 127.0.0.10:53 dnsmasq, the cluster's   (cluster.local)
  *                              -> 127.0.0.20:53 dnsmasq, the laptop's    (all else)
- *   nobody listens at 127.0.0.30; sockets of the test at 127.0.0.40 say nothing, or what a test
- * wants
+ *
+ * Nobody listens at 127.0.0.30; sockets of the test at 127.0.0.40 say nothing, or what a test
+ * wants.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -88,8 +89,7 @@ static void run_for(int ms)
 	event_base_dispatch(base);
 }
 
-/* --- dig -----------------------------------------------------------------------------------------
- */
+/* --- dig -------------------------------------------------------------------------------------- */
 
 struct output {
 	char text[65536 * 2];
@@ -235,8 +235,7 @@ static void never_asks_itself(void **state)
 	assert_int_equal(dns_stub_stats(stub)->local, 1);
 }
 
-/* --- by hand -------------------------------------------------------------------------------------
- */
+/* --- by hand ---------------------------------------------------------------------------------- */
 
 static const uint8_t question[] =
 	"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\3web\7cluster\5local\0\0\1\0\1";
@@ -552,8 +551,7 @@ static void freed_with_everything_under_way(void **state)
 	close(silent_tcp);
 }
 
-/* --- the servers ---------------------------------------------------------------------------------
- */
+/* --- the servers ------------------------------------------------------------------------------ */
 
 static pid_t dnsmasq(int last, const char *const *records)
 {

@@ -38,8 +38,7 @@ static pid_t test_pid, helper;
 
 static const char laptop_conf[] = "nameserver 192.0.2.1\nsearch corp.example\n";
 
-/* --- the machine ---------------------------------------------------------------------------------
- */
+/* --- the machine ------------------------------------------------------------------------------ */
 
 static void put(const char *path, const char *text)
 {
@@ -95,8 +94,7 @@ static bool has_route(const char *route)
 	return system(cmd) == 0;
 }
 
-/* --- the helper ----------------------------------------------------------------------------------
- */
+/* --- the helper ------------------------------------------------------------------------------- */
 
 static int daemon_socket(void)
 {
@@ -155,8 +153,7 @@ static pid_t guard_pid(void)
 	return pid;
 }
 
-/* --- the daemon's side ---------------------------------------------------------------------------
- */
+/* --- the daemon's side ------------------------------------------------------------------------ */
 
 static int fds[4];
 static unsigned nfds;
@@ -235,8 +232,7 @@ static void close_all(const int held[static 3])
 		close(held[i]);
 }
 
-/* --- tests ---------------------------------------------------------------------------------------
- */
+/* --- tests ------------------------------------------------------------------------------------ */
 
 static void everything_works_and_goes(void **test)
 {
@@ -836,8 +832,7 @@ static void only_a_socket_is_replaced(void **test)
 	assert_int_equal(access(file, F_OK), 0);
 }
 
-/* --- around each test ----------------------------------------------------------------------------
- */
+/* --- around each test ------------------------------------------------------------------------- */
 
 static int fresh(void **test)
 {

@@ -208,7 +208,7 @@ static int laptop(void **state)
 	    ip("route add 172.30.0.0/16 via 192.168.7.9") ||
 	    ip("route add 10.200.0.0/16 nexthop via 192.168.7.2 nexthop dev eth7") ||
 	    ip("route add 10.250.0.0/16 dev eth7 table 99") ||
-	    /* A VPN device with the company's network behind it, and its own address in a wider one. */
+	    /* A VPN device, its own network, and the company's behind it. */
 	    ip("tuntap add vpn0 mode tun") || ip("link set vpn0 up") ||
 	    ip("addr add 10.8.0.6/16 dev vpn0") || ip("route add 10.0.0.0/8 dev vpn0") ||
 	    ip("-6 route add fd00::/16 dev vpn0") || ip("route add blackhole 10.251.0.0/16") ||
