@@ -33,6 +33,7 @@ enum {
 	CONTROL_PORT = 1,
 	INTERCEPTS_PER_LAPTOP = 64,
 	OVERLAY_PORT_FIRST = 20000, /* of intakes on the laptop's stack address */
+	FORWARDS = 8,
 };
 
 /*
@@ -56,6 +57,14 @@ struct control_conn {
 	struct rpc *rpc;
 };
 
+/* hub.c: may packets about this port of an intake go to that peer? Asked and kept. */
+struct forward {
+	struct peer *to;
+	uint64_t epoch;
+	uint16_t port; /* 0: about none, an ICMP error */
+	bool ok;
+};
+
 struct peer {
 	struct peer *next;
 	struct manager *m;
@@ -70,10 +79,8 @@ struct peer {
 	unsigned nconns;
 	struct rpc *told; /* the connection that said hello: notifications go there */
 	struct agent_info agent;
-	/* hub.c: the last peer a packet of ours was forwarded to, and whether that was right */
-	struct peer *forward_to;
-	uint64_t forward_epoch;
-	bool forward_ok;
+	struct ipaddr stack; /* its own address: nothing else of its /64 is anybody's business */
+	struct forward forward[FORWARDS];
 };
 
 struct manager {
@@ -160,8 +167,9 @@ void methods_call(struct control_conn *c, const char *method, json_t *params,
 void rules_changed(struct manager *m, bool soon);
 void rules_push(struct manager *m);
 void rules_push_to(struct peer *p);
-/* Does an intercept join the two: laptop's, of the workload that the agent stands for? */
-bool rules_join(const struct manager *m, const struct peer *agent, const struct peer *laptop);
+/* Does an intercept with that intake port (0 = any) join the two: laptop's, of the workload that the agent stands for? */
+bool rules_join(const struct manager *m, const struct peer *agent, const struct peer *laptop,
+		uint16_t port);
 /* Adds or replaces. 0 or an rpc_code with the sentence; then nothing has changed. *kept is what is now in force. */
 int rules_intercept(struct manager *m, struct peer *owner, const struct intercept_request *req,
 		    const char *connected_ns, const struct intercept **kept, bool *replaced,

@@ -160,7 +160,11 @@ static struct peer *peer_new(struct manager *m, const struct peer_record *rec,
 
 	if (!p)
 		return NULL;
-	*p = (struct peer){.m = m, .rec = *rec, .state = state, .since = clock_boot()};
+	*p = (struct peer){.m = m,
+			   .rec = *rec,
+			   .state = state,
+			   .since = clock_boot(),
+			   .stack = overlay_stack_addr(rec->pub)};
 	r = overlay_peer_add(o, &p->overlay, rec->pub, rec->psk, NULL, p);
 	if (r == 0) {
 		r = overlay_route_add(o, &own, p->overlay);
@@ -192,8 +196,10 @@ static void peer_free(struct peer *p)
 	if (m->ns)
 		netstack_forget_peer(m->ns, p);
 	for (struct peer *q = m->peers; q; q = q->next) {
-		if (q->forward_to == p)
-			q->forward_to = NULL;
+		for (int i = 0; i < FORWARDS; i++) {
+			if (q->forward[i].to == p)
+				q->forward[i].to = NULL;
+		}
 	}
 	while (*at && *at != p)
 		at = &(*at)->next;

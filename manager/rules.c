@@ -44,7 +44,17 @@ unsigned rules_agents(const struct manager *m, const struct workload *w)
 	return n;
 }
 
-bool rules_join(const struct manager *m, const struct peer *agent, const struct peer *laptop)
+static bool has_intake(const struct intercept *i, uint16_t port)
+{
+	for (unsigned k = 0; port && k < i->nports; k++) {
+		if (i->port[k].overlay == port)
+			return true;
+	}
+	return port == 0;
+}
+
+bool rules_join(const struct manager *m, const struct peer *agent, const struct peer *laptop,
+		uint16_t port)
 {
 	if (!peer_admitted(agent) || !peer_admitted(laptop))
 		return false;
@@ -52,7 +62,7 @@ bool rules_join(const struct manager *m, const struct peer *agent, const struct 
 		const struct intercept *ic = m->intercept[i];
 		const struct config_workload *cw;
 
-		if (strcmp(ic->owner, laptop->rec.name))
+		if (strcmp(ic->owner, laptop->rec.name) || !has_intake(ic, port))
 			continue;
 		/* An agent that has not said hello since our restart still has its flows: go by the pods' list. */
 		cw = rules_workload(m, ic->kind, ic->workload, ic->ns);

@@ -449,15 +449,27 @@ static void test_exit_dials_what_is_allowed(void **unused)
 
 /* --- between peers --------------------------------------------------------------------------------------------- */
 
+static const char *dial_laptop(const struct ipaddr *to, json_int_t to_port)
+{
+	struct dialled d = {0};
+	struct stream *s;
+
+	if (netstack_connect(me.ns, &me.address, to, (uint16_t)to_port, NULL, NSEC_PER_SEC / 2, &s))
+		return "impossible";
+	stream_set(s, on_dialled, &d);
+	s->ops->want(s, STREAM_WRITABLE);
+	member_until(&me, &d.done, 1, 3000);
+	return d.error ? strerror(-d.error) : "ok";
+}
+
 /*
  * The other member, in a child: an agent that says what its rules are, and what a connection to the laptop's port 20000 or,
- * once there is a rule, to the rule's port comes to. `laptop` is the laptop's stack address.
+ * once there is a rule, to the rule's port comes to; and to the next port, and at the laptop's other address to the rule's.
+ * `laptop` is the laptop's stack address.
  */
 static int be_agent(const char *dir, const char *laptop)
 {
-	struct dialled d;
-	struct ipaddr to;
-	struct stream *s;
+	struct ipaddr to, kernel;
 
 	snprintf(member_dir, sizeof(member_dir), "%s", dir);
 	join("hello-1", NULL);
@@ -468,18 +480,16 @@ static int be_agent(const char *dir, const char *laptop)
 		json_int_t to_port =
 			rule ? json_integer_value(json_object_get(rule, "port")) : 20000;
 
-		d = (struct dialled){0};
 		ipaddr_parse(&to, laptop);
-		if (netstack_connect(me.ns, &me.address, &to, (uint16_t)to_port, NULL, NSEC_PER_SEC,
-				     &s))
-			return 1;
-		stream_set(s, on_dialled, &d);
-		s->ops->want(s, STREAM_WRITABLE);
-		member_until(&me, &d.done, 1, 3000);
+		kernel = to;
+		kernel.b[15] = 2;
 		fprintf(stderr, "agent: rule %s, online %d, dial %s\n",
 			rule ? text_of(rule, "intercept") : "none",
-			json_is_true(json_object_get(rule, "online")),
-			d.error ? strerror(-d.error) : "ok");
+			json_is_true(json_object_get(rule, "online")), dial_laptop(&to, to_port));
+		if (rule) {
+			fprintf(stderr, "agent: next port: %s\n", dial_laptop(&to, to_port + 1));
+			fprintf(stderr, "agent: kernel: %s\n", dial_laptop(&kernel, to_port));
+		}
 		member_run(&me, 50);
 	}
 }
@@ -513,6 +523,9 @@ static void test_hub_joins_only_by_intercept(void **unused)
 	assert_string_equal(
 		text_of(json_array_get(json_object_get(me.note, "intercepts"), 0), "state"),
 		"ACTIVE");
+	/* The way is as wide as the intercept: this laptop would take anything. */
+	assert_true(member_logged(&me, "agent: kernel: Connection timed out", 4000));
+	assert_true(member_logged(&me, "agent: next port: Connection timed out", 0));
 	assert_int_equal(member_ask(&me, "leave", json_pack("{s:s}", "name", "hello")), 0);
 	/* The agent goes on dialling, the laptop would go on accepting: the way between them is shut. */
 	member_run(&me, 100);
