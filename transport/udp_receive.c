@@ -121,6 +121,8 @@ static int receive_one(struct transport *t)
 		return 0;
 	len = (size_t)n;
 	from.remote = unmapped(&name);
+	if (!sockaddr_port(&from.remote)) /* cannot be answered, and each try would be an error */
+		return 0;
 	read_control(&msg, &from, &stride);
 	if (!stride || stride > len)
 		stride = len;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A path of 1280 bytes, in a network of our own whose loopback has that MTU: what the transport
- * says of it, and that datagrams which are too large for it arrive all the same, in fragments. */
+ * says of it, and that datagrams which are too large for it arrive all the same, in fragments.
+ * And what takes a raw socket to send. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -153,11 +154,38 @@ static void small_ipv6_path(void **state)
 	check_path("::1", 48);
 }
 
+/* Nobody has that port: an answer would be refused, as if our own address were wrong. */
+static void from_port_0_is_not_taken(void **state)
+{
+	struct path to;
+	uint8_t udp[8 + 4] = {0};
+
+	(void)state;
+	if (!have_net)
+		skip();
+	to = path_to("127.0.0.1", b);
+	put_be16(udp + 2, sockaddr_port(&to.remote));
+	put_be16(udp + 4, sizeof(udp));
+	cleanup(close_fd) int raw = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_UDP);
+	assert_true(raw >= 0);
+	for (uint16_t port = 0; port < 2; port++) {
+		uint64_t before = transport_stats(b)->rx_datagrams;
+
+		put_be16(udp, port);
+		assert_int_equal(
+			sendto(raw, udp, sizeof(udp), 0, &to.remote.sa, sockaddr_len(&to.remote)),
+			sizeof(udp));
+		event_base_loop(base, EVLOOP_NONBLOCK);
+		assert_int_equal(transport_stats(b)->rx_datagrams - before, port);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(small_ipv4_path),
 		cmocka_unit_test(small_ipv6_path),
+		cmocka_unit_test(from_port_0_is_not_taken),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
