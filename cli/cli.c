@@ -36,7 +36,7 @@ int cli_fail_usage(const struct command *c, const struct error *e)
 	return EXIT_USAGE;
 }
 
-static int unknown_command(const char *name)
+int cli_fail_unknown(const char *name)
 {
 	const char *names[32], *near;
 	const struct command *const *c;
@@ -81,7 +81,7 @@ int cli_main(int argc, char **argv)
 	}
 	c = command_find(argv[1]);
 	if (!c)
-		return unknown_command(argv[1]);
+		return cli_fail_unknown(argv[1]);
 	/* The hidden ones take words as they are: a shell completes half-written flags. */
 	if (!c->hidden && args_parse(&args, c, argc - 1, argv + 1, &e))
 		return cli_fail_usage(c, &e);

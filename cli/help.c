@@ -67,12 +67,10 @@ void help_print(FILE *out)
 static int exec_help(const struct args *a)
 {
 	const struct command *c = a->npos ? command_find(a->pos[0]) : NULL;
-	struct error e;
 
-	if (a->npos && !c) {
-		error_set(&e, 0, "there is no command '%s'; see: culvert --help", a->pos[0]);
-		return cli_fail_usage(NULL, &e);
-	}
+	/* The hidden ones have no flags to tell of. */
+	if (a->npos && (!c || c->hidden))
+		return cli_fail_unknown(a->pos[0]);
 	if (c)
 		help_command(stdout, c);
 	else

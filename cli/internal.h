@@ -29,6 +29,7 @@ void help_flag_text(const struct flag *f, char *buf, size_t size);
 
 int cli_fail(const struct error *e);				    /* EXIT_FAILED */
 int cli_fail_usage(const struct command *c, const struct error *e); /* EXIT_USAGE */
+int cli_fail_unknown(const char *name); /* no such command; EXIT_USAGE */
 
 /* --- client.c: the daemon ------------------------------------------------------------------------
  */
