@@ -16,6 +16,23 @@
 
 enum { LOG_KEEP = 1 << 20 /* a longer log is set aside when a daemon starts */ };
 
+/* In /tmp anybody may be first to take our name: an invite is not for them. */
+static int check_owner(int fd, const char *path, struct error *e)
+{
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len))
+		return error_errno(e, -errno, "%s", path);
+	if (cred.uid == getuid())
+		return 0;
+	return error_set(
+		e, -EPERM,
+		"the daemon at %s is user %u's and serves nobody else; run culvert as that "
+		"user, or set CULVERT_SOCKET",
+		path, (unsigned)cred.uid);
+}
+
 static int open_socket(const struct userdir *d, struct error *e)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
@@ -24,8 +41,12 @@ static int open_socket(const struct userdir *d, struct error *e)
 	if (fd < 0)
 		return error_errno(e, -errno, "socket");
 	memcpy(sa.sun_path, d->socket, strlen(d->socket) + 1); /* userdir_find: it fits */
-	if (!connect(fd, (struct sockaddr *)&sa, sizeof(sa)))
-		return fd;
+	if (!connect(fd, (struct sockaddr *)&sa, sizeof(sa))) {
+		err = check_owner(fd, d->socket, e);
+		if (err)
+			close(fd);
+		return err ? err : fd;
+	}
 	err = errno == ECONNREFUSED ? -ENOENT : -errno; /* the socket of a daemon that was killed */
 	close(fd);
 	if (err == -ENOENT)
@@ -164,15 +185,24 @@ int client_call(int fd, struct progress *p, const char *method, json_t *params, 
 	return err;
 }
 
+bool client_daemon_ended(int err)
+{
+	return err == -ECONNRESET || err == -EPIPE;
+}
+
 int client_once(const char *method, json_t *params, json_t **result, struct error *e)
 {
-	int fd = client_open(e), err;
+	int fd, tries, err = 0;
 
-	if (fd < 0) {
-		json_decref(params);
-		return fd;
+	for (tries = 0; tries < 2; tries++) {
+		err = fd = client_open(e);
+		if (fd < 0)
+			break;
+		err = client_call(fd, NULL, method, json_incref(params), result, e);
+		close(fd);
+		if (!client_daemon_ended(err))
+			break;
 	}
-	err = client_call(fd, NULL, method, params, result, e);
-	close(fd);
+	json_decref(params);
 	return err;
 }

@@ -111,7 +111,7 @@ static int call_connect(struct progress *p, json_t *req, json_t **result, struct
 		client_catch_signals();
 		err = client_call(fd, p, "connect", json_incref(req), result, e);
 		close(fd); /* on Ctrl-C this is what the daemon undoes it by */
-		if (err != -ECONNRESET && err != -EPIPE)
+		if (!client_daemon_ended(err))
 			break;
 	}
 	return err;

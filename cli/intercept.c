@@ -148,17 +148,13 @@ static int exec_intercept(const struct args *a)
 	struct intercept_request req;
 	json_t *result;
 	struct error e;
-	int fd, err, code = EXIT_OK;
+	int code = EXIT_OK;
 
 	if (make_request(&req, a, &e))
 		return cli_fail_usage(a->cmd, &e);
-	fd = client_open(&e);
-	if (fd < 0)
-		return cli_fail(&e);
 	client_catch_signals();
-	err = client_call(fd, NULL, "intercept", intercept_request_to_json(&req), &result, &e);
-	close(fd); /* interrupted: the daemon leaves what the manager may grant yet */
-	if (err)
+	/* Interrupted: the connection closes, and the daemon leaves what the manager may grant yet. */
+	if (client_once("intercept", intercept_request_to_json(&req), &result, &e))
 		return cli_fail(&e);
 	if (write_files(a, json_object_get(result, "environment"), &e)) {
 		leave(get_text(json_object_get(result, "intercept"), "name"));

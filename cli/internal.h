@@ -45,6 +45,8 @@ int client_start(struct progress *p, struct error *e);
  * else the sentence. */
 int client_call(int fd, struct progress *p, const char *method, json_t *params, json_t **result,
 		struct error *e);
+/* The daemon ended while it was asked (it removes its socket before it closes connections): open again, and see. */
+bool client_daemon_ended(int err);
 /* Opens, calls, closes. -ENOENT without a daemon: then the sentence says to connect first. */
 int client_once(const char *method, json_t *params, json_t **result, struct error *e);
 /* SIGINT and SIGTERM break client_call() off from now on, instead of ending us. */

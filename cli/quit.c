@@ -18,12 +18,23 @@ static void await_end(int fd)
 		;
 }
 
+static int quit(int fd, struct progress *p, struct error *e)
+{
+	json_t *result = NULL;
+	int err = client_call(fd, p, "quit", json_object(), &result, e);
+
+	if (!err)
+		await_end(fd);
+	json_decref(result);
+	close(fd);
+	return err;
+}
+
 static int exec_quit(const struct args *a)
 {
 	struct error e;
 	int fd = client_open(&e), err;
 	struct progress *p;
-	json_t *result;
 
 	(void)a;
 	if (fd == -ENOENT) {
@@ -33,15 +44,14 @@ static int exec_quit(const struct args *a)
 	if (fd < 0)
 		return cli_fail(&e);
 	p = progress_start("Leaving the cluster");
-	err = client_call(fd, p, "quit", json_object(), &result, &e);
-	if (!err)
-		await_end(fd);
-	close(fd);
+	err = quit(fd, p, &e);
+	/* It was ending anyway: then there is none now. A newer one is asked in its turn. */
+	if (client_daemon_ended(err)) {
+		fd = client_open(&e);
+		err = fd == -ENOENT ? 0 : fd < 0 ? fd : quit(fd, p, &e);
+	}
 	progress_end(p, err ? NULL : "Disconnected");
-	if (err)
-		return cli_fail(&e);
-	json_decref(result);
-	return EXIT_OK;
+	return err ? cli_fail(&e) : EXIT_OK;
 }
 
 static const struct flag no_flags[] = {{0}};

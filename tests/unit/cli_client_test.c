@@ -76,10 +76,114 @@ static void help_of_what_is_no_command(void **state)
 	assert_int_equal(culvert("help", "__man", text, sizeof(text)), EXIT_USAGE);
 }
 
+/* A socket that listens, of user `uid`. */
+static int listen_as(uid_t uid)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	strcpy(sa.sun_path, sock_path);
+	unlink(sock_path);
+	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) || chmod(sock_path, 0777) ||
+	    (uid != getuid() && setuid(uid)) || listen(fd, 4))
+		_exit(1);
+	return fd;
+}
+
+/* A daemon that is about to end: it takes a call, and closes instead of an answer, its socket gone. */
+static pid_t ending_daemon(void)
+{
+	int ready[2];
+	pid_t pid;
+	char byte;
+
+	assert_int_equal(pipe(ready), 0);
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		int sock = listen_as(getuid()), fd;
+
+		close(ready[0]);
+		close(ready[1]);
+		fd = accept(sock, NULL, NULL);
+		if (read(fd, &byte, 1) == 1) /* the rest is unread: the other end sees a reset */
+			unlink(sock_path);
+		_exit(0);
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &byte, 1), 0);
+	close(ready[0]);
+	return pid;
+}
+
+static void a_daemon_that_ends_is_gone(void **state)
+{
+	static const struct {
+		const char *command, *arg, *says;
+		int code;
+	} cases[] = {
+		{"quit", NULL, "Disconnected", EXIT_OK},
+		{"status", NULL, "not running", EXIT_OK},
+		{"list", NULL, "not connected; run `culvert connect` first", EXIT_FAILED},
+		{"leave", "shop", "not connected; run `culvert connect` first", EXIT_FAILED},
+	};
+	char text[1024];
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		pid_t pid = ending_daemon();
+
+		assert_int_equal(culvert(cases[i].command, cases[i].arg, text, sizeof(text)),
+				 cases[i].code);
+		assert_non_null(strstr(text, cases[i].says));
+		waitpid(pid, NULL, 0);
+	}
+}
+
+static void nothing_is_said_to_somebody_elses_daemon(void **state)
+{
+	char text[1024], byte;
+	int said[2], go[2];
+	pid_t pid;
+
+	(void)state;
+	if (getuid())
+		skip(); /* only root can be two users */
+	assert_int_equal(chmod(folder, 0755), 0);
+	assert_int_equal(pipe(said), 0);
+	assert_int_equal(pipe(go), 0);
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		int fd, sock = listen_as(65534);
+
+		close(go[1]);
+		close(go[0]);
+		fd = accept(sock, NULL, NULL);
+		while (read(fd, &byte, 1) > 0)
+			if (write(said[1], &byte, 1) != 1)
+				break;
+		_exit(0);
+	}
+	close(said[1]);
+	close(go[1]);
+	assert_int_equal(read(go[0], &byte, 1), 0);
+	close(go[0]);
+	assert_int_equal(culvert("status", NULL, text, sizeof(text)), EXIT_FAILED);
+	assert_non_null(strstr(text, "user 65534's"));
+	assert_int_equal(read(said[0], &byte, 1), 0);
+	close(said[0]);
+	waitpid(pid, NULL, 0);
+	unlink(sock_path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(help_of_what_is_no_command),
+		cmocka_unit_test(a_daemon_that_ends_is_gone),
+		cmocka_unit_test(nothing_is_said_to_somebody_elses_daemon),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
