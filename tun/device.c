@@ -80,7 +80,7 @@ int tun_create(char name[static TUN_NAME_LEN], struct error *e)
 			"/dev/net/tun cannot be opened (is the kernel module tun loaded?)");
 	strncpy(ifr.ifr_name, name, sizeof(ifr.ifr_name) - 1);
 	if (ioctl(fd, TUNSETIFF, &ifr) < 0)
-		return error_errno(e, -errno, "TUN device %s cannot be made", name);
+		return error_errno(e, -errno, "/dev/net/tun makes no TUN device");
 	if (ioctl(fd, TUNSETVNETHDRSZ, &header) < 0)
 		return error_errno(e, -errno, "TUN device %s: virtio header", ifr.ifr_name);
 	set_offloads(fd);

@@ -4,7 +4,7 @@
 import os
 import time
 
-from lab import MANAGER, Failed, Lab, step, story, wait_for
+from lab import MANAGER, NOBODY, Failed, Lab, step, story, wait_for
 
 
 def refused(lab, code, wants, *args, on="laptop"):
@@ -76,6 +76,22 @@ def no_helper(lab):
     lab.start_helper()
 
 
+def no_tun(lab):
+    step("no TUN device on this machine: said, with the remedy")
+    lab.helper.stop()
+    before = lab.laptop_state()
+    socket = f"{lab.dir}/helper-laptop.sock"
+    helper = lab.start("laptop", "helper-no-tun", "unshare", "-m", "sh", "-c",
+                       f"mount -t tmpfs none /dev/net && exec {lab.bin}/culvert-helper --socket {socket} "
+                       f"--state {lab.dir}/helper-state-laptop --allow {NOBODY}")
+    wait_for("the helper's socket", lambda: os.path.exists(socket))
+    refused(lab, 1, ["/dev/net/tun"], "connect", "--manager", MANAGER, "--invite", lab.invite_laptop())
+    helper.stop()
+    if lab.laptop_state() != before:
+        raise Failed("something was left")
+    lab.start_helper()
+
+
 def conflict(lab):
     step("a route conflict is named and refused")
     lab.ip("laptop", "link", "add", "vpn0", "type", "bridge")
@@ -138,7 +154,7 @@ def main():
     with Lab() as lab:
         lab.start_cluster()
         lab.start_helper()
-        for part in (usage, not_connected, invites, silence, no_helper, conflict, intercepts, configs):
+        for part in (usage, not_connected, invites, silence, no_helper, no_tun, conflict, intercepts, configs):
             part(lab)
 
 
