@@ -245,6 +245,8 @@ void netstack_accept(struct netstack *ns, struct netstack_syn *syn)
 {
 	struct tcp_layer *t = ns->tcp;
 
+	if (syn->state == SYN_FAILED)
+		return; /* the peer was forgotten in this turn of the loop: tcp_cancel() is due */
 	unlink_waiting(syn);
 	if (!tcp_may_open(t, syn->peer)) {
 		fail(syn);
@@ -278,6 +280,11 @@ void netstack_reject(struct netstack *ns, struct netstack_syn *syn, enum netstac
 		break;
 	case REJECT_SILENT:
 		break;
+	}
+	if (syn->state == SYN_FAILED) {
+		/* Likewise; whoever rejects has let go of it, so that there is no tcp_cancel(). */
+		TAILQ_REMOVE(&ns->tcp->failed, syn, link);
+		len = 0;
 	}
 	syn_free(syn);
 	struct pkt pkt = {.data = out, .len = (uint32_t)len};
