@@ -359,8 +359,8 @@ static void send_dirty(struct tcp_stream *st)
 			tcp_shutdown(pcb, 0, 1);
 		}
 	}
-	if (pcb && pcb->state != TIME_WAIT)
-		tcp_output(pcb);
+	if (pcb)
+		tcp_output(pcb); /* in TIME-WAIT, too: the peer's FIN is to be acknowledged */
 	if (!st->orphan)
 		return;
 	if (pcb && !st->tx_bytes) {
