@@ -89,6 +89,16 @@ int netlink_do(struct netlink_request *q)
 	return error_of(&in.head);
 }
 
+/* NLMSG_DONE carries the dump's own error, an int. */
+static int done(const struct nlmsghdr *h, bool changed)
+{
+	int err = 0;
+
+	if (h->nlmsg_len >= NLMSG_LENGTH(sizeof(err)))
+		memcpy(&err, NLMSG_DATA(h), sizeof(err));
+	return err ? err : changed ? -EINTR : 0;
+}
+
 int netlink_dump(struct netlink_request *q, void (*cb)(void *arg, const struct nlmsghdr *h),
 		 void *arg)
 {
@@ -100,6 +110,7 @@ int netlink_dump(struct netlink_request *q, void (*cb)(void *arg, const struct n
 	if (fd < 0)
 		return fd;
 
+	bool changed = false;
 	for (;;) {
 		ssize_t n = recv(fd, buf, DUMP_BUFFER, 0);
 
@@ -109,8 +120,9 @@ int netlink_dump(struct netlink_request *q, void (*cb)(void *arg, const struct n
 			return n < 0 ? -errno : -EPROTO;
 		size_t left = (size_t)n;
 		for (struct nlmsghdr *h = (void *)buf; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
+			changed |= h->nlmsg_flags & NLM_F_DUMP_INTR;
 			if (h->nlmsg_type == NLMSG_DONE)
-				return 0;
+				return done(h, changed);
 			if (h->nlmsg_type == NLMSG_ERROR)
 				return error_of(h);
 			cb(arg, h);

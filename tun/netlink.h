@@ -22,6 +22,7 @@ void netlink_attr_ip(struct netlink_request *q, uint16_t type, const struct ipad
 
 /* Sends and waits for the kernel's answer: 0 or negative errno. */
 int netlink_do(struct netlink_request *q);
-/* Sends a dump request; `cb` sees each message of the answer. */
+/* Sends a dump request; `cb` sees each message of the answer. -EINTR: all was seen, but it changed meanwhile, so
+ * something may be missing. */
 int netlink_dump(struct netlink_request *q, void (*cb)(void *arg, const struct nlmsghdr *h),
 		 void *arg);

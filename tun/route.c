@@ -13,7 +13,7 @@
 
 /* Prefixes shorter than this are "everything" (0/0, or its halves 0/1 and 128/1 as VPN clients
  * write it). */
-enum { SHORTEST_V4 = 8, SHORTEST_V6 = 16 };
+enum { SHORTEST_V4 = 8, SHORTEST_V6 = 16, DUMP_TRIES = 4 };
 
 /* A request about `p` on device `name`; -ENODEV when there is none. */
 static int route_request(struct netlink_request *q, uint16_t type, uint16_t flags, const char *name,
@@ -153,6 +153,9 @@ int tun_each_route(void (*cb)(void *arg, const struct tun_route *r), void *arg, 
 
 		netlink_start(&q, RTM_GETROUTE, 0, &m, sizeof(m));
 		int r = netlink_dump(&q, one_message, &each);
+		/* Seeing a route twice does no harm, missing one would. */
+		for (int again = 0; r == -EINTR && again < DUMP_TRIES; again++)
+			r = netlink_dump(&q, one_message, &each);
 		/* -EOPNOTSUPP: a kernel without IPv6 has no such routes. */
 		if (r && !(families[i] == AF_INET6 && r == -EOPNOTSUPP))
 			return error_errno(e, r, "the machine's routes cannot be read");

@@ -30,7 +30,7 @@ int tun_add_route(const char *name, const struct prefix *p, const struct ipaddr 
 		  struct error *e);
 int tun_del_route(const char *name, const struct prefix *p, struct error *e);
 
-/* What the machine routes now, all tables but local: for conflicts. Calls `cb` for each unicast
+/* What the machine routes now, all tables but local: for conflicts. Calls `cb` for each unicast (twice, perhaps, while routes change)
  * route with a device. */
 struct tun_route {
 	struct prefix dst;
