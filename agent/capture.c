@@ -7,7 +7,6 @@
  */
 #include <errno.h>
 #include <event2/event.h>
-#include <malloc.h>
 #include <stdio.h>
 
 #include "agent/internal.h"
@@ -15,7 +14,7 @@
 #include "netstack/netstack.h"
 #include "relay/relay.h"
 
-enum { ASK_MS = 1500, SUSPECT_MS = 2000, HOLD_RETRY_MS = 250, DIAL_S = 60 };
+enum { ASK_MS = 1500, SUSPECT_MS = 2000, HOLD_RETRY_MS = 250, DIAL_S = 60, TIDY_AFTER_S = 3 };
 
 struct capture {
 	struct capture *prev, *next;
@@ -32,26 +31,15 @@ struct capture {
 
 static void ask(struct capture *c);
 
-/* After many connections have closed the allocator keeps their memory; the pod has better use for it. */
-static void give_back(struct agent *a)
-{
-	enum { MANY = 256 };
-
-	if (a->ncaptures)
-		return;
-	if (a->captures_peak >= MANY)
-		malloc_trim(0);
-	a->captures_peak = 0;
-}
-
 static void end(struct capture *c)
 {
+	const struct timeval soon = {.tv_sec = TIDY_AFTER_S};
 	struct agent *a = c->a;
 
 	if (c->prev)
 		c->prev->next = c->next;
 	else
-		c->a->captures = c->next;
+		a->captures = c->next;
 	if (c->next)
 		c->next->prev = c->prev;
 	if (c->client)
@@ -65,8 +53,8 @@ static void end(struct capture *c)
 	if (c->hold)
 		event_free(c->hold);
 	free(c);
-	a->ncaptures--;
-	give_back(a);
+	if (!evtimer_pending(a->tidy, NULL))
+		evtimer_add(a->tidy, &soon);
 }
 
 /* The rule it is about, if it is still in force. */
@@ -258,8 +246,6 @@ void capture_start(struct agent *a, const struct agent_port *port, struct stream
 	if (a->captures)
 		a->captures->prev = c;
 	a->captures = c;
-	a->ncaptures++;
-	a->captures_peak = MAX(a->captures_peak, a->ncaptures);
 	stream_set(client, on_client, c);
 	ask(c);
 }

@@ -18,6 +18,7 @@
 #include "crypto/crypto.h"
 
 struct agent;
+struct event;
 struct event_base;
 struct netstack;
 struct stream;
@@ -108,6 +109,6 @@ struct agent {
 	bool keep_failed;
 	struct link *link;
 	struct capture *captures;
-	unsigned ncaptures, captures_peak; /* the most since there were none */
+	struct event *tidy; /* some time after connections have ended */
 	struct listener *listeners;
 };

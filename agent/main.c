@@ -10,6 +10,7 @@
 #include "agent/agent.h"
 #include "agent/internal.h"
 #include "base/log.h"
+#include "base/memory.h"
 
 static const char usage[] =
 	"Usage: culvert-agent --config FILE [--debug]\n"
@@ -41,6 +42,14 @@ static void raise_limit(void)
 	}
 }
 
+static void on_tidy(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+	memory_tidy();
+}
+
 static int loop(struct agent *a)
 {
 	struct event *term = evsignal_new(a->base, SIGTERM, on_signal, a->base);
@@ -48,8 +57,9 @@ static int loop(struct agent *a)
 	struct error e = {.text = "no memory"};
 	int r = -1;
 
+	a->tidy = evtimer_new(a->base, on_tidy, NULL);
 	keep_load(a);
-	if (term && intr && event_add(term, NULL) == 0 && event_add(intr, NULL) == 0 &&
+	if (a->tidy && term && intr && event_add(term, NULL) == 0 && event_add(intr, NULL) == 0 &&
 	    listeners_new(a, &e) == 0 && link_new(&a->link, a) == 0) {
 		malloc_trim(0); /* what reading the configuration took */
 		r = event_base_dispatch(a->base);
@@ -60,6 +70,8 @@ static int loop(struct agent *a)
 	captures_free(a);
 	link_free(a->link);
 	a->link = NULL;
+	if (a->tidy)
+		event_free(a->tidy);
 	if (term)
 		event_free(term);
 	if (intr)
@@ -80,6 +92,7 @@ static int serve(const char *config)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 	raise_limit();
+	memory_setup();
 	a.base = event_base_new();
 	r = a.base ? loop(&a) : 1;
 	if (a.base)

@@ -2,13 +2,87 @@
 /* The heap of a program that runs all day. */
 #include "base/memory.h"
 
+#include <event2/event.h>
 #include <malloc.h>
+#include <sys/mman.h>
 
-enum { FREE_MUCH = 1 << 20 };
+#include "base/util.h"
+
+/* --- small things of libevent ------------------------------------------------------------------------------- */
+
+enum { CELL = 32, CELLS = 1 << 17 /* 4 MiB of addresses; pages come when touched */ };
+
+static uint8_t *cells; /* NULL: none could be had, all is the heap's */
+static size_t ncells;  /* that were ever used */
+static void *free_cells;
+
+static bool is_cell(const void *p)
+{
+	return cells && (const uint8_t *)p >= cells && (const uint8_t *)p < cells + CELLS * CELL;
+}
+
+static void *event_alloc(size_t size)
+{
+	void *p = free_cells;
+
+	if (!cells || size > CELL || (!p && ncells == CELLS))
+		return malloc(size);
+	if (p)
+		memcpy(&free_cells, p, sizeof(free_cells));
+	else
+		p = cells + CELL * ncells++;
+	return p;
+}
+
+static void event_release(void *p)
+{
+	if (!is_cell(p)) {
+		free(p);
+		return;
+	}
+	memcpy(p, &free_cells, sizeof(free_cells));
+	free_cells = p;
+}
+
+static void *event_resize(void *p, size_t size)
+{
+	void *to;
+
+	if (!is_cell(p))
+		return realloc(p, size);
+	if (size <= CELL)
+		return p;
+	to = malloc(size);
+	if (!to)
+		return NULL;
+	memcpy(to, p, CELL);
+	event_release(p);
+	return to;
+}
+
+void memory_setup(void)
+{
+	void *p = mmap(NULL, CELLS * CELL, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return;
+	cells = p;
+	event_set_mem_functions(event_alloc, event_resize, event_release);
+}
+
+/* --- the heap ------------------------------------------------------------------------------------------------ */
 
 void memory_tidy(void)
 {
-	struct mallinfo2 mi = mallinfo2();
-	if (mi.fordblks > FREE_MUCH)
-		malloc_trim(0);
+	enum { FREE_MUCH = 1 << 20 };
+	/* What lay free after the last time: it is counted as free still, though its pages are given back. */
+	static size_t given;
+	size_t lies = mallinfo2().fordblks;
+
+	given = MIN(given, lies);
+	if (lies - given < FREE_MUCH)
+		return;
+	malloc_trim(0);
+	given = mallinfo2().fordblks;
 }

@@ -12,10 +12,10 @@
  */
 #include <errno.h>
 #include <event2/event.h>
-#include <malloc.h>
 #include <sys/queue.h>
 
 #include "base/log.h"
+#include "base/memory.h"
 #include "crypto/crypto.h"
 #include "daemon/intake.h"
 #include "netstack/netstack.h"
@@ -23,8 +23,7 @@
 
 #define DIAL_TIMEOUT (5 * NSEC_PER_SEC)
 
-/* After a storm of connections the allocator keeps what they used: it is given back to the system. */
-enum { TRIM_PEAK = 64, TRIM_AFTER = 3 /* s */ };
+enum { TIDY_AFTER = 3 /* s */ };
 
 struct conn {
 	TAILQ_ENTRY(conn) entry;
@@ -54,8 +53,7 @@ struct intake {
 	conns;
 	struct intake_stats stats;
 	struct log_limit refused_log;
-	unsigned peak;	    /* most connections at once since the last trim */
-	struct event *trim; /* runs when all have gone */
+	struct event *tidy; /* some time after connections have ended */
 };
 
 static struct port *find_port(struct intake *in, uint16_t overlay)
@@ -68,27 +66,25 @@ static struct port *find_port(struct intake *in, uint16_t overlay)
 	return NULL;
 }
 
-static void on_trim(evutil_socket_t fd, short what, void *arg)
+static void on_tidy(evutil_socket_t fd, short what, void *arg)
 {
-	struct intake *in = arg;
-
 	(void)fd;
 	(void)what;
-	in->peak = in->stats.open;
-	malloc_trim(0);
+	(void)arg;
+	memory_tidy();
 }
 
 static void conn_end(struct conn *c)
 {
-	const struct timeval soon = {.tv_sec = TRIM_AFTER};
+	const struct timeval soon = {.tv_sec = TIDY_AFTER};
 	struct port *p = find_port(c->in, c->overlay);
 
 	TAILQ_REMOVE(&c->in->conns, c, entry);
 	c->in->stats.open--;
 	if (p && p->open)
 		p->open--;
-	if (!c->in->stats.open && c->in->peak >= TRIM_PEAK)
-		evtimer_add(c->in->trim, &soon);
+	if (!evtimer_pending(c->in->tidy, NULL))
+		evtimer_add(c->in->tidy, &soon);
 	free(c);
 }
 
@@ -201,7 +197,6 @@ void intake_syn(struct intake *in, struct netstack_syn *syn, const struct flow *
 	c->syn = syn;
 	TAILQ_INSERT_TAIL(&in->conns, c, entry);
 	in->stats.open++;
-	in->peak = MAX(in->peak, in->stats.open);
 	p->open++;
 	netstack_syn_set(syn, c);
 	if (start_dial(c))
@@ -259,8 +254,8 @@ int intake_new(struct intake **ip, struct event_base *base, struct netstack *sta
 	in->stack = stack;
 	in->agents = overlay_prefix();
 	TAILQ_INIT(&in->conns);
-	in->trim = evtimer_new(base, on_trim, in);
-	if (!in->trim) {
+	in->tidy = evtimer_new(base, on_tidy, NULL);
+	if (!in->tidy) {
 		free(in);
 		return error_errno(e, -ENOMEM, "intake");
 	}
@@ -276,7 +271,7 @@ void intake_free(struct intake *in)
 		return;
 	while ((c = TAILQ_FIRST(&in->conns)))
 		conn_abort(c);
-	event_free(in->trim);
+	event_free(in->tidy);
 	free(in);
 }
 

@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 
 #include "base/log.h"
+#include "base/memory.h"
 #include "crypto/crypto.h"
 #include "daemon/daemon.h"
 #include "daemon/internal.h"
@@ -118,6 +119,7 @@ static int run(struct daemon *d, const struct options *o, struct error *e)
 
 	if (!err && crypto_init())
 		err = error_set(e, -EIO, "libsodium does not start");
+	memory_setup();
 	if (!err && !(d->base = event_base_new()))
 		err = error_errno(e, -ENOMEM, "event loop");
 	if (!err)

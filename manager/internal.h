@@ -92,6 +92,7 @@ struct manager {
 	struct exit *exit;
 	struct watch *watch;
 	struct event *tick, *push;
+	unsigned ticks;
 	struct ipaddr self;    /* our stack address */
 	struct prefix overlay; /* where all members' addresses are */
 	struct peer *peers;
@@ -100,7 +101,6 @@ struct manager {
 	unsigned nintercepts;
 	struct spent_invite *spent;
 	unsigned nspent;
-	unsigned conns_peak; /* since memory was last given back */
 	uint64_t
 		epoch; /* grows with every change that snapshots tell, and with each peer that goes */
 	nsec_t started, stamp, saved_stamp, last_sweep;

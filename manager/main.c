@@ -3,12 +3,12 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <getopt.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
 
 #include "base/log.h"
+#include "base/memory.h"
 #include "manager/internal.h"
 #include "manager/manager.h"
 
@@ -132,27 +132,16 @@ static void on_echo(void *arg, const struct flow *flow, uint16_t seq, const uint
 
 /* --- start and end --------------------------------------------------------------------------------------------- */
 
-/* After many connections have closed the allocator keeps their memory; the machine has better use for it. */
-static void give_back(struct manager *m)
-{
-	enum { MANY = 256 };
-	unsigned conns = netstack_stats(m->ns)->conns;
-
-	m->conns_peak = MAX(m->conns_peak, conns);
-	if (m->conns_peak < MANY || conns > m->conns_peak / 2)
-		return;
-	m->conns_peak = conns;
-	malloc_trim(0);
-}
-
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
+	enum { TIDY_EVERY_S = 4 };
 	struct manager *m = arg;
 
 	(void)fd;
 	(void)what;
 	peers_sweep(m, clock_boot());
-	give_back(m);
+	if (m->ticks++ % TIDY_EVERY_S == 0)
+		memory_tidy();
 	watch_check(m->watch, m);
 }
 
@@ -336,6 +325,7 @@ static int serve(const char *config)
 	signal(SIGXFSZ,
 	       SIG_IGN); /* a file size limit is an error like a full disk, no reason to die */
 	raise_limit();
+	memory_setup();
 	r = manager_start(&m, &e);
 	if (r)
 		log_error("%s", e.text);
