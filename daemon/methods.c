@@ -190,6 +190,16 @@ void method_snapshot(struct daemon *d)
 	}
 }
 
+/* Nobody was told of it: nobody would ever leave it. */
+static void undo_grant(struct daemon *d, const json_t *in)
+{
+	json_t *name = json_object_get(in, "name");
+
+	(void)link_call(session_link(d->session), "leave", json_pack("{s:O}", "name", name),
+			MANAGER_TIMEOUT, on_stray_left, NULL);
+	session_left(d->session, json_string_value(name));
+}
+
 /* The answer waits for the manager's snapshot, which says whether an agent is there to act on it.
  */
 static void on_intercepted(void *arg, json_t *result, int code, const char *message)
@@ -210,10 +220,7 @@ static void on_intercepted(void *arg, json_t *result, int code, const char *mess
 			answer_granted(er);
 		return;
 	}
-	/* Ctrl-C while the manager was asked: nobody would ever leave it. */
-	(void)link_call(session_link(er->daemon->session), "leave",
-			json_pack("{s:O}", "name", json_object_get(in, "name")), MANAGER_TIMEOUT,
-			on_stray_left, NULL);
+	undo_grant(er->daemon, in); /* Ctrl-C while the manager was asked */
 	errand_fail(er, RPC_FAILED, "interrupted");
 }
 
@@ -329,12 +336,17 @@ void method_call(struct daemon *d, struct control_client *cl, const char *method
 
 void method_client_gone(struct daemon *d, struct control_client *cl)
 {
-	struct errand *er = TAILQ_FIRST(&d->errands);
+	struct errand *er, *next;
 
-	while (er) {
-		if (er->client == cl)
-			er->client = NULL;
-		er = TAILQ_NEXT(er, entry);
+	for (er = TAILQ_FIRST(&d->errands); er; er = next) {
+		next = TAILQ_NEXT(er, entry);
+		if (er->client != cl)
+			continue;
+		er->client = NULL;
+		if (!er->granted)
+			continue;
+		undo_grant(d, json_object_get(er->granted, "intercept")); /* before the snapshot */
+		errand_fail(er, RPC_FAILED, "interrupted");
 	}
 	if (d->connecting == cl)
 		daemon_connect_abandoned(d);

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the command line asks, with a manager that answers when the test says so. */
+#include <errno.h>
+#include <event2/event.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <sys/socket.h>
+
+#include <cmocka.h>
+
+#include "base/stream.h"
+#include "daemon/internal.h"
+#include "daemon/link.h"
+#include "daemon/session.h"
+
+/* --- the session, as far as methods.c sees it: always connected ------------------------------- */
+
+static struct {
+	char method[32], name[64]; /* the last call */
+	rpc_cb *cb;
+	void *arg;
+	unsigned granted, left;
+} manager;
+
+enum session_state session_state(const struct session *s)
+{
+	(void)s;
+	return SESSION_CONNECTED;
+}
+
+struct link *session_link(struct session *s)
+{
+	return (struct link *)s;
+}
+
+const char *session_namespace(const struct session *s)
+{
+	(void)s;
+	return "shop";
+}
+
+json_t *session_intercepts(const struct session *s)
+{
+	(void)s;
+	return NULL;
+}
+
+void session_granted(struct session *s, const json_t *intercept)
+{
+	(void)s;
+	(void)intercept;
+	manager.granted++;
+}
+
+void session_left(struct session *s, const char *name)
+{
+	(void)s;
+	assert_string_equal(name, "hello");
+	manager.left++;
+}
+
+bool link_up(const struct link *l)
+{
+	(void)l;
+	return true;
+}
+
+void link_kick(struct link *l)
+{
+	(void)l;
+}
+
+int link_call(struct link *l, const char *method, json_t *params, nsec_t timeout, rpc_cb *cb,
+	      void *arg)
+{
+	const char *name = json_string_value(json_object_get(params, "name"));
+
+	(void)l;
+	(void)timeout;
+	snprintf(manager.method, sizeof(manager.method), "%s", method);
+	snprintf(manager.name, sizeof(manager.name), "%s", name ? name : "");
+	manager.cb = cb;
+	manager.arg = arg;
+	json_decref(params);
+	return 0;
+}
+
+json_t *status_json(struct daemon *d, nsec_t round_trip)
+{
+	(void)d;
+	(void)round_trip;
+	return json_object();
+}
+
+void daemon_connect(struct daemon *d, struct control_client *cl, json_t *params,
+		    struct rpc_request *req)
+{
+	(void)d;
+	(void)cl;
+	(void)params;
+	rpc_fail(req, RPC_FAILED, "not here");
+}
+
+void daemon_connect_abandoned(struct daemon *d)
+{
+	(void)d;
+}
+
+void daemon_quit(struct daemon *d, struct rpc_request *req)
+{
+	(void)d;
+	rpc_fail(req, RPC_FAILED, "not here");
+}
+
+/* --- a client over a socket pair -------------------------------------------------------------- */
+
+static struct daemon d;
+static struct rpc *ours, *theirs;
+static struct control_client *const client = (struct control_client *)&ours;
+static json_t *answer;
+
+static void on_call(void *arg, struct rpc *r, const char *method, json_t *params,
+		    struct rpc_request *req)
+{
+	(void)arg;
+	(void)r;
+	method_call(&d, client, method, params, req);
+}
+
+static void on_closed(void *arg, struct rpc *r, int error)
+{
+	(void)arg;
+	(void)r;
+	(void)error;
+	method_client_gone(&d, client);
+	rpc_free(ours);
+	ours = NULL;
+	event_base_loopbreak(d.base);
+}
+
+static void on_answer(void *arg, json_t *result, int code, const char *message)
+{
+	(void)arg;
+	if (!result)
+		fail_msg("%d: %s", code, message);
+	answer = json_incref(result);
+	event_base_loopbreak(d.base);
+}
+
+static const struct rpc_ops callbacks = {.call = on_call, .closed = on_closed};
+
+static int set_up(void **state)
+{
+	struct stream *s[2];
+	int fd[2];
+
+	(void)state;
+	memset(&manager, 0, sizeof(manager));
+	memset(&d, 0, sizeof(d));
+	TAILQ_INIT(&d.errands);
+	d.base = event_base_new();
+	d.session = (struct session *)&manager;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd) ||
+	    stream_from_fd(d.base, fd[0], &s[0]) || stream_from_fd(d.base, fd[1], &s[1]))
+		return -1;
+	return rpc_new(&ours, d.base, s[0], &callbacks, NULL) ||
+	       rpc_new(&theirs, d.base, s[1], &callbacks, NULL);
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	if (ours)
+		rpc_free(ours);
+	if (theirs)
+		rpc_free(theirs);
+	event_base_free(d.base);
+	return 0;
+}
+
+static void until_asked(void)
+{
+	while (!manager.cb)
+		event_base_loop(d.base, EVLOOP_ONCE);
+}
+
+/* The client asks for an intercept; the question is at the manager. */
+static void ask(void)
+{
+	json_t *params = json_pack("{s:s,s:[{s:i,s:s}],s:s,s:i}", "name", "hello", "ports", "local",
+				   3000, "port", "http", "on_down", "pod", "hold_s", 30);
+
+	assert_int_equal(rpc_call(theirs, "intercept", params, 0, on_answer, NULL), 0);
+	until_asked();
+	assert_string_equal(manager.method, "intercept");
+}
+
+static void grant(void)
+{
+	json_t *result = json_pack("{s:{s:s}}", "intercept", "name", "hello");
+	rpc_cb *cb = manager.cb;
+
+	manager.cb = NULL;
+	cb(manager.arg, result, 0, NULL);
+	json_decref(result);
+}
+
+static void hang_up(void)
+{
+	rpc_free(theirs);
+	theirs = NULL;
+	event_base_dispatch(d.base);
+	assert_null(ours);
+}
+
+static void the_answer_waits_for_the_snapshot(void **state)
+{
+	(void)state;
+	ask();
+	grant();
+	assert_int_equal(manager.granted, 1);
+	method_snapshot(&d);
+	event_base_dispatch(d.base);
+	assert_non_null(json_object_get(answer, "intercept"));
+	json_decref(answer);
+	hang_up(); /* it has been told: the intercept is the user's */
+	assert_int_equal(manager.left, 0);
+	assert_true(TAILQ_EMPTY(&d.errands));
+}
+
+static void interrupted_before_the_grant(void **state)
+{
+	(void)state;
+	ask();
+	hang_up();
+	grant();
+	assert_string_equal(manager.method, "leave");
+	assert_string_equal(manager.name, "hello");
+	assert_true(TAILQ_EMPTY(&d.errands));
+}
+
+static void interrupted_before_the_snapshot(void **state)
+{
+	(void)state;
+	ask();
+	grant();
+	hang_up();
+	assert_string_equal(manager.method, "leave");
+	assert_string_equal(manager.name, "hello");
+	assert_int_equal(manager.left, 1);
+	assert_true(TAILQ_EMPTY(&d.errands));
+}
+
+int main(void)
+{
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		CASE(the_answer_waits_for_the_snapshot),
+		CASE(interrupted_before_the_grant),
+		CASE(interrupted_before_the_snapshot),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
