@@ -283,9 +283,12 @@ static int on_hello(void *arg, json_t *answer)
 	struct session *s = arg;
 	struct hostnet_config cfg;
 	char buf[ADDR_STRLEN];
+	struct hello hello;
 	struct error e;
-	int err = hello_parse(&s->hello, answer, &e);
+	int err = hello_parse(&hello, answer, &e);
 
+	if (!err)
+		s->hello = hello; /* one that cannot be read leaves us as the last one said */
 	if (!err && address_taken(s)) {
 		log_info("connect: this laptop has %s already; asking for another address",
 			 ipaddr_format(&s->hello.address, buf));
