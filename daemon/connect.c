@@ -216,9 +216,8 @@ static void on_session_closed(void *arg)
 		daemon_check_idle(d);
 		return;
 	}
-	if (d->quit_req)
-		rpc_reply(d->quit_req, json_object());
-	d->quit_req = NULL;
+	while (d->nquits)
+		rpc_reply(d->quit_req[--d->nquits], json_object());
 	log_info("quit: everything is undone");
 	stop_loop(d);
 }
@@ -234,15 +233,18 @@ void daemon_connect_abandoned(struct daemon *d)
 
 void daemon_quit(struct daemon *d, struct rpc_request *req)
 {
+	if (req && d->nquits == QUITS_MAX) {
+		rpc_fail(req, RPC_CONFLICT, "another `culvert quit` is under way");
+		return;
+	}
+	if (req)
+		d->quit_req[d->nquits++] = req;
 	if (d->stopping) {
-		if (req)
-			rpc_fail(req, RPC_CONFLICT, "another `culvert quit` is under way");
-		else
+		if (!req)
 			event_base_loopexit(d->base, NULL); /* a second signal does not wait */
 		return;
 	}
 	d->stopping = true;
-	d->quit_req = req;
 	if (d->connect_req)
 		rpc_fail(d->connect_req, RPC_FAILED, "interrupted by `culvert quit`");
 	d->connect_req = NULL;

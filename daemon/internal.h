@@ -16,6 +16,8 @@ struct event_base;
 struct netwatch;
 struct session;
 
+enum { QUITS_MAX = 16 };
+
 struct daemon {
 	struct event_base *base;
 	struct userdir dir;
@@ -29,7 +31,8 @@ struct daemon {
 	/* The connect under way: its caller gets the progress lines and the answer. */
 	struct control_client *connecting; /* NULL = none, or the caller went away */
 	struct rpc_request *connect_req;
-	struct rpc_request *quit_req;
+	unsigned nquits;
+	struct rpc_request *quit_req[QUITS_MAX]; /* all are answered at the end */
 	TAILQ_HEAD(errand_list, errand)
 	errands; /* questions under way at the manager */
 };
