@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One client connection: the laptop of the rule that names its port, else the application. Decided when it is accepted;
- * rules that change later concern later connections only, since a TCP connection cannot be moved.
+ * a rule that comes later concerns later connections only, since a TCP connection cannot be moved. A rule that goes takes its
+ * connections along: the way to the laptop is shut then.
  *
  * ASKING (laptop's stream opens) -> JOINED, or by policy: DIALLING (the application), HOLDING (ask again soon), or reset.
  */
@@ -27,6 +28,9 @@ struct capture {
 	nsec_t hold_until; /* 0 = not holding yet */
 	bool probes;	   /* it is the one that finds out */
 	char rule[RULE_NAME_LEN];
+	/* The laptop's intake it was given to; port 0 = it was not */
+	struct ipaddr address;
+	uint16_t intake;
 };
 
 static void ask(struct capture *c);
@@ -194,6 +198,7 @@ static void on_laptop(struct stream *s, unsigned ev, void *arg)
 	if (r && s->error != -ECONNREFUSED && s->error != -ECONNRESET)
 		r->suspect_until = clock_boot() + SUSPECT_MS * NSEC_PER_MSEC;
 	c->laptop = NULL;
+	c->intake = 0;
 	s->ops->abort(s);
 	if (r)
 		by_policy(c, r);
@@ -230,6 +235,8 @@ static void ask(struct capture *c)
 		by_policy(c, r);
 		return;
 	}
+	c->address = r->address;
+	c->intake = r->port;
 	stream_set(c->laptop, on_laptop, c);
 	c->laptop->ops->want(c->laptop, STREAM_WRITABLE);
 }
@@ -248,6 +255,28 @@ void capture_start(struct agent *a, const struct agent_port *port, struct stream
 	a->captures = c;
 	stream_set(client, on_client, c);
 	ask(c);
+}
+
+/* One that waits for an answer goes where the new rules say, at once; one that has joined is reset. */
+void captures_recheck(struct agent *a)
+{
+	for (struct capture *c = a->captures, *next; c; c = next) {
+		const struct rule *r = rule_of(c);
+
+		next = c->next;
+		if (!c->intake ||
+		    (r && r->port == c->intake && ipaddr_equal(&r->address, &c->address)))
+			continue;
+		if (!c->laptop) {
+			end(c);
+			continue;
+		}
+		c->laptop->ops->abort(c->laptop);
+		c->laptop = NULL;
+		c->intake = 0;
+		probe_done(c);
+		ask(c);
+	}
 }
 
 void captures_free(struct agent *a)

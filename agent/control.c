@@ -70,6 +70,7 @@ static void on_call(void *arg, struct rpc *r, const char *method, json_t *params
 		    struct rpc_request *req)
 {
 	struct control *c = arg;
+	json_t *before, *now;
 	struct error e;
 
 	(void)r;
@@ -79,13 +80,22 @@ static void on_call(void *arg, struct rpc *r, const char *method, json_t *params
 	}
 	if (strcmp(method, "rules"))
 		return;
+	before = rules_to_json(&c->a->rules);
 	if (rules_from_json(&c->a->rules, params, &e)) {
 		log_error("manager: sent rules that are not understood: %s; the old ones stay",
 			  e.text);
+		json_decref(before);
 		return;
 	}
-	log_info("rules: %u in force", c->a->rules.n);
-	keep_save(c->a);
+	/* Snapshots come with every change anywhere; most of them say nothing new to us. */
+	now = rules_to_json(&c->a->rules);
+	if (!json_equal(before, now)) {
+		log_info("rules: %u in force", c->a->rules.n);
+		keep_save(c->a);
+		captures_recheck(c->a);
+	}
+	json_decref(before);
+	json_decref(now);
 }
 
 static void on_closed(void *arg, struct rpc *r, int error)

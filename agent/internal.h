@@ -97,6 +97,8 @@ struct capture;
 struct listener;
 /* Owns the client's stream. */
 void capture_start(struct agent *a, const struct agent_port *port, struct stream *client);
+/* The rules have changed: those given to a laptop whose rule is gone end. */
+void captures_recheck(struct agent *a);
 void captures_free(struct agent *a);
 int listeners_new(struct agent *a, struct error *e);
 void listeners_free(struct agent *a);

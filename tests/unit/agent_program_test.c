@@ -179,18 +179,24 @@ static int teardown(void **unused)
 
 /* --- the client ------------------------------------------------------------------------------------------------ */
 
-/* Who serves a connection: "pod", "laptop", "reset", or "nothing" in `ms`. The loop goes on meanwhile. */
-static const char *who_serves_in(unsigned ms)
+static int client(void)
 {
-	static char buf[32];
 	struct sockaddr_in sin = {.sin_family = AF_INET,
 				  .sin_port = htons((uint16_t)(base_port + 1)),
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	nsec_t end = clock_boot() + ms * NSEC_PER_MSEC;
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	ssize_t n = -1;
 
 	assert_int_equal(connect(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
+	return fd;
+}
+
+/* What the client reads: "pod", "laptop", "reset", "" at the end, or "nothing" in `ms`. The loop goes on meanwhile. */
+static const char *client_reads(int fd, unsigned ms)
+{
+	static char buf[32];
+	nsec_t end = clock_boot() + ms * NSEC_PER_MSEC;
+	ssize_t n = -1;
+
 	errno = EAGAIN;
 	while (n < 0 && errno == EAGAIN && clock_boot() < end) {
 		int c = application >= 0 ? accept(application, NULL, NULL) : -1;
@@ -209,8 +215,16 @@ static const char *who_serves_in(unsigned ms)
 		snprintf(buf, sizeof(buf), "%s", errno == EAGAIN ? "nothing" : "reset");
 	else
 		buf[n] = '\0';
-	close(fd);
 	return buf;
+}
+
+static const char *who_serves_in(unsigned ms)
+{
+	int fd = client();
+	const char *who = client_reads(fd, ms);
+
+	close(fd);
+	return who;
 }
 
 static const char *who_serves(void)
@@ -326,6 +340,47 @@ static void test_pod_takes_over(void **unused)
 	assert_int_equal(syns, 0); /* away: not even asked */
 }
 
+static void test_rule_that_ends_takes_its_connections_along(void **unused)
+{
+	nsec_t start;
+	int fd;
+
+	(void)unused;
+	connected();
+	laptop = LAPTOP_SERVES;
+	push_rules("pod", 0, true);
+	fd = client();
+	assert_string_equal(client_reads(fd, 2000), "laptop");
+	push_rules("fail", 0, true); /* the same intake: goes on */
+	assert_string_equal(client_reads(fd, 200), "nothing");
+	push_no_rules();
+	assert_string_equal(client_reads(fd, 1000), "reset");
+	close(fd);
+	/* One that still waits for the laptop's answer does not wait for the time-out. */
+	laptop = LAPTOP_SILENT;
+	push_rules("pod", 0, true);
+	fd = client();
+	start = clock_boot();
+	assert_string_equal(client_reads(fd, 200), "nothing");
+	push_no_rules();
+	assert_string_equal(client_reads(fd, 1000), "pod");
+	assert_true(clock_boot() - start < 1000 * NSEC_PER_MSEC);
+	close(fd);
+}
+
+static void test_same_rules_again_are_no_news(void **unused)
+{
+	(void)unused;
+	connected();
+	push_rules("pod", 0, true);
+	assert_true(member_logged(&me, "rules: 1 in force", 1000));
+	assert_int_equal(truncate(member_path("log"), 0), 0);
+	push_rules("pod", 0, true);
+	assert_false(member_logged(&me, "in force", 300));
+	push_rules("pod", 0, false);
+	assert_true(member_logged(&me, "rules: 1 in force", 1000));
+}
+
 static void test_fail_resets(void **unused)
 {
 	(void)unused;
@@ -415,6 +470,8 @@ int main(int argc, char **argv)
 		PROGRAM(test_hello_tells_what_it_is),
 		PROGRAM(test_rule_sends_to_the_laptop),
 		PROGRAM(test_pod_takes_over),
+		PROGRAM(test_rule_that_ends_takes_its_connections_along),
+		PROGRAM(test_same_rules_again_are_no_news),
 		PROGRAM(test_fail_resets),
 		PROGRAM(test_hold_waits_for_the_laptop),
 		PROGRAM(test_keeps_rules_over_its_own_and_the_managers_end),
