@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <time.h>
 
 #include "cli/internal.h"
@@ -20,11 +21,19 @@ struct progress {
 	pthread_cond_t stopped;
 };
 
+/* A line that wrapped could not be drawn over. */
+static int room(void)
+{
+	struct winsize ws;
+
+	return ioctl(2, TIOCGWINSZ, &ws) || ws.ws_col < 4 ? TEXT_MAX : ws.ws_col - 3;
+}
+
 static void draw(const struct progress *p, unsigned turn)
 {
 	static const char *const frames[] = {"⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"};
 
-	fprintf(stderr, "\r\033[K%s %s", frames[turn % ARRAY_SIZE(frames)], p->text);
+	fprintf(stderr, "\r\033[K%s %.*s", frames[turn % ARRAY_SIZE(frames)], room(), p->text);
 	fflush(stderr);
 }
 
@@ -96,6 +105,6 @@ void progress_end(struct progress *p, const char *text)
 	pthread_cond_destroy(&p->stopped);
 	pthread_mutex_destroy(&p->lock);
 	if (text)
-		printf("%s%s\n", p->fancy ? "✔ " : "", text);
+		printf("%s%s\n", p->fancy && isatty(1) ? "✔ " : "", text);
 	free(p);
 }
