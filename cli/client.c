@@ -83,8 +83,9 @@ static void become_daemon(int log, int ready)
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
 	setsid();
+	/* What a script keeps open (a lock, a pipe that somebody reads) is not the daemon's. */
 	if (null < 0 || dup2(null, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0 || chdir("/") ||
-	    fcntl(ready, F_SETFD, 0))
+	    close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) || fcntl(ready, F_SETFD, 0))
 		_exit(1);
 	snprintf(fd, sizeof(fd), "%d", ready);
 	execl("/proc/self/exe", "culvert", "daemon", "--exit-idle", "--ready-fd", fd, (char *)NULL);
