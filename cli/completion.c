@@ -6,19 +6,23 @@
  */
 #include "cli/internal.h"
 
+/* Never compgen -W: it expands its words, and names come from the cluster. */
 static const char bash[] =
 	"# bash completion of culvert; in ~/.bashrc:  source <(culvert completion bash)\n"
 	"_culvert()\n"
 	"{\n"
-	"	local IFS=$'\\n' found\n"
-	"	found=$(culvert __complete \"${COMP_WORDS[@]:1:COMP_CWORD}\" 2>/dev/null)\n"
-	"	if [ \"$found\" = :file ]; then\n"
-	"		COMPREPLY=($(compgen -f -- \"${COMP_WORDS[COMP_CWORD]}\"))\n"
-	"	else\n"
-	"		COMPREPLY=($(compgen -W \"$found\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n"
-	"	fi\n"
+	"	local cur=${COMP_WORDS[COMP_CWORD]} word\n"
+	"	COMPREPLY=()\n"
+	"	while IFS= read -r word; do\n"
+	"		if [ \"$word\" = :file ]; then\n"
+	"			compopt -o filenames\n"
+	"			mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n"
+	"		elif [[ $word == \"$cur\"* ]]; then\n"
+	"			COMPREPLY+=(\"$word\")\n"
+	"		fi\n"
+	"	done < <(culvert __complete \"${COMP_WORDS[@]:1:COMP_CWORD}\" 2>/dev/null)\n"
 	"}\n"
-	"complete -o filenames -F _culvert culvert\n";
+	"complete -F _culvert culvert\n";
 
 static const char zsh[] =
 	"#compdef culvert\n"
@@ -26,7 +30,7 @@ static const char zsh[] =
 	"_culvert()\n"
 	"{\n"
 	"	local -a found\n"
-	"	found=(${(f)\"$(culvert __complete ${words[2,CURRENT]} 2>/dev/null)\"})\n"
+	"	found=(${(f)\"$(culvert __complete \"${(@)words[2,CURRENT]}\" 2>/dev/null)\"})\n"
 	"	if [[ \"$found\" = :file ]]; then _files; else compadd -a found; fi\n"
 	"}\n"
 	"compdef _culvert culvert\n";
@@ -107,14 +111,22 @@ static void complete_value(const struct flag *f)
 		puts(*c);
 }
 
+void complete_name(const char *name)
+{
+	if (*name && !name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+					"0123456789._-")])
+		puts(name);
+}
+
 static int exec_complete(const struct args *a)
 {
 	const struct command *c;
 	const struct flag *f;
 	int n = 0;
 
-	while (a->child[n])
-		n++;
+	for (; a->child[n]; n++)
+		if (n && a->child[n + 1] && !strcmp(a->child[n], "--"))
+			return puts(":file") < 0; /* of the command to run */
 	if (n <= 1) {
 		cmd_help.complete();
 		return EXIT_OK;

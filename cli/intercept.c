@@ -37,6 +37,17 @@ static int check_later(const struct args *a, struct error *e)
 	return 0;
 }
 
+/* As the daemon would read it: what it cannot be asked is wrong usage. */
+static int check_names(const struct intercept_request *r, struct error *e)
+{
+	json_t *j = intercept_request_to_json(r);
+	struct intercept_request same;
+	int err = intercept_request_from_json(&same, j, e);
+
+	json_decref(j);
+	return err;
+}
+
 static int make_request(struct intercept_request *r, const struct args *a, struct error *e)
 {
 	const char *ns = args_text(a, "namespace"), *on_down = args_text(a, "on-down");
@@ -65,7 +76,7 @@ static int make_request(struct intercept_request *r, const struct args *a, struc
 				"intercept needs --port LOCAL[:SERVICEPORT]: where your process "
 				"listens; for example: %s",
 				a->cmd->example);
-	return err;
+	return err ? err : check_names(r, e);
 }
 
 /* --- the report
@@ -179,7 +190,7 @@ static void complete_workloads(void)
 		return;
 	json_array_foreach(json_object_get(result, "workloads"), i, v)
 	{
-		puts(get_text(json_object_get(v, "workload"), "name"));
+		complete_name(get_text(json_object_get(v, "workload"), "name"));
 	}
 	json_decref(result);
 }

@@ -60,6 +60,12 @@ void progress_say(struct progress *p, const char *text);
 /* Ends it with a tick and `text` on success (text != NULL), without a trace otherwise. NULL ok. */
 void progress_end(struct progress *p, const char *text);
 
+/* --- completion.c
+ * ------------------------------------------------------------------------------------- */
+
+/* Offers a name that the cluster chose, unless a shell would read it as something else. */
+void complete_name(const char *name);
+
 /* --- output.c: -o text|json|yaml
  * --------------------------------------------------------------------- */
 

@@ -22,7 +22,7 @@ static void complete_intercepts(void)
 		return;
 	json_array_foreach(json_object_get(status, "intercepts"), i, v)
 	{
-		puts(get_text(json_object_get(v, "intercept"), "name"));
+		complete_name(get_text(json_object_get(v, "intercept"), "name"));
 	}
 	json_decref(status);
 }

@@ -76,6 +76,48 @@ static void help_of_what_is_no_command(void **state)
 	assert_int_equal(culvert("help", "__man", text, sizeof(text)), EXIT_USAGE);
 }
 
+/* The script as a shell runs it, with a culvert that offers what a hostile cluster might, and a folder named as a
+ * workload: nothing is run, nothing gets a slash. */
+static void completion_in_bash(void **state)
+{
+	char script[80], cmd[1024], got[256] = "", text[4096];
+	FILE *f, *sh;
+
+	(void)state;
+	assert_int_equal(culvert("completion", "bash", text, sizeof(text)), EXIT_OK);
+	snprintf(script, sizeof(script), "%s/completion.bash", folder);
+	f = fopen(script, "w");
+	fputs(text, f);
+	fclose(f);
+	snprintf(cmd, sizeof(cmd),
+		 "cd %s && mkdir shop && exec bash -c '. ./completion.bash\n"
+		 "culvert() { printf \"%%s\\n\" shop \"sh\\$(touch run)\" \"sh \\*\" web; }\n"
+		 "COMP_WORDS=(culvert intercept sh) COMP_CWORD=2; _culvert\n"
+		 "printf \"%%s|\" \"${COMPREPLY[@]}\"; complete -p culvert; test ! -e run'",
+		 folder);
+	sh = popen(cmd, "r");
+	assert_true(fread(got, 1, sizeof(got) - 1, sh) > 0);
+	assert_int_equal(pclose(sh), 0);
+	assert_string_equal(got, "shop|sh$(touch run)|sh \\*|complete -F _culvert culvert\n");
+}
+
+static void names_that_a_shell_would_read(void **state)
+{
+	static const char *const names[] = {"$(touch x)", "a b", "", "\033[2J", "shop-1.x_Y"};
+	char *text = NULL;
+	size_t len, i;
+	FILE *out = open_memstream(&text, &len), *old = stdout;
+
+	(void)state;
+	stdout = out;
+	for (i = 0; i < ARRAY_SIZE(names); i++)
+		complete_name(names[i]);
+	stdout = old;
+	fclose(out);
+	assert_string_equal(text, "shop-1.x_Y\n");
+	free(text);
+}
+
 /* A socket that listens, of user `uid`. */
 static int listen_as(uid_t uid)
 {
@@ -182,6 +224,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(help_of_what_is_no_command),
+		cmocka_unit_test(completion_in_bash),
+		cmocka_unit_test(names_that_a_shell_would_read),
 		cmocka_unit_test(a_daemon_that_ends_is_gone),
 		cmocka_unit_test(nothing_is_said_to_somebody_elses_daemon),
 	};
