@@ -28,6 +28,11 @@ static void append_holder(char *text, size_t size, const json_t *in, bool first)
 		snprintf(text + len, size - len, ")");
 }
 
+static bool has_services(const json_t *item)
+{
+	return json_array_size(json_object_get(json_object_get(item, "workload"), "services"));
+}
+
 static void describe(char text[static STATE_LEN], const json_t *item)
 {
 	json_t *v;
@@ -42,6 +47,8 @@ static void describe(char text[static STATE_LEN], const json_t *item)
 		return;
 	if (json_is_true(json_object_get(item, "ready")))
 		snprintf(text, STATE_LEN, "ready to intercept");
+	else if (!get_int(item, "agents") && has_services(item))
+		snprintf(text, STATE_LEN, "no agent is connected: an intercept waits until one is");
 	else
 		snprintf(text, STATE_LEN, "cannot be intercepted: %s", get_text(item, "reason"));
 }

@@ -50,16 +50,15 @@ static void print_manager(const json_t *j)
 	else
 		printf("%s: %s\n", get_text(path, "remote"), get_text(j, "state"));
 	label("Manager");
-	if (json_is_true(json_object_get(m, "connected")))
-		printf("connected, %s; last packet %.1f s ago", get_text(m, "version"),
-		       get_number(m, "last_packet_s"));
-	else if (hello)
-		printf("does not answer; last packet %.0f s ago", get_number(m, "last_packet_s"));
-	else
-		fputs("no answer yet", stdout);
+	/* It may be dead and not yet known to be: only an answer to the ping of now says connected. */
 	if (json_object_get(m, "round_trip_ms"))
-		printf(", round trip %.1f ms", get_number(m, "round_trip_ms"));
-	putchar('\n');
+		printf("connected, %s; last packet %.1f s ago, round trip %.1f ms\n",
+		       get_text(m, "version"), get_number(m, "last_packet_s"),
+		       get_number(m, "round_trip_ms"));
+	else if (hello)
+		printf("does not answer; last packet %.0f s ago\n", get_number(m, "last_packet_s"));
+	else
+		puts("no answer yet");
 	label("Path");
 	printf("%s %s\n", get_text(path, "transport"), get_text(path, "remote"));
 }
@@ -100,8 +99,9 @@ static void print_intercept(const json_t *item)
 			printf("%s port %lld", i ? "," : "", (long long)get_int(p, "port"));
 		printf(" -> 127.0.0.1:%lld", (long long)get_int(p, "local"));
 	}
-	printf(", all TCP connections, %s, %lld connections\n", get_text(item, "state"),
-	       (long long)get_int(item, "connections"));
+	printf(", all TCP connections, %s, %lld connection%s\n", get_text(item, "state"),
+	       (long long)get_int(item, "connections"),
+	       get_int(item, "connections") == 1 ? "" : "s");
 }
 
 static void print_text(const json_t *j)
@@ -141,7 +141,7 @@ static void print_text(const json_t *j)
 	}
 }
 
-static int show_once(enum output o, bool clear, struct error *e)
+static int show_once(enum output o, bool stream, bool clear, struct error *e)
 {
 	json_t *j;
 	int err = client_once("status", json_object(), &j, e);
@@ -153,6 +153,8 @@ static int show_once(enum output o, bool clear, struct error *e)
 		return err;
 	if (clear)
 		fputs("\033[H\033[J", stdout);
+	else if (stream && o == OUTPUT_YAML)
+		puts("---"); /* documents of one stream */
 	if (o == OUTPUT_TEXT)
 		print_text(j);
 	else
@@ -169,7 +171,7 @@ static int exec_status(const struct args *a)
 	struct error e;
 
 	do {
-		if (show_once(o, watch && o == OUTPUT_TEXT && isatty(1), &e))
+		if (show_once(o, watch, watch && o == OUTPUT_TEXT && isatty(1), &e))
 			return cli_fail(&e);
 		fflush(stdout);
 	} while (watch && !ferror(stdout) && !nanosleep(&second, NULL));
