@@ -77,7 +77,8 @@ struct peer {
 	char refusal[256];
 	struct control_conn *conns; /* newest first */
 	unsigned nconns;
-	struct rpc *told; /* the connection that said hello: notifications go there */
+	nsec_t calls_until; /* grows with each call: a bound on calls per second */
+	struct rpc *told;   /* the connection that said hello: notifications go there */
 	struct agent_info agent;
 	struct ipaddr stack; /* its own address: nothing else of its /64 is anybody's business */
 	struct forward forward[FORWARDS];

@@ -6,7 +6,13 @@
 #include "base/log.h"
 #include "manager/internal.h"
 
-enum { TRAFFIC_KEYS_MAX = 1024 };
+enum {
+	TRAFFIC_KEYS_MAX = 1024,
+	AVOID_MAX = 64, /* each free address is compared with all of them */
+	ENVIRONMENT_NAMES_MAX = 16384,
+	CALLS_BURST = 200,
+	CALLS_PER_S = 50,
+};
 
 /* --- hello ------------------------------------------------------------------------------------------------- */
 
@@ -57,6 +63,10 @@ static void hello_laptop(struct control_conn *c, const json_t *params, struct rp
 	struct error e;
 	const json_t *avoid = json_object_get(params, "avoid");
 
+	if (json_array_size(avoid) > AVOID_MAX) {
+		rpc_fail(req, RPC_BAD_PARAMS, "'avoid' has more than %d addresses", AVOID_MAX);
+		return;
+	}
 	if (json_is_array(avoid) && peer_readdress(p, avoid, &e)) {
 		rpc_fail(req, RPC_FAILED, "%s", e.text);
 		return;
@@ -109,6 +119,22 @@ static void warn_uncovered(const struct peer *p, const json_t *ports)
 	}
 }
 
+/* It is kept, and handed on to laptops: names and texts only, whatever else the agent sent. */
+static bool environment_fits(const json_t *env)
+{
+	const char *name;
+	json_t *v;
+
+	if (!json_is_object(env) || json_object_size(env) > ENVIRONMENT_NAMES_MAX)
+		return !env;
+	json_object_foreach((json_t *)(uintptr_t)env, name, v)
+	{
+		if (!json_is_string(v))
+			return false;
+	}
+	return true;
+}
+
 static void hello_agent(struct control_conn *c, const json_t *params, struct rpc_request *req)
 {
 	struct peer *p = c->peer;
@@ -128,10 +154,14 @@ static void hello_agent(struct control_conn *c, const json_t *params, struct rpc
 			 p->rec.name, workload_kind_name(cw->w.kind), cw->w.name);
 		return;
 	}
+	if (!environment_fits(environment)) {
+		rpc_fail(req, RPC_BAD_PARAMS, "'environment' must map at most %d names to texts",
+			 ENVIRONMENT_NAMES_MAX);
+		return;
+	}
 	p->agent.workload = cw;
 	json_decref(p->agent.environment);
-	p->agent.environment =
-		json_is_object(environment) ? json_incref(environment) : json_object();
+	p->agent.environment = environment ? json_incref(environment) : json_object();
 	p->told = c->rpc;
 	log_info("agent %s: stands for %s %s in namespace %s", p->rec.name,
 		 workload_kind_name(cw->w.kind), cw->w.name, cw->w.ns);
@@ -232,8 +262,10 @@ static void ping(struct control_conn *c, const json_t *params, struct rpc_reques
 
 /* --- agents ---------------------------------------------------------------------------------------------------- */
 
+/* Totals of all agents are added up: none may make the sum overflow. */
 static void keep_totals(json_t **kept, json_t *totals)
 {
+	const json_int_t most = INT64_C(1) << 48;
 	const char *key;
 	json_t *v;
 
@@ -241,7 +273,8 @@ static void keep_totals(json_t **kept, json_t *totals)
 		return;
 	json_object_foreach(totals, key, v)
 	{
-		if (!json_is_integer(v))
+		if (!json_is_integer(v) || json_integer_value(v) < 0 ||
+		    json_integer_value(v) > most)
 			return;
 	}
 	json_decref(*kept);
@@ -273,10 +306,28 @@ static const struct method {
 	{"traffic", BY_AGENT | NOTE_ONLY, traffic},
 };
 
+/* A call may cost a write to disk, and a message to every peer: one peer does not keep us from the others. */
+static bool too_many_calls(struct peer *p)
+{
+	const nsec_t each = NSEC_PER_SEC / CALLS_PER_S, burst = CALLS_BURST * each;
+	nsec_t now = clock_boot();
+
+	if (p->calls_until > now + burst)
+		return true;
+	p->calls_until = MAX(p->calls_until, now) + each;
+	return false;
+}
+
 void methods_call(struct control_conn *c, const char *method, json_t *params,
 		  struct rpc_request *req)
 {
 	unsigned who = c->peer->rec.role == ROLE_LAPTOP ? BY_LAPTOP : BY_AGENT;
+
+	if (too_many_calls(c->peer)) {
+		rpc_fail(req, RPC_FAILED, "Too many calls; more than %d a second are refused.",
+			 CALLS_PER_S);
+		return;
+	}
 
 	if (!strcmp(method, "hello")) {
 		if (req)

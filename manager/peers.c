@@ -28,6 +28,7 @@ int manager_save(struct manager *m, struct error *e)
 {
 	cleanup(free_ptr) const struct peer_record **records =
 		calloc(m->npeers + 1, sizeof(*records));
+	struct error why;
 	struct snapshot snap = {.stamp = m->stamp,
 				.peer = records,
 				.nintercepts = m->nintercepts,
@@ -42,12 +43,12 @@ int manager_save(struct manager *m, struct error *e)
 		if (p->state == PEER_REGISTERED)
 			records[snap.npeers++] = &p->rec;
 	}
+	e = e ? e : &why;
 	r = store_save(m->store, &snap, e);
 	if (r == 0)
 		m->saved_stamp = m->stamp;
 	if (r && !m->failing)
-		log_error("state: %s; changes are refused until it can be written",
-			  e ? e->text : "");
+		log_error("state: %s; changes are refused until it can be written", e->text);
 	if (r == 0 && m->failing)
 		log_info("state: written again");
 	m->failing = r != 0;

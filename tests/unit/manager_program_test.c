@@ -361,6 +361,91 @@ static void test_full_disk_changes_nothing(void **unused)
 	assert_int_equal(member_ask(&me, "intercept", request("hello", 3000, "")), 0);
 }
 
+/* Nobody asked for this write: a peer came from another port. */
+static void test_full_disk_is_logged_with_the_reason(void **unused)
+{
+	struct identity id;
+
+	(void)unused;
+	identity_generate(&id);
+	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
+	join("ana", &id);
+	assert_int_equal(hello_laptop(), 0);
+	member_stop(&me);
+	/* The log is a file, too: there is room for a line or two, not for the state. */
+	assert_int_equal(truncate(member_path("log"), 0), 0);
+	limit_files(350);
+	join("ana", &id);
+	assert_true(member_logged(&me, "File too large; changes are refused", 2000));
+	limit_files(RLIM_INFINITY);
+}
+
+/* --- peers that mean ill ------------------------------------------------------------------------------------ */
+
+static unsigned answered, refused;
+
+static void count_answer(void *arg, json_t *result, int code, const char *sentence)
+{
+	(void)arg;
+	(void)sentence;
+	answered++;
+	refused += !result && code == RPC_FAILED;
+}
+
+static void test_calls_per_second_are_bounded(void **unused)
+{
+	(void)unused;
+	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
+	join("ana", NULL);
+	assert_int_equal(hello_laptop(), 0);
+	answered = refused = 0;
+	for (unsigned i = 0; i < RPC_PENDING_MAX; i++)
+		assert_int_equal(rpc_call(me.rpc, "workloads", NULL, 0, count_answer, NULL), 0);
+	assert_true(member_until(&me, &answered, RPC_PENDING_MAX, 4000));
+	assert_in_range(refused, 10, 60);
+	member_run(&me, 200);
+	assert_int_equal(member_ask(&me, "ping", NULL), 0);
+}
+
+static void test_avoid_is_bounded(void **unused)
+{
+	json_t *avoid = json_array();
+	char text[32];
+
+	(void)unused;
+	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
+	join("ana", NULL);
+	for (int i = 0; i < 65; i++) {
+		snprintf(text, sizeof(text), "198.18.0.%d", i);
+		json_array_append_new(avoid, json_string(text));
+	}
+	assert_int_equal(member_ask(&me, "hello",
+				    json_pack("{s:s, s:s, s:O}", "version", CULVERT_VERSION, "role",
+					      "laptop", "avoid", avoid)),
+			 RPC_BAD_PARAMS);
+	json_array_remove(avoid, 64);
+	assert_int_equal(member_ask(&me, "hello",
+				    json_pack("{s:s, s:s, s:o}", "version", CULVERT_VERSION, "role",
+					      "laptop", "avoid", avoid)),
+			 0);
+	assert_string_equal(text_of(me.result, "address"), "198.18.0.64");
+}
+
+/* A laptop puts it into a process's environment. */
+static void test_environment_is_text(void **unused)
+{
+	(void)unused;
+	assert_int_equal(make_invite("agent", "hello-1", "1h"), 0);
+	join("hello-1", NULL);
+	assert_int_equal(member_ask(&me, "hello",
+				    json_pack("{s:s, s:s, s:s, s:s, s:s, s:[], s:{s:[i]}}",
+					      "version", CULVERT_VERSION, "role", "agent", "kind",
+					      "deployment", "workload", "hello", "namespace",
+					      "default", "ports", "environment", "K", 1)),
+			 RPC_BAD_PARAMS);
+	assert_int_equal(hello_agent("hello"), 0);
+}
+
 /* --- the exit -------------------------------------------------------------------------------------------------- */
 
 struct dialled {
@@ -585,6 +670,10 @@ int main(int argc, char **argv)
 		PROGRAM(test_holder_is_named),
 		PROGRAM(test_killed_manager_comes_back_by_itself),
 		PROGRAM(test_full_disk_changes_nothing),
+		PROGRAM(test_full_disk_is_logged_with_the_reason),
+		PROGRAM(test_calls_per_second_are_bounded),
+		PROGRAM(test_avoid_is_bounded),
+		PROGRAM(test_environment_is_text),
 		PROGRAM(test_exit_dials_what_is_allowed),
 		PROGRAM(test_hub_joins_only_by_intercept),
 		cmocka_unit_test_setup_teardown(test_bad_configuration_names_the_place,
