@@ -15,6 +15,8 @@
 #include "daemon/netwatch.h"
 #include "daemon/session.h"
 
+enum { NOBODY_CAME = 5 /* s */ };
+
 struct options {
 	bool exit_idle;
 	bool verbose;
@@ -97,13 +99,23 @@ static void on_network(void *arg, const char *what)
 		session_network_changed(d->session, what);
 }
 
+/* Who started us may have been killed before it could ask for anything. */
+static void on_nobody(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	daemon_check_idle(arg);
+}
+
 static void serve(struct daemon *d, const struct options *o)
 {
+	const struct timeval limit = {.tv_sec = NOBODY_CAME};
 	struct event *term = evsignal_new(d->base, SIGTERM, on_signal, d);
 	struct event *intr = evsignal_new(d->base, SIGINT, on_signal, d);
 
 	if (term && intr && !event_add(term, NULL) && !event_add(intr, NULL)) {
 		tell_ready(o, "ok\n");
+		event_base_once(d->base, -1, EV_TIMEOUT, on_nobody, d, &limit);
 		log_info("culvert %s: ready at %s", CULVERT_VERSION, d->dir.socket);
 		event_base_dispatch(d->base);
 	}

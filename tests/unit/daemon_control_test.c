@@ -194,6 +194,20 @@ static void without_work_it_ends(void **state)
 	assert_int_equal(end_of(pid), 0);
 }
 
+/* The command that started it was killed at once. */
+static void without_anybody_it_ends(void **state)
+{
+	char text[1024];
+	pid_t pid = start("--exit-idle", text, sizeof(text));
+	int status, i;
+
+	(void)state;
+	for (i = 0; i < 200 && waitpid(pid, &status, WNOHANG) == 0; i++)
+		usleep(50000);
+	assert_int_not_equal(i, 200);
+	assert_int_equal(access(sock_path, F_OK), -1);
+}
+
 static void a_folder_open_to_others_is_refused(void **state)
 {
 	char text[1024];
@@ -243,6 +257,7 @@ int main(void)
 		cmocka_unit_test(a_killed_daemon_is_replaced),
 		cmocka_unit_test(what_it_answers),
 		cmocka_unit_test(without_work_it_ends),
+		cmocka_unit_test(without_anybody_it_ends),
 		cmocka_unit_test(a_folder_open_to_others_is_refused),
 		cmocka_unit_test(garbage_on_the_socket),
 	};
