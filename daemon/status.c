@@ -63,7 +63,8 @@ static json_t *manager_json(struct session *s, nsec_t round_trip, json_t *warnin
 		     "Intercepts and routes are kept",
 		     (unsigned long long)(age / NSEC_PER_SEC));
 	else if (!control)
-		warn(warnings, "the control connection to the manager broke; it is being made again");
+		warn(warnings,
+		     "the control connection to the manager broke; it is being made again");
 	else if (!round_trip)
 		warn(warnings, "the manager did not answer a ping within 1 s");
 	return j;
