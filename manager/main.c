@@ -155,6 +155,10 @@ static void on_push(evutil_socket_t fd, short what, void *arg)
 static void on_signal(evutil_socket_t sig, short what, void *arg)
 {
 	(void)what;
+	if (sig == SIGHUP) {
+		log_info("SIGHUP: nothing is read again; restart to apply a changed configuration");
+		return;
+	}
 	log_info("ending on %s", sig == SIGTERM ? "SIGTERM" : "SIGINT");
 	event_base_loopbreak(arg);
 }
@@ -294,10 +298,12 @@ static int run(struct manager *m)
 {
 	struct event *term = evsignal_new(m->base, SIGTERM, on_signal, m->base);
 	struct event *intr = evsignal_new(m->base, SIGINT, on_signal, m->base);
+	struct event *hup = evsignal_new(m->base, SIGHUP, on_signal, m->base);
 	char listen[ADDR_STRLEN], key[KEY_TEXT_LEN];
 	int r = -1;
 
-	if (term && intr && event_add(term, NULL) == 0 && event_add(intr, NULL) == 0) {
+	if (term && intr && hup && event_add(term, NULL) == 0 && event_add(intr, NULL) == 0 &&
+	    event_add(hup, NULL) == 0) {
 		key_format(store_identity(m->store)->pub, key);
 		log_info("listening on %s, key %s, %u peers and %u intercepts known",
 			 sockaddr_format(&m->cfg->listen, listen), key, m->npeers, m->nintercepts);
@@ -308,6 +314,8 @@ static int run(struct manager *m)
 		event_free(term);
 	if (intr)
 		event_free(intr);
+	if (hup)
+		event_free(hup);
 	return r < 0 ? 1 : 0;
 }
 
