@@ -25,6 +25,7 @@ struct watch;
 
 enum {
 	PEERS_PROVISIONAL_MAX = 256,
+	PEERS_REFUSED_MAX = 64, /* refused and unsaved together */
 	PROVISIONAL_TTL_S =
 		6,	      /* an invitation whose sender never proves that it knows the secret */
 	REFUSED_TTL_S = 30,   /* a refused peer may ask why for so long */

@@ -255,11 +255,32 @@ static void set_state(struct peer *p, enum peer_state state)
 	p->since = clock_boot();
 }
 
+/* One invite is enough to be refused with ever new keys: of those that may not enter only the latest may ask why. */
+static void bound_refused(struct manager *m)
+{
+	struct peer *oldest = NULL;
+	unsigned n = 0;
+
+	for (struct peer *p = m->peers; p; p = p->next) {
+		if ((p->state != PEER_REFUSED && p->state != PEER_UNSAVED) || !p->since)
+			continue;
+		n++;
+		if (!oldest || p->since < oldest->since)
+			oldest = p;
+	}
+	if (n > PEERS_REFUSED_MAX)
+		oldest->since = 0; /* goes at the next tick */
+}
+
 static void refuse(struct peer *p, const char *why)
 {
+	static struct log_limit limit;
+
 	set_state(p, PEER_REFUSED);
 	snprintf(p->refusal, sizeof(p->refusal), "%s", why);
-	log_warn("%s %s: refused: %s", peer_role_name(p), p->rec.name, why);
+	log_limited(&limit, NSEC_PER_SEC, "%s %s: refused: %s", peer_role_name(p), p->rec.name,
+		    why);
+	bound_refused(p->m);
 }
 
 static unsigned count_registered(const struct manager *m)
@@ -385,6 +406,8 @@ void peer_established(struct peer *p, bool fresh)
 		note_endpoint(p);
 		set_state(p, PEER_UNSAVED);
 		peer_register(p, &e); /* if that fails hello tries again, and says why */
+		if (p->state == PEER_UNSAVED)
+			bound_refused(p->m);
 		return;
 	}
 	if (peer_admitted(p)) {
@@ -415,14 +438,18 @@ static int restore_peer(void *arg, const struct peer_record *rec, struct error *
 	struct manager *m = arg;
 	struct peer *p = NULL;
 
+	if (peer_by_name(m, rec->role, rec->name))
+		return error_set(e, -EINVAL, "state: there are two peers called '%s'", rec->name);
 	if (m->npeers < STATE_PEERS_MAX)
 		p = peer_new(m, rec, PEER_REGISTERED);
 	if (!p)
 		return error_set(e, -EINVAL, "state: peer '%s' cannot be restored", rec->name);
 	p->online = p->presumed = true;
-	if (prefix_contains(&m->cfg->pool, &rec->v4) || !rec->v4.family)
+	if (rec->role == ROLE_AGENT)
+		return 0;
+	if (prefix_contains(&m->cfg->pool, &rec->v4) && !v4_taken(m, &rec->v4, p))
 		return v4_route(p, true);
-	p->rec.v4 = (struct ipaddr){0}; /* the pool was changed */
+	p->rec.v4 = (struct ipaddr){0}; /* the pool was changed, or the file by hand */
 	if (v4_assign(m, p, NULL))
 		return error_set(e, -ENOSPC, "state: the pool has too few addresses for the peers");
 	return v4_route(p, true);

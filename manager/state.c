@@ -144,7 +144,7 @@ static json_t *spent_to_json(const struct spent_invite *s)
 int store_save(struct store *s, const struct snapshot *snap, struct error *e)
 {
 	json_t *peers = json_array(), *intercepts = json_array(), *spent = json_array(), *all;
-	char *text;
+	char *text = NULL;
 	int r;
 
 	for (unsigned i = 0; i < snap->npeers; i++)
@@ -156,7 +156,11 @@ int store_save(struct store *s, const struct snapshot *snap, struct error *e)
 	all = json_pack("{s:i, s:I, s:o, s:o, s:o}", "version", STATE_VERSION, "stamp",
 			(json_int_t)snap->stamp, "peers", peers, "intercepts", intercepts, "spent",
 			spent);
-	text = all ? json_dumps(all, JSON_INDENT(1)) : NULL;
+	/* Short of memory an item is left out: rather the old file than one without it. */
+	if (json_array_size(peers) == snap->npeers &&
+	    json_array_size(intercepts) == snap->nintercepts &&
+	    json_array_size(spent) == snap->nspent)
+		text = all ? json_dumps(all, JSON_INDENT(1)) : NULL;
 	json_decref(all);
 	if (!text)
 		return error_errno(e, -ENOMEM, "%s", s->path);
@@ -210,10 +214,17 @@ static int peer_from_json(struct peer_record *p, const json_t *j)
 static int visit_all(const char *path, const json_t *all, const struct store_visitor *v,
 		     struct error *e)
 {
+	static const char *const lists[] = {"peers", "spent", "intercepts"};
 	const json_t *item;
 	size_t i;
 	int r = 0;
 
+	/* Taken for empty, the next write would forget them. */
+	for (i = 0; i < ARRAY_SIZE(lists); i++) {
+		if (!json_is_array(json_object_get(all, lists[i])))
+			return error_set(e, -EINVAL, "%s: the list '%s' is missing", path,
+					 lists[i]);
+	}
 	json_array_foreach(json_object_get(all, "peers"), i, item)
 	{
 		struct peer_record p;

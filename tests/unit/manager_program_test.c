@@ -361,6 +361,72 @@ static void test_full_disk_changes_nothing(void **unused)
 	assert_int_equal(member_ask(&me, "intercept", request("hello", 3000, "")), 0);
 }
 
+static void edit_state(const char *from, const char *to)
+{
+	char *text = NULL, edited[8192], *at;
+	size_t len = 0;
+	struct error e;
+
+	if (file_read(member_path("state/state.json"), 1 << 20, &text, &len, &e))
+		fail_msg("%s", e.text);
+	at = strstr(text, from);
+	assert_non_null(at);
+	*at = '\0';
+	snprintf(edited, sizeof(edited), "%s%s%s", text, to, at + strlen(from));
+	free(text);
+	member_write("state/state.json", edited);
+}
+
+static void start_fails(const char *sentence)
+{
+	int status;
+
+	manager = member_serve(config);
+	assert_int_equal(waitpid(manager, &status, 0), manager);
+	manager = 0;
+	assert_int_equal(WEXITSTATUS(status), 1);
+	assert_true(member_logged(NULL, sentence, 0));
+}
+
+static void test_state_edited_by_hand(void **unused)
+{
+	pid_t running = manager;
+	struct identity ana;
+
+	(void)unused;
+	identity_generate(&ana);
+	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
+	assert_int_equal(make_invite("laptop", "bob", "1h"), 0);
+	join("ana", &ana);
+	assert_int_equal(hello_laptop(), 0);
+	assert_string_equal(text_of(me.result, "address"), "198.18.0.1");
+	member_stop(&me);
+	join("bob", NULL);
+	assert_int_equal(hello_laptop(), 0);
+	assert_string_equal(text_of(me.result, "address"), "198.18.0.2");
+	member_stop(&me);
+	start_fails("another manager uses this state folder");
+	manager = running;
+	kill(manager, SIGHUP);
+	assert_true(member_logged(NULL, "nothing is read again", 1000));
+	member_end(&manager, SIGTERM);
+
+	edit_state("\"peers\"", "\"pears\"");
+	start_fails("the list 'peers' is missing");
+	edit_state("\"pears\"", "\"peers\"");
+
+	edit_state("198.18.0.2", "198.18.0.1");
+	manager = member_serve(config);
+	join("ana", &ana);
+	assert_int_equal(hello_laptop(), 0);
+	assert_string_equal(text_of(me.result, "address"), "198.18.0.2"); /* bob has the other */
+	member_stop(&me);
+	member_end(&manager, SIGTERM);
+
+	edit_state("\"name\": \"bob\"", "\"name\": \"ana\"");
+	start_fails("there are two peers called 'ana'");
+}
+
 /* Nobody asked for this write: a peer came from another port. */
 static void test_full_disk_is_logged_with_the_reason(void **unused)
 {
@@ -670,6 +736,7 @@ int main(int argc, char **argv)
 		PROGRAM(test_holder_is_named),
 		PROGRAM(test_killed_manager_comes_back_by_itself),
 		PROGRAM(test_full_disk_changes_nothing),
+		PROGRAM(test_state_edited_by_hand),
 		PROGRAM(test_full_disk_is_logged_with_the_reason),
 		PROGRAM(test_calls_per_second_are_bounded),
 		PROGRAM(test_avoid_is_bounded),
