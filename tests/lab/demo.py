@@ -3,6 +3,7 @@
 """./demo: what culvert does, as a person would do it, in plain words."""
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -140,7 +141,7 @@ Try on the laptop:
     curl http://web/          dig web.shop.svc.cluster.local          ping 10.244.0.11
     culvert status            culvert list
     culvert intercept shop --port 3000:http -- python3 -m http.server 3000
-    culvert quit
+    culvert quit             culvert connect --manager {MANAGER} --invite {lab.invite_laptop()}
 
 Logs are in {lab.dir}. When you are done: ./demo --down""")
 
@@ -156,6 +157,8 @@ def main():
         return
     if os.path.exists(FOLDER):
         raise Failed("a demo is already up: ./demo --down takes it down")
+    for end in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal is a Ctrl-C, too
+        signal.signal(end, signal.default_int_handler)
     start = time.monotonic()
     keep = "--keep" in sys.argv
     lab = Lab(PREFIX, FOLDER)
@@ -174,6 +177,8 @@ def main():
             return
         demo.leave(before)
     except BaseException as e:
+        for again in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(again, signal.SIG_IGN)  # an impatient second one would leave half of it
         if not isinstance(e, KeyboardInterrupt):
             lab.show_logs()
         lab.close()
