@@ -13,7 +13,7 @@
 #include "base/ip.h"
 #include "netstack/netstack.h"
 
-enum { PAYLOAD_MAX = 1400 };
+enum { PAYLOAD_MAX = 1400, WRITTEN = 256 << 10 };
 
 struct sent {
 	uint32_t seq, ack, len;
@@ -188,6 +188,18 @@ static void open_with(struct peer *p, uint16_t mss)
 	p->n = 0;
 }
 
+static void write_some(struct peer *p, size_t len)
+{
+	static uint8_t data[WRITTEN];
+
+	for (size_t done = 0; done < len;) {
+		ssize_t n = stream_write(p->s, data, len - done);
+		assert_true(n > 0);
+		done += (size_t)n;
+	}
+	turn(p);
+}
+
 /* --- */
 
 /* Who is told of neither end of a dial yet, and answers it: the record is already condemned. */
@@ -233,11 +245,24 @@ static void test_last_ack_is_sent(void **state)
 	p->s->ops->close(p->s);
 }
 
+/* A peer that asks for tiny packets gets no flood of them. */
+static void test_tiny_mss(void **state)
+{
+	struct peer *p = *state;
+
+	open_with(p, 1);
+	write_some(p, 2000);
+	assert_true(p->n >= 1);
+	assert_int_equal(p->log[0].gso ? p->log[0].gso : p->log[0].len, 536);
+	p->s->ops->abort(p->s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_answer_after_forget, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_last_ack_is_sent, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_tiny_mss, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
