@@ -51,7 +51,8 @@ static int exec_man(const struct args *a)
 		roff(c->about);
 		putchar('\n');
 	}
-	section("OPTIONS");
+	if (c->flags->name)
+		section("OPTIONS");
 	for (f = c->flags; f->name; f++) {
 		if (f->type == FLAG_LATER)
 			continue;

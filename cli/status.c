@@ -63,9 +63,42 @@ static void print_manager(const json_t *j)
 	printf("%s %s\n", get_text(path, "transport"), get_text(path, "remote"));
 }
 
+static bool in_list(const json_t *list, const json_t *what)
+{
+	json_t *v;
+	size_t i;
+
+	json_array_foreach((json_t *)(uintptr_t)list, i, v)
+	{
+		if (json_equal(v, what))
+			return true;
+	}
+	return false;
+}
+
+/* Those that the kernel has; a warning tells of the others. */
+static void print_routes(const json_t *routes)
+{
+	const json_t *missing = json_object_get(routes, "missing");
+	json_t *v, *there = json_array();
+	size_t i;
+
+	json_array_foreach(json_object_get(routes, "prefixes"), i, v)
+	{
+		if (!in_list(missing, v))
+			json_array_append(there, v);
+	}
+	label("Routes");
+	print_list(there, json_array_size(missing) ? "none in force" : "none");
+	if (json_array_size(there) && *get_text(routes, "device"))
+		printf(" (%s)", get_text(routes, "device"));
+	putchar('\n');
+	json_decref(there);
+}
+
 static void print_network(const json_t *j)
 {
-	const json_t *dns = json_object_get(j, "dns"), *routes = json_object_get(j, "routes");
+	const json_t *dns = json_object_get(j, "dns");
 
 	label("DNS");
 	if (dns) {
@@ -76,11 +109,7 @@ static void print_network(const json_t *j)
 	} else {
 		puts("unchanged");
 	}
-	label("Routes");
-	print_list(json_object_get(routes, "prefixes"), "none");
-	if (*get_text(routes, "device"))
-		printf(" (%s)", get_text(routes, "device"));
-	putchar('\n');
+	print_routes(json_object_get(j, "routes"));
 }
 
 static void print_intercept(const json_t *item)

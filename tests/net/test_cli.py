@@ -75,6 +75,17 @@ def texts(lab):
         f.write(ours)
     expect(lab.culvert("status").stdout, "-> 10.96.0.10 (/etc/resolv.conf)", absent=("Warning",))
 
+    step("routes that are gone are not listed")
+    lab.ip("laptop", "route", "del", "10.96.0.0/16")
+    expect(lab.culvert("status").stdout, ": 10.244.0.0/16, fd10:244::/64 (culvert", "1 of 3 routes")
+    lab.helper.kill()
+    wait_for("the daemon to notice", lambda: "culvert-helper is gone" in lab.culvert("status").stdout)
+    expect(lab.culvert("status").stdout, "Routes          : none in force", "10.96.0.10 (not in force)")
+    os.unlink(f"{lab.dir}/helper-laptop.sock")
+    lab.start_helper()
+    wait_for("the routes", lambda: ": 10.96.0.0/16, 10.244.0.0/16, fd10:244::/64 (culvert" in lab.culvert("status").stdout)
+    expect(lab.culvert("status").stdout, "-> 10.96.0.10 (/etc/resolv.conf)", absent=("Warning",))
+
     step("a workload without an agent can be intercepted: the intercept waits")
     expect(lab.culvert("list").stdout, "shop ready to intercept", "web  no agent is connected: an intercept waits until one is")
     expect(lab.culvert("intercept", "web", "--port", "3001").stdout, "WAITING")
