@@ -76,20 +76,22 @@ int userdir_find(struct userdir *d, struct error *e)
 	return err ? err : find_state(d, e);
 }
 
-static int make_private(const char *path, struct error *e)
+/* `variable` is what names another one. */
+static int make_private(const char *path, const char *variable, struct error *e)
 {
 	struct stat st;
-	int err = dir_make(path, 0700, e);
+	struct error why;
+	int err = dir_make(path, 0700, &why);
 
 	if (err)
-		return err;
+		return error_set(e, err, "%.512s; set %s to a place of yours", why.text, variable);
 	/* lstat: a link that somebody else put into /tmp is not ours either. */
 	if (lstat(path, &st))
 		return error_errno(e, -errno, "%s", path);
 	if (!S_ISDIR(st.st_mode) || st.st_uid != getuid())
 		return error_set(e, -EPERM,
-				 "%s belongs to somebody else; remove it or set CULVERT_SOCKET",
-				 path);
+				 "%s belongs to somebody else; remove it or set %s", path,
+				 variable);
 	if (st.st_mode & 077)
 		return error_set(e, -EPERM, "%s is open to others; run: chmod 700 %s", path, path);
 	return 0;
@@ -97,7 +99,7 @@ static int make_private(const char *path, struct error *e)
 
 int userdir_make(const struct userdir *d, struct error *e)
 {
-	int err = make_private(d->runtime, e);
+	int err = make_private(d->runtime, "CULVERT_SOCKET", e);
 
-	return err ? err : make_private(d->state, e);
+	return err ? err : make_private(d->state, "XDG_STATE_HOME", e);
 }

@@ -220,6 +220,25 @@ static void nothing_is_said_to_somebody_elses_daemon(void **state)
 	unlink(sock_path);
 }
 
+/* Nowhere to write: the sentence names what to set. */
+static void no_place_for_state(void **state)
+{
+	char text[1024], invite[80], flag[100];
+	FILE *f;
+
+	(void)state;
+	snprintf(invite, sizeof(invite), "%s/invite", folder);
+	snprintf(flag, sizeof(flag), "--invite=%s", invite);
+	f = fopen(invite, "w");
+	fclose(f);
+	assert_int_equal(chmod(folder, 0700), 0);
+	setenv("XDG_STATE_HOME", "/proc/none", 1);
+	assert_int_equal(culvert("connect", flag, text, sizeof(text)), EXIT_FAILED);
+	setenv("XDG_STATE_HOME", folder, 1);
+	assert_non_null(strstr(text, "/proc/none"));
+	assert_non_null(strstr(text, "set XDG_STATE_HOME"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -228,6 +247,7 @@ int main(void)
 		cmocka_unit_test(names_that_a_shell_would_read),
 		cmocka_unit_test(a_daemon_that_ends_is_gone),
 		cmocka_unit_test(nothing_is_said_to_somebody_elses_daemon),
+		cmocka_unit_test(no_place_for_state),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
