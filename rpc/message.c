@@ -97,8 +97,26 @@ json_t *message_result(json_t *id, json_t *result)
 	return json_pack("{s:s, s:o, s:o}", "jsonrpc", "2.0", "id", id, "result", result);
 }
 
+/* A sentence may have been cut within a character: it is told all the same, or the caller would wait for nothing. */
+static json_t *sentence_to_json(const char *sentence)
+{
+	json_t *j = json_string(sentence);
+	char *ascii;
+
+	if (j)
+		return j;
+	ascii = strdup(sentence);
+	for (char *c = ascii; c && *c; c++) {
+		if ((unsigned char)*c >= 0x80)
+			*c = '?';
+	}
+	j = json_string(ascii ? ascii : "");
+	free(ascii);
+	return j;
+}
+
 json_t *message_error(json_t *id, int code, const char *sentence)
 {
-	return json_pack("{s:s, s:o, s:{s:i, s:s}}", "jsonrpc", "2.0", "id", id ? id : json_null(),
-			 "error", "code", code, "message", sentence);
+	return json_pack("{s:s, s:o, s:{s:i, s:o}}", "jsonrpc", "2.0", "id", id ? id : json_null(),
+			 "error", "code", code, "message", sentence_to_json(sentence));
 }

@@ -190,6 +190,9 @@ void rpc_reply(struct rpc_request *req, json_t *result)
 
 	if (!r)
 		json_decref(result);
+	else if (!result)
+		transmit(r, message_error(json_incref(req->id), RPC_INTERNAL,
+					  "The answer could not be made."));
 	else if (transmit(r, message_result(json_incref(req->id), result)) == -EMSGSIZE)
 		transmit(r, message_error(json_incref(req->id), RPC_INTERNAL,
 					  "The answer is larger than one message may be."));

@@ -237,6 +237,33 @@ static void test_free_in_closed(void **unused)
 	(void)v;
 }
 
+/* A caller whose answer cannot be told would wait for ever. */
+static void test_no_answer_is_lost(void **unused)
+{
+	struct answer w = {0};
+
+	(void)unused;
+	b.hold = true;
+	assert_int_equal(rpc_call(a.rpc, "hold", NULL, 0, on_answer, &w), 0);
+	turn();
+	rpc_fail(b.held, RPC_FAILED, "No '%.3s'.", "a\u00e4\u00e4"); /* cut within the character */
+	turn();
+	assert_int_equal(w.code, RPC_FAILED);
+	assert_string_equal(w.text, "No 'a\u00e4'.");
+	assert_int_equal(rpc_call(a.rpc, "hold", NULL, 0, on_answer, &w), 0);
+	turn();
+	rpc_fail(b.held, RPC_FAILED, "No '%.4s'.", "a\u00e4\u00e4");
+	turn();
+	assert_int_equal(w.times, 2);
+	assert_string_equal(w.text, "No 'a\?\?\?'.");
+	assert_int_equal(rpc_call(a.rpc, "hold", NULL, 0, on_answer, &w), 0);
+	turn();
+	rpc_reply(b.held, NULL);
+	turn();
+	assert_int_equal(w.times, 3);
+	assert_int_equal(w.code, RPC_INTERNAL);
+}
+
 static void test_too_many_calls(void **unused)
 {
 	struct answer w = {0};
@@ -450,6 +477,7 @@ int main(void)
 		BOTH(test_free_in_call),
 		BOTH(test_free_in_answer),
 		BOTH(test_free_in_closed),
+		BOTH(test_no_answer_is_lost),
 		BOTH(test_too_many_calls),
 		BOTH(test_answer_too_large),
 		RAW(test_reader_that_does_not_read_is_cut),
