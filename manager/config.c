@@ -169,6 +169,23 @@ static int take_holder_timeout(struct config *c, const struct conf_node *n, stru
 	return 0;
 }
 
+static int take_dns_server(struct config *c, const struct conf_node *n, struct error *e)
+{
+	int r = conf_sockaddr(n, &c->dns_server, e);
+	struct ipaddr a;
+
+	if (r)
+		return r;
+	a = sockaddr_ip(&c->dns_server);
+	if (ipaddr_is_loopback(&a) || ipaddr_is_unspecified(&a) ||
+	    sockaddr_port(&c->dns_server) == 0)
+		return conf_error(
+			n, e,
+			"laptops ask this server through the overlay: it needs an address "
+			"and port that other machines could use, no loopback");
+	return 0;
+}
+
 static int take_dns(struct config *c, const struct conf_node *n, struct error *e)
 {
 	static const char *const keys[] = {"server", "domains", "search", NULL};
@@ -178,7 +195,7 @@ static int take_dns(struct config *c, const struct conf_node *n, struct error *e
 	if (r == 0)
 		r = conf_need(n, "server", &v, e);
 	if (r == 0)
-		r = conf_sockaddr(v, &c->dns_server, e);
+		r = take_dns_server(c, v, e);
 	if (r == 0)
 		r = conf_need(n, "domains", &v, e);
 	if (r == 0)

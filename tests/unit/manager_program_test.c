@@ -20,7 +20,7 @@ static const char config_text[] =
 	"state: %s/state\n"
 	"prefixes: [0.0.0.0/0, 10.0.0.0/8]\n"
 	"deny: [10.66.0.0/16]\n"
-	"dns: {server: '127.0.0.53:53', domains: [cluster.local], search: [svc.cluster.local]}\n"
+	"dns: {server: '10.9.9.53:53', domains: [cluster.local], search: [svc.cluster.local]}\n"
 	"workloads:\n"
 	"  - {kind: deployment, name: hello, pods: [hello-1],\n"
 	"     services: [{name: hello, ports: [{name: http, port: 80, target: 8080}]}]}\n"
@@ -136,7 +136,7 @@ static void test_laptop_is_welcomed(void **unused)
 	assert_string_equal(text_of(me.result, "name"), "ana");
 	assert_string_equal(text_of(me.result, "address"), "198.18.0.1");
 	assert_string_equal(text_of(me.result, "namespace"), "default");
-	assert_string_equal(text_of(json_object_get(me.result, "dns"), "server"), "127.0.0.53:53");
+	assert_string_equal(text_of(json_object_get(me.result, "dns"), "server"), "10.9.9.53:53");
 	assert_int_equal(json_array_size(json_object_get(me.result, "prefixes")), 2);
 	assert_int_equal(member_ask(&me, "nosuch", NULL), RPC_NO_METHOD);
 	assert_int_equal(member_ask(&me, "traffic", NULL), RPC_NO_METHOD);
@@ -598,6 +598,37 @@ static void test_exit_dials_what_is_allowed(void **unused)
 	member_stop(&me);
 }
 
+/* After a restart of the manager those who do not come back count as away, in the end for long enough. */
+static void test_holder_that_is_gone_gives_way(void **unused)
+{
+	char text[1280];
+	struct identity ana, bob;
+
+	(void)unused;
+	identity_generate(&ana);
+	identity_generate(&bob);
+	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
+	assert_int_equal(make_invite("laptop", "bob", "1h"), 0);
+	join("ana", &ana);
+	assert_int_equal(hello_laptop(), 0);
+	assert_int_equal(member_ask(&me, "intercept", request("hello", 3000, "")), 0);
+	member_stop(&me);
+	member_end(&manager, SIGTERM);
+	snprintf(text, sizeof(text) - 32, config_text, port, member_dir);
+	strcat(text, "holder-timeout: 1s\n");
+	member_write("m.yaml", text);
+	manager = member_serve(config);
+	join("bob", &bob);
+	assert_int_equal(hello_laptop(), 0);
+	assert_int_equal(member_ask(&me, "intercept", request("hello", 3000, "")), RPC_CONFLICT);
+	says("already intercepted by ana, as 'hello'");
+	assert_true(member_logged(&me, "laptop ana: is away", 12000));
+	assert_int_equal(member_ask(&me, "intercept", request("hello", 3000, "")), RPC_CONFLICT);
+	member_run(&me, 1100);
+	assert_int_equal(member_ask(&me, "intercept", request("hello", 3000, "")), 0);
+	assert_true(member_logged(&me, "intercept hello of ana: ended", 1000));
+}
+
 /* --- between peers --------------------------------------------------------------------------------------------- */
 
 static const char *dial_laptop(const struct ipaddr *to, json_int_t to_port)
@@ -712,6 +743,9 @@ static void test_bad_configuration_names_the_place(void **unused)
 		     "bad.yaml:3:1: unknown key 'prefix'; did you mean 'prefixes'?");
 	config_fails("listen: localhost:1\nstate: /tmp/x\n", "bad.yaml:1:9: expected ADDRESS:PORT");
 	config_fails("listen: 127.0.0.1:1\n", "bad.yaml:1:1: the key 'state' is missing");
+	config_fails("listen: 127.0.0.1:1\nstate: /tmp/x\n"
+		     "dns: {server: '127.0.0.53:53', domains: [a]}\n",
+		     ":3:16: laptops ask this server through the overlay");
 	config_fails("listen: 127.0.0.1:1\nstate: /tmp/x\nholder-timeout: 10\n",
 		     "bad.yaml:3:17: expected a time");
 	config_fails("listen: 127.0.0.1:1\nstate: /tmp/x\nworkloads:\n- {name: a, kind: pod}\n",
@@ -742,6 +776,7 @@ int main(int argc, char **argv)
 		PROGRAM(test_avoid_is_bounded),
 		PROGRAM(test_environment_is_text),
 		PROGRAM(test_exit_dials_what_is_allowed),
+		PROGRAM(test_holder_that_is_gone_gives_way),
 		PROGRAM(test_hub_joins_only_by_intercept),
 		cmocka_unit_test_setup_teardown(test_bad_configuration_names_the_place,
 						member_folder, member_unfolder),
