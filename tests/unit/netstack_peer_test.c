@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "base/ip.h"
-#include "netstack/netstack.h"
+#include "netstack/tcp.h"
 
 enum { PAYLOAD_MAX = 1400, WRITTEN = 256 << 10 };
 
@@ -257,12 +257,68 @@ static void test_tiny_mss(void **state)
 	p->s->ops->abort(p->s);
 }
 
+/* Three ACKs for the same byte that tell of data behind it, each with a larger window, as from Linux. */
+static void send_sacks(struct peer *p, uint16_t wnd)
+{
+	for (unsigned i = 1; i <= 3; i++) {
+		uint8_t options[12] = {1, 1, 5, 10};
+		put_be32(options + 4, p->ack + 1380);
+		put_be32(options + 8, p->ack + (i + 1) * 1380);
+		send_segment(p, &(struct segment){.flags = TCP_ACK,
+						  .seq = p->seq,
+						  .ack = p->ack,
+						  .wnd = (uint16_t)(wnd + i * 20),
+						  .options = options,
+						  .options_len = sizeof(options)});
+	}
+	turn(p);
+}
+
+static void assert_sent_again(struct peer *p)
+{
+	assert_true(p->n >= 1);
+	assert_int_equal(p->log[0].seq, p->ack);
+	assert_int_equal(p->log[0].len, 1380);
+	assert_int_equal(netstack_stats(p->ns)->retransmits, 1);
+}
+
+static void test_growing_window_hides_no_loss(void **state)
+{
+	struct peer *p = *state;
+
+	open_with(p, 1380);
+	write_some(p, 10 * 1380);
+	p->n = 0;
+	send_sacks(p, 8192);
+	assert_sent_again(p);
+	p->s->ops->abort(p->s);
+}
+
+/* The end of the last recovery lies nearly 2 GiB back: what is compared with it must not turn round. */
+static void test_recovery_after_2_gib(void **state)
+{
+	struct peer *p = *state;
+
+	open_with(p, 1380);
+	tcp_active_pcbs->recover = tcp_active_pcbs->lastack - (UINT32_C(0x80000000) - 2000);
+	write_some(p, 10 * 1380);
+	send_ack(p, 1380, 8192);
+	send_ack(p, 1380, 8192);
+	turn(p);
+	p->n = 0;
+	send_sacks(p, 8192);
+	assert_sent_again(p);
+	p->s->ops->abort(p->s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_answer_after_forget, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_last_ack_is_sent, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_tiny_mss, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_growing_window_hides_no_loss, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_recovery_after_2_gib, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
