@@ -191,19 +191,22 @@ bool client_daemon_ended(int err)
 	return err == -ECONNRESET || err == -EPIPE;
 }
 
-int client_once(const char *method, json_t *params, json_t **result, struct error *e)
+int client_once(const char *method, json_t *params, const char *doing, json_t **result,
+		struct error *e)
 {
+	struct progress *p = doing ? progress_start(doing) : NULL;
 	int fd, tries, err = 0;
 
 	for (tries = 0; tries < 2; tries++) {
 		err = fd = client_open(e);
 		if (fd < 0)
 			break;
-		err = client_call(fd, NULL, method, json_incref(params), result, e);
+		err = client_call(fd, p, method, json_incref(params), result, e);
 		close(fd);
 		if (!client_daemon_ended(err))
 			break;
 	}
+	progress_end(p, NULL);
 	json_decref(params);
 	return err;
 }

@@ -137,7 +137,7 @@ static void leave(const char *name)
 	json_t *result;
 	struct error e;
 
-	if (client_once("leave", json_pack("{s:s}", "name", name), &result, &e))
+	if (client_once("leave", json_pack("{s:s}", "name", name), "Leaving", &result, &e))
 		fprintf(stderr, "culvert: the intercept %s was not left: %s\n", name, e.text);
 	else
 		json_decref(result);
@@ -165,7 +165,8 @@ static int exec_intercept(const struct args *a)
 		return cli_fail_usage(a->cmd, &e);
 	client_catch_signals();
 	/* Interrupted: the connection closes, and the daemon leaves what the manager may grant yet. */
-	if (client_once("intercept", intercept_request_to_json(&req), &result, &e))
+	if (client_once("intercept", intercept_request_to_json(&req), "Asking the manager", &result,
+			&e))
 		return cli_fail(&e);
 	if (write_files(a, json_object_get(result, "environment"), &e)) {
 		leave(get_text(json_object_get(result, "intercept"), "name"));
@@ -186,7 +187,7 @@ static void complete_workloads(void)
 	json_t *result, *v;
 	size_t i;
 
-	if (client_once("list", json_object(), &result, NULL))
+	if (client_once("list", json_object(), NULL, &result, NULL))
 		return;
 	json_array_foreach(json_object_get(result, "workloads"), i, v)
 	{

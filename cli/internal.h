@@ -47,8 +47,10 @@ int client_call(int fd, struct progress *p, const char *method, json_t *params, 
 		struct error *e);
 /* The daemon ended while it was asked (it removes its socket before it closes connections): open again, and see. */
 bool client_daemon_ended(int err);
-/* Opens, calls, closes. -ENOENT without a daemon: then the sentence says to connect first. */
-int client_once(const char *method, json_t *params, json_t **result, struct error *e);
+/* Opens, calls, closes; on a terminal it says `doing` if it takes a while (may be NULL). -ENOENT without a daemon: then
+ * the sentence says to connect first. */
+int client_once(const char *method, json_t *params, const char *doing, json_t **result,
+		struct error *e);
 /* SIGINT and SIGTERM break client_call() off from now on, instead of ending us. */
 void client_catch_signals(void);
 

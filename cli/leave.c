@@ -7,7 +7,8 @@ static int exec_leave(const struct args *a)
 	json_t *result;
 	struct error e;
 
-	if (client_once("leave", json_pack("{s:s}", "name", a->pos[0]), &result, &e))
+	if (client_once("leave", json_pack("{s:s}", "name", a->pos[0]), "Asking the manager",
+			&result, &e))
 		return cli_fail(&e);
 	json_decref(result);
 	return EXIT_OK;
@@ -18,7 +19,7 @@ static void complete_intercepts(void)
 	json_t *status, *v;
 	size_t i;
 
-	if (client_once("status", json_object(), &status, NULL))
+	if (client_once("status", json_object(), NULL, &status, NULL))
 		return;
 	json_array_foreach(json_object_get(status, "intercepts"), i, v)
 	{

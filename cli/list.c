@@ -89,7 +89,7 @@ static int exec_list(const struct args *a)
 
 	if (ns)
 		json_object_set_new(params, "namespace", json_string(ns));
-	if (client_once("list", params, &result, &e))
+	if (client_once("list", params, "Asking the manager", &result, &e))
 		return cli_fail(&e);
 	list = json_object_get(result, "workloads");
 	if (output_of(a) != OUTPUT_TEXT)

@@ -44,13 +44,16 @@ static void *turn(void *arg)
 	unsigned n = 0;
 
 	pthread_mutex_lock(&p->lock);
+	/* First a wait: what is done at once shows nothing. */
 	while (!p->stop) {
-		draw(p, n++);
 		clock_gettime(CLOCK_REALTIME, &until);
 		until.tv_nsec += TURN_MS * 1000000L;
 		until.tv_sec += until.tv_nsec / 1000000000L;
 		until.tv_nsec %= 1000000000L;
-		pthread_cond_timedwait(&p->stopped, &p->lock, &until);
+		while (!p->stop && pthread_cond_timedwait(&p->stopped, &p->lock, &until) == 0)
+			;
+		if (!p->stop)
+			draw(p, n++);
 	}
 	pthread_mutex_unlock(&p->lock);
 	return NULL;

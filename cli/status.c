@@ -173,7 +173,7 @@ static void print_text(const json_t *j)
 static int show_once(enum output o, bool stream, bool clear, struct error *e)
 {
 	json_t *j;
-	int err = client_once("status", json_object(), &j, e);
+	int err = client_once("status", json_object(), NULL, &j, e);
 
 	if (err == -ENOENT)
 		j = json_pack("{s:{s:b},s:s,s:[],s:[]}", "daemon", "running", 0, "state",
