@@ -90,6 +90,7 @@ static int serve(const char *config)
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGHUP, SIG_IGN); /* nothing is read again, and the application would be cut off */
 	signal(SIGXFSZ, SIG_IGN);
 	raise_limit();
 	memory_setup();
