@@ -156,20 +156,33 @@ static json_t *ports_json(const struct agent_config *cfg)
 	return j;
 }
 
-static int say_hello(struct control *c)
+/* Control characters take six bytes each in JSON. Better no environment than no agent. */
+static json_t *environment(const struct agent_config *cfg)
 {
-	const struct agent_config *cfg = c->a->cfg;
 	struct error e;
 	bool partial;
 	json_t *env = agent_environment(cfg, &partial, &e);
+	size_t size = json_dumpb(env, NULL, 0, JSON_COMPACT);
 
 	if (partial)
 		log_warn("environment: %s", e.text);
+	if (size <= ENVIRONMENT_JSON_MAX)
+		return env;
+	log_warn("environment: %zu KiB as JSON are more than a message holds; going without",
+		 size >> 10);
+	json_decref(env);
+	return json_object();
+}
+
+static int say_hello(struct control *c)
+{
+	const struct agent_config *cfg = c->a->cfg;
+
 	return rpc_call(c->rpc, "hello",
 			json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "version", CULVERT_VERSION,
 				  "role", "agent", "kind", workload_kind_name(cfg->kind),
 				  "workload", cfg->workload, "namespace", cfg->ns, "ports",
-				  ports_json(cfg), "environment", env),
+				  ports_json(cfg), "environment", environment(cfg)),
 			ANSWER_S * NSEC_PER_SEC, on_hello, c);
 }
 

@@ -15,6 +15,8 @@ enum {
 	WORKLOAD_SERVICES = 16,
 	INTERCEPT_PORTS = 16,
 	INTERCEPT_NAME_MAX = 127,
+	ENVIRONMENT_JSON_MAX = 896
+			       << 10, /* of a workload, as JSON: fits a message beside the rest */
 	K8S_NAME_MAX = 63
 };
 

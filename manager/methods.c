@@ -125,7 +125,8 @@ static bool environment_fits(const json_t *env)
 	const char *name;
 	json_t *v;
 
-	if (!json_is_object(env) || json_object_size(env) > ENVIRONMENT_NAMES_MAX)
+	if (!json_is_object(env) || json_object_size(env) > ENVIRONMENT_NAMES_MAX ||
+	    json_dumpb(env, NULL, 0, JSON_COMPACT) > ENVIRONMENT_JSON_MAX)
 		return !env;
 	json_object_foreach((json_t *)(uintptr_t)env, name, v)
 	{
@@ -155,8 +156,9 @@ static void hello_agent(struct control_conn *c, const json_t *params, struct rpc
 		return;
 	}
 	if (!environment_fits(environment)) {
-		rpc_fail(req, RPC_BAD_PARAMS, "'environment' must map at most %d names to texts",
-			 ENVIRONMENT_NAMES_MAX);
+		rpc_fail(req, RPC_BAD_PARAMS,
+			 "'environment' must map at most %d names to texts, in %d bytes of JSON",
+			 ENVIRONMENT_NAMES_MAX, ENVIRONMENT_JSON_MAX);
 		return;
 	}
 	p->agent.workload = cw;

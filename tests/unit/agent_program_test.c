@@ -298,6 +298,29 @@ static void test_hello_tells_what_it_is(void **unused)
 	assert_string_equal(who_serves(), "pod");
 }
 
+/* 400 KB of control characters are 2.4 MB of JSON: no message. The agent says hello without them. */
+static void test_environment_too_large_for_a_message(void **unused)
+{
+	static char text[400000];
+
+	(void)unused;
+	memset(text, '\x01', sizeof(text) - 1);
+	memcpy(text, "BIG=", 4);
+	member_write("env", text);
+	connected();
+	assert_int_equal(json_object_size(json_object_get(me.note, "environment")), 0);
+	assert_true(member_logged(&me, "more than a message holds", 1000));
+}
+
+static void test_hang_up_changes_nothing(void **unused)
+{
+	(void)unused;
+	connected();
+	kill(agent, SIGHUP);
+	member_run(&me, 100);
+	assert_string_equal(who_serves(), "pod");
+}
+
 static void test_rule_sends_to_the_laptop(void **unused)
 {
 	json_t *totals;
@@ -468,6 +491,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		PROGRAM(test_passes_through_with_no_manager),
 		PROGRAM(test_hello_tells_what_it_is),
+		PROGRAM(test_environment_too_large_for_a_message),
+		PROGRAM(test_hang_up_changes_nothing),
 		PROGRAM(test_rule_sends_to_the_laptop),
 		PROGRAM(test_pod_takes_over),
 		PROGRAM(test_rule_that_ends_takes_its_connections_along),
