@@ -554,7 +554,8 @@ int tcp_stream_connecting(struct tcp_stream *st, nsec_t timeout)
 	st->timer = evtimer_new(st->ns->base, on_timeout, st);
 	if (!st->timer)
 		return -ENOMEM;
-	evtimer_add(st->timer, &tv);
+	if (timeout)
+		evtimer_add(st->timer, &tv);
 	return 0;
 }
 

@@ -97,6 +97,14 @@ static const struct netstack_ops ops = {
 	.tcp_open = on_open,
 };
 
+static void run_ms(struct peer *p, unsigned ms)
+{
+	struct timeval tv = {.tv_usec = (suseconds_t)ms * 1000};
+
+	event_base_loopexit(p->base, &tv);
+	event_base_dispatch(p->base);
+}
+
 /* One turn of the loop. */
 static void turn(struct peer *p)
 {
@@ -311,6 +319,37 @@ static void test_recovery_after_2_gib(void **state)
 	p->s->ops->abort(p->s);
 }
 
+static struct stream *dial_nobody(struct peer *p, nsec_t timeout)
+{
+	struct ipaddr src, dst;
+	struct stream *s = NULL;
+
+	assert_int_equal(ipaddr_parse(&src, "10.9.8.7"), 0);
+	assert_int_equal(ipaddr_parse(&dst, "198.18.0.2"), 0);
+	assert_int_equal(netstack_connect(p->ns, &src, &dst, 80, p, timeout, &s), 0);
+	stream_set(s, on_event, p);
+	return s;
+}
+
+static void test_timeouts_of_a_dial(void **state)
+{
+	struct peer *p = *state;
+	struct stream *s = dial_nobody(p, 50 * NSEC_PER_MSEC);
+
+	run_ms(p, 200);
+	assert_int_equal(p->error, -ETIMEDOUT);
+	s->ops->abort(s);
+	p->error = 0;
+	/* 0 is none, and what is sent first is not sent again. */
+	s = dial_nobody(p, 0);
+	run_ms(p, 200);
+	assert_int_equal(p->error, 0);
+	assert_int_equal(netstack_stats(p->ns)->retransmits, 0);
+	run_ms(p, 999);
+	assert_int_equal(netstack_stats(p->ns)->retransmits, 1);
+	s->ops->abort(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -319,6 +358,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_tiny_mss, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_growing_window_hides_no_loss, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_recovery_after_2_gib, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_timeouts_of_a_dial, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
