@@ -7,6 +7,7 @@
 #include "netstack/tcp.h"
 
 enum { PORT_FIRST = 32768, PORT_COUNT = 28232 }; /* as Linux: 32768 to 60999 */
+enum { PIECE = 16 << 10 };
 
 /* --- peers --- */
 
@@ -109,6 +110,19 @@ void netstack_forget_peer(struct netstack *ns, void *token)
 
 /* --- in --- */
 
+/*
+ * Windows closed at the limit; what still comes was offered before. A quarter more, then it is lost,
+ * as on any network. But a connection that holds nothing gets the next piece of its stream: the
+ * memory may be what others never read.
+ */
+static bool may_keep(const struct netstack *ns, const struct tcp_pcb *pcb, uint32_t seq, size_t len)
+{
+	if (ns->stats.memory <= ns->limits.memory + ns->limits.memory / 4)
+		return true;
+	const struct tcp_stream *st = pcb ? tcp_ext_arg_get(pcb, EXT_STREAM) : NULL;
+	return st && !st->rx_first && seq == pcb->rcv_nxt && len <= PIECE;
+}
+
 void tcp_packet(struct netstack *ns, const struct ip_info *info, const uint8_t *data, void *token)
 {
 	const uint8_t *tcp = data + info->l4;
@@ -129,9 +143,7 @@ void tcp_packet(struct netstack *ns, const struct ip_info *info, const uint8_t *
 		syn_packet(ns, info, data, token);
 		return;
 	}
-	/* Windows closed at the limit; what still comes was offered before. A quarter more, then it
-	 * is lost, as on any network. */
-	if (len > header && ns->stats.memory > ns->limits.memory + ns->limits.memory / 4) {
+	if (len > header && !may_keep(ns, pcb, get_be32(tcp + 4), len - header)) {
 		netstack_drop(ns, NS_DROP_MEMORY);
 		return;
 	}

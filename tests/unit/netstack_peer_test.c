@@ -350,6 +350,46 @@ static void test_timeouts_of_a_dial(void **state)
 	s->ops->abort(s);
 }
 
+static void send_data(struct peer *p, uint32_t seq, size_t len)
+{
+	send_segment(p,
+		     &(struct segment){
+			     .flags = TCP_ACK, .seq = seq, .ack = p->ack, .wnd = 8192, .len = len});
+}
+
+/* One who never reads holds all the memory there is: others still get on, one piece at a time. */
+static void test_hoarder(void **state)
+{
+	static const struct netstack_limits limits = {.memory = 64 << 10};
+	struct peer *p = *state;
+	uint8_t buf[2000];
+	struct error e;
+
+	netstack_free(p->ns);
+	assert_int_equal(netstack_new(&p->ns, p->base, &ops, p, &limits, &e), 0);
+	const struct netstack_stats *st = netstack_stats(p->ns);
+	open_with(p, 1380);
+	for (unsigned i = 0; i < 100; i++)
+		send_data(p, p->seq + i * 1000, 1000);
+	assert_true(st->memory > limits.memory && st->memory < limits.memory * 3 / 2);
+	assert_true(st->drops[NS_DROP_MEMORY] > 0);
+	struct stream *hoarder = p->s;
+
+	p->port++;
+	p->opens = 0;
+	open_with(p, 1380);
+	for (unsigned i = 0; i < 3; i++) {
+		send_data(p, p->seq, 1000);
+		send_data(p, p->seq + 1000, 1000); /* no second piece */
+		turn(p);
+		assert_int_equal(stream_read(p->s, buf, sizeof(buf)), 1000);
+		p->seq += 1000;
+	}
+	p->s->ops->abort(p->s);
+	hoarder->ops->abort(hoarder);
+	assert_int_equal(st->memory, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -359,6 +399,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_growing_window_hides_no_loss, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_recovery_after_2_gib, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_timeouts_of_a_dial, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_hoarder, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
