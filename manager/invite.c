@@ -86,10 +86,25 @@ static int parse(struct options *o, int argc, char **argv)
 	return 0;
 }
 
+static int warn_if_known(void *arg, const struct peer_record *p, struct error *e)
+{
+	const struct invite_claim *claim = arg;
+
+	(void)e;
+	if (p->role == claim->role && !strcmp(p->name, claim->name))
+		fprintf(stderr,
+			"culvert-manager invite: there is a%s '%s' already: using this invite "
+			"shuts its present key out\n",
+			p->role == ROLE_LAPTOP ? " laptop" : "n agent", p->name);
+	return 0;
+}
+
 static int make(struct invite *inv, const struct options *o, const struct config *cfg,
 		struct error *e)
 {
+	const struct store_visitor known = {.peer = warn_if_known, .arg = &inv->claim};
 	struct store *s = NULL;
+	nsec_t stamp;
 	int r = store_open(&s, cfg->state, false, e);
 
 	if (r)
@@ -102,6 +117,7 @@ static int make(struct invite *inv, const struct options *o, const struct config
 	memcpy(inv->manager, store_identity(s)->pub, KEY_LEN);
 	memcpy(inv->endpoint, cfg->endpoint, sizeof(inv->endpoint));
 	invite_psk(inv->psk, store_secret(s), &inv->claim);
+	store_load(s, &stamp, &known, NULL); /* the manager will tell what is wrong with it */
 	store_close(s);
 	return 0;
 }

@@ -214,34 +214,10 @@ static int start_stack(struct manager *m, struct error *e)
 	return netstack_new(&m->ns, m->base, &ops, m, &limits, e);
 }
 
-/* The stamp is needed before the node, the peers after it: the state file is read twice. */
-static int skip_peer(void *arg, const struct peer_record *p, struct error *e)
-{
-	(void)arg;
-	(void)p;
-	(void)e;
-	return 0;
-}
-
-static int skip_intercept(void *arg, const struct intercept *i, struct error *e)
-{
-	(void)arg;
-	(void)i;
-	(void)e;
-	return 0;
-}
-
-static int skip_spent(void *arg, const struct spent_invite *s, struct error *e)
-{
-	(void)arg;
-	(void)s;
-	(void)e;
-	return 0;
-}
-
 static int manager_start(struct manager *m, struct error *e)
 {
-	const struct store_visitor skip = {skip_peer, skip_intercept, skip_spent, NULL};
+	/* The stamp is needed before the node, the peers after it: the state file is read twice. */
+	const struct store_visitor skip = {.arg = NULL};
 	const struct timeval second = {.tv_sec = 1};
 	int r;
 

@@ -53,7 +53,7 @@ const uint8_t *store_secret(const struct store *s);
 
 int store_save(struct store *s, const struct snapshot *snap, struct error *e);
 
-/* Reads the state file; the callbacks get each object (copy it). No file = nothing known, 0. */
+/* Reads the state file; the callbacks (NULL ok) get each object (copy it). No file = nothing known, 0. */
 struct store_visitor {
 	int (*peer)(void *arg, const struct peer_record *p, struct error *e);
 	int (*intercept)(void *arg, const struct intercept *i, struct error *e);

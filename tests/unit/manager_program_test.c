@@ -216,7 +216,9 @@ static void test_newer_invite_shuts_the_old_key_out(void **unused)
 	assert_int_equal(hello_laptop(), 0);
 	assert_int_equal(member_ask(&me, "intercept", request("hello", 3000, "")), 0);
 	member_stop(&me);
+	assert_false(member_logged(NULL, "'ana' already", 0));
 	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
+	assert_true(member_logged(NULL, "there is a laptop 'ana' already", 0));
 	join("ana", NULL);
 	assert_int_equal(hello_laptop(), 0);
 	assert_string_equal(text_of(me.result, "address"), "198.18.0.1");
