@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <sys/random.h>
+#include <time.h>
 
 #include "netstack/tcp.h"
 
@@ -276,9 +277,14 @@ u16_t nd6_get_destination_mtu(const ip6_addr_t *dest, struct netif *netif)
 
 /* --- clock and hashes --- */
 
+/* Round trips are measured with it. It stands still in sleep, as the ticks do: else an ACK that waited
+ * for the machine to wake up would be a round trip of a night, and the next timeouts be at their cap. */
 u32_t sys_now(void)
 {
-	return (u32_t)(clock_boot() / NSEC_PER_MSEC);
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (u32_t)((uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / NSEC_PER_MSEC);
 }
 
 u32_t netstack_tuple_hash(const ip_addr_t *local, u16_t lport, const ip_addr_t *remote, u16_t rport)
