@@ -28,6 +28,20 @@ const char *helper_path(void)
 	return v && v[0] == '/' ? v : PRIVSEP_SOCKET;
 }
 
+const char *helper_command(void)
+{
+	static char text[256];
+	const char *path = helper_path();
+	bool usual = !strcmp(path, PRIVSEP_SOCKET);
+	char user[32] = "";
+
+	if (getuid())
+		snprintf(user, sizeof(user), " --allow %u", (unsigned)getuid());
+	snprintf(text, sizeof(text), "sudo culvert-helper%s%s%s", user, usual ? "" : " --socket ",
+		 usual ? "" : path);
+	return text;
+}
+
 static void on_readable(evutil_socket_t sock, short what, void *arg)
 {
 	struct helper_client *h = arg;
@@ -85,9 +99,8 @@ static int connect_helper(int sock, struct error *e)
 		return error_set(e, -errno,
 				 "culvert-helper refuses this user at %s; ask who runs it", path);
 	return error_set(e, -errno,
-			 "culvert-helper does not run (nothing listens at %s); start it with: "
-			 "sudo culvert-helper",
-			 path);
+			 "culvert-helper does not run (nothing listens at %s); start it with: %s",
+			 path, helper_command());
 }
 
 int helper_client_new(struct helper_client **hp, struct event_base *base,

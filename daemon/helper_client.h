@@ -13,6 +13,8 @@ struct helper_client;
 
 /* $CULVERT_HELPER, or where the helper listens by default. */
 const char *helper_path(void);
+/* What starts one there that serves this user: the remedy of sentences. */
+const char *helper_command(void);
 
 struct helper_client_ops {
 	/* The answer to the last request; the descriptors are the callee's. */

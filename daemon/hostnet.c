@@ -255,6 +255,7 @@ static void on_answer(void *arg, const struct privsep_answer *ans, const int *fd
 static void on_closed(void *arg)
 {
 	struct hostnet *h = arg;
+	struct error e;
 
 	if (h->undone) {
 		helper_client_free(h->helper);
@@ -271,7 +272,8 @@ static void on_closed(void *arg)
 				: "culvert-helper ended while it set up the network; see its log");
 		return;
 	}
-	trouble(h, "culvert-helper is gone; start it again with: sudo culvert-helper");
+	error_set(&e, 0, "culvert-helper is gone; start it again with: %s", helper_command());
+	trouble(h, e.text);
 	retry_later(h);
 }
 

@@ -79,9 +79,11 @@ def texts(lab):
     lab.ip("laptop", "route", "del", "10.96.0.0/16")
     expect(lab.culvert("status").stdout, ": 10.244.0.0/16, fd10:244::/64 (culvert", "1 of 3 routes")
     lab.helper.kill()
-    wait_for("the daemon to notice", lambda: "culvert-helper is gone" in lab.culvert("status").stdout)
-    expect(lab.culvert("status").stdout, "Routes          : none in force", "10.96.0.10 (not in force)")
-    os.unlink(f"{lab.dir}/helper-laptop.sock")
+    wait_for("the daemon to notice", lambda: "culvert-helper" in lab.culvert("status").stdout)
+    socket = f"{lab.dir}/helper-laptop.sock"
+    expect(lab.culvert("status").stdout, "Routes          : none in force", "10.96.0.10 (not in force)",
+           f"with: sudo culvert-helper --allow {NOBODY} --socket {socket}")
+    os.unlink(socket)
     lab.start_helper()
     wait_for("the routes", lambda: ": 10.96.0.0/16, 10.244.0.0/16, fd10:244::/64 (culvert" in lab.culvert("status").stdout)
     expect(lab.culvert("status").stdout, "-> 10.96.0.10 (/etc/resolv.conf)", absent=("Warning",))
