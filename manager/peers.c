@@ -223,6 +223,17 @@ void peers_free(struct manager *m)
 		peer_free(m->peers);
 }
 
+static struct peer *oldest_provisional(const struct manager *m)
+{
+	struct peer *oldest = NULL;
+
+	for (struct peer *p = m->peers; p; p = p->next) {
+		if (p->state == PEER_PROVISIONAL && (!oldest || p->since < oldest->since))
+			oldest = p;
+	}
+	return oldest;
+}
+
 struct overlay_peer *peers_admit(struct manager *m, const uint8_t pub[static KEY_LEN],
 				 const struct invite_claim *claim)
 {
@@ -233,8 +244,11 @@ struct overlay_peer *peers_admit(struct manager *m, const uint8_t pub[static KEY
 	if (!claim || (claim->role != ROLE_LAPTOP && claim->role != ROLE_AGENT) ||
 	    !name_valid(claim->name))
 		return NULL;
-	if (m->nprovisional >= PEERS_PROVISIONAL_MAX)
-		return NULL;
+	/* Who has the secret proves it within a round trip: a flood without it must not keep him out. */
+	if (m->nprovisional >= PEERS_PROVISIONAL_MAX) {
+		peer_free(oldest_provisional(m));
+		m->epoch++;
+	}
 	memcpy(rec.pub, pub, KEY_LEN);
 	memcpy(rec.invite, claim->id, INVITE_ID_LEN);
 	invite_psk(rec.psk, store_secret(m->store), claim);

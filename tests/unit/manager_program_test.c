@@ -475,6 +475,54 @@ static void test_calls_per_second_are_bounded(void **unused)
 	assert_int_equal(member_ask(&me, "ping", NULL), 0);
 }
 
+static void never_established(void *arg, struct overlay_peer *p, bool fresh)
+{
+	(void)arg;
+	(void)p;
+	(void)fresh;
+	fail();
+}
+
+/* One initiation with the claim of an invite, and not its secret. */
+static void knock(const struct invite *inv)
+{
+	static const struct node_ops ops = {.inner = member_inner,
+					    .established = never_established};
+	struct node_config nc = {.base = event_base_new()};
+	struct overlay_peer *p = NULL;
+	struct node *node = NULL;
+	union sockaddr_any at;
+	struct path path;
+
+	identity_generate(&nc.identity);
+	sockaddr_parse(&nc.bind, "127.0.0.1:0");
+	assert_int_equal(node_new(&node, &nc, &ops, NULL, NULL), 0);
+	assert_int_equal(
+		overlay_peer_add(node_overlay(node), &p, inv->manager, inv->psk, &inv->claim, NULL),
+		0);
+	sockaddr_parse(&at, inv->endpoint[0]);
+	path = node_udp_path(node, &at);
+	overlay_peer_set_path(p, &path);
+	overlay_peer_initiate(node_overlay(node), p, true, clock_boot());
+	event_base_loop(nc.base, EVLOOP_NONBLOCK);
+	node_free(node);
+	event_base_free(nc.base);
+}
+
+static void test_flood_of_false_invites_keeps_nobody_out(void **unused)
+{
+	struct invite inv;
+
+	(void)unused;
+	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
+	inv = read_invite("ana");
+	inv.psk[0] ^= 1;
+	for (int i = 0; i < 300; i++)
+		knock(&inv);
+	join("ana", NULL); /* at once: within 4 s */
+	assert_int_equal(hello_laptop(), 0);
+}
+
 static void test_avoid_is_bounded(void **unused)
 {
 	json_t *avoid = json_array();
@@ -775,6 +823,7 @@ int main(int argc, char **argv)
 		PROGRAM(test_state_edited_by_hand),
 		PROGRAM(test_full_disk_is_logged_with_the_reason),
 		PROGRAM(test_calls_per_second_are_bounded),
+		PROGRAM(test_flood_of_false_invites_keeps_nobody_out),
 		PROGRAM(test_avoid_is_bounded),
 		PROGRAM(test_environment_is_text),
 		PROGRAM(test_exit_dials_what_is_allowed),
