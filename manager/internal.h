@@ -109,6 +109,7 @@ struct manager {
 	uint64_t forwarded, not_forwarded;
 	uint16_t
 		next_port; /* of an intake; moves on, so that a stale rule meets nobody else's port */
+	bool restored;	   /* the state file was read whole: it may be written over */
 	bool rules_stale; /* agents have not been told yet */
 	bool failing;	  /* the state file could not be written: said once */
 };

@@ -242,12 +242,15 @@ static int manager_start(struct manager *m, struct error *e)
 		r = start_stack(m, e);
 	if (r == 0 && exit_new(&m->exit, m))
 		r = error_errno(e, -ENOMEM, "start");
-	return r ? r : peers_restore(m, e);
+	if (r == 0)
+		r = peers_restore(m, e);
+	m->restored = r == 0;
+	return r;
 }
 
 static void manager_stop(struct manager *m)
 {
-	if (m->node && m->npeers)
+	if (m->restored)
 		manager_save(m, NULL);
 	exit_free(m->exit);
 	m->exit = NULL;

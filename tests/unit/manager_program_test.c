@@ -427,6 +427,11 @@ static void test_state_edited_by_hand(void **unused)
 
 	edit_state("\"name\": \"bob\"", "\"name\": \"ana\"");
 	start_fails("there are two peers called 'ana'");
+	/* What could not be read whole was not written over. */
+	edit_state("\"name\": \"ana\"", "\"name\": \"bob\"");
+	assert_int_equal(truncate(member_path("log"), 0), 0);
+	manager = member_serve(config);
+	assert_true(member_logged(NULL, "2 peers and 0 intercepts known", 2000));
 }
 
 /* Nobody asked for this write: a peer came from another port. */
