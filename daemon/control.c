@@ -18,7 +18,7 @@
 #include "base/log.h"
 #include "daemon/internal.h"
 
-enum { CLIENTS_MAX = 64 };
+enum { CLIENTS_MAX = 64, ACCEPT_PAUSE_MS = 100 };
 
 struct control_client {
 	TAILQ_ENTRY(control_client) entry;
@@ -28,7 +28,7 @@ struct control_client {
 
 struct control {
 	struct daemon *daemon;
-	struct event *acceptable;
+	struct event *acceptable, *retry;
 	int lock, sock;
 	bool bound;
 	unsigned n;
@@ -108,10 +108,26 @@ static void on_acceptable(evutil_socket_t sock, short what, void *arg)
 {
 	struct control *c = arg;
 	int fd = accept4((int)sock, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	const struct timeval pause = {.tv_usec = ACCEPT_PAUSE_MS * 1000};
 
 	(void)what;
+	/* Who waits would make us run without rest. */
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {
+		event_del(c->acceptable);
+		evtimer_add(c->retry, &pause);
+	}
 	if (fd >= 0 && (!same_user(fd) || add_client(c, fd)))
 		close(fd);
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *arg)
+{
+	struct control *c = arg;
+
+	(void)fd;
+	(void)what;
+	if (c->n < CLIENTS_MAX)
+		event_add(c->acceptable, NULL);
 }
 
 static void on_alarm(int sig)
@@ -196,7 +212,8 @@ int control_new(struct control **cp, struct daemon *d, struct error *e)
 	if (err)
 		return err;
 	c->acceptable = event_new(d->base, c->sock, EV_READ | EV_PERSIST, on_acceptable, c);
-	if (!c->acceptable || event_add(c->acceptable, NULL))
+	c->retry = evtimer_new(d->base, on_retry, c);
+	if (!c->acceptable || !c->retry || event_add(c->acceptable, NULL))
 		return error_errno(e, -ENOMEM, "control socket");
 	*cp = steal_ptr(c);
 	return 0;
@@ -209,6 +226,8 @@ void control_free(struct control *c)
 	if (c->acceptable)
 		event_free(c->acceptable);
 	c->acceptable = NULL;
+	if (c->retry)
+		event_free(c->retry);
 	/* The lock's file stays: removing it would let two daemons hold two files of one name. */
 	if (c->bound)
 		unlink(c->daemon->dir.socket);

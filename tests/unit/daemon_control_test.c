@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -17,6 +18,7 @@
 
 static char folder[] = "/tmp/culvert-daemon-XXXXXX";
 static char run[64], sock_path[80];
+static rlim_t descriptors; /* that the next daemon may have; 0 = as many as we */
 
 static int set_up(void **state)
 {
@@ -60,7 +62,10 @@ static pid_t start(const char *flag, char *text, size_t size)
 		char *argv[] = {(char *)(uintptr_t) "daemon", (char *)(uintptr_t) "--ready-fd", fd,
 				(char *)(uintptr_t)flag, NULL};
 		int log = open("/dev/null", O_WRONLY);
+		struct rlimit limit = {.rlim_cur = descriptors, .rlim_max = descriptors};
 
+		if (descriptors && setrlimit(RLIMIT_NOFILE, &limit))
+			_exit(1);
 		dup2(log, 2);
 		close(ready[0]);
 		snprintf(fd, sizeof(fd), "%d", ready[1]);
@@ -250,6 +255,47 @@ static void garbage_on_the_socket(void **state)
 	assert_int_equal(end_of(pid), 0);
 }
 
+/* Of a process that ended since: seconds of processor. */
+static double children_cpu(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_CHILDREN, &u);
+	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+/* More clients than descriptors: they wait, the daemon rests, and later ones are served. */
+static void without_descriptors_it_rests(void **state)
+{
+	char text[1024];
+	int fd[22], code; /* fewer than wait in the backlog */
+	double before = children_cpu();
+	struct error e;
+	unsigned i;
+	pid_t pid;
+	json_t *j;
+
+	(void)state;
+	descriptors = 20;
+	pid = start(NULL, text, sizeof(text));
+	descriptors = 0;
+	assert_string_equal(text, "ok\n");
+	for (i = 0; i < ARRAY_SIZE(fd); i++)
+		fd[i] = dial();
+	usleep(1500000);
+	for (i = 0; i < ARRAY_SIZE(fd); i++)
+		close(fd[i]);
+	fd[0] = dial();
+	j = call(fd[0], "version", json_object(), &code, &e);
+	assert_non_null(j);
+	json_decref(j);
+	close(fd[0]);
+	kill(pid, SIGTERM);
+	assert_int_equal(end_of(pid), 0);
+	assert_true(children_cpu() - before < 0.8);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -260,6 +306,7 @@ int main(void)
 		cmocka_unit_test(without_anybody_it_ends),
 		cmocka_unit_test(a_folder_open_to_others_is_refused),
 		cmocka_unit_test(garbage_on_the_socket),
+		cmocka_unit_test(without_descriptors_it_rests),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
