@@ -1,129 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The manager as a program: it runs in a child, this process is a laptop or an agent that talks to it over the real overlay.
+ * The manager as a program: who is admitted, intercepts, the exit, the hub, restarts, full disks.
  */
-#include "tests/unit/member.h"
+enum { FIRST_PORT = 42000 };
+
+#include "tests/unit/manager_program.h"
 
 #include <ifaddrs.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-
-#include "manager/manager.h"
-
-static pid_t manager;
-static struct member me;
-static char config[128];
-static uint16_t port = 42000;
-
-static const char config_text[] =
-	"listen: 127.0.0.1:%u\n"
-	"state: %s/state\n"
-	"prefixes: [0.0.0.0/0, 10.0.0.0/8]\n"
-	"deny: [10.66.0.0/16]\n"
-	"dns: {server: '10.9.9.53:53', domains: [cluster.local], search: [svc.cluster.local]}\n"
-	"workloads:\n"
-	"  - {kind: deployment, name: hello, pods: [hello-1],\n"
-	"     services: [{name: hello, ports: [{name: http, port: 80, target: 8080}]}]}\n"
-	"  - {kind: deployment, name: multi, pods: [multi-1],\n"
-	"     services: [{name: multi, ports: [{name: a, port: 1}, {name: b, port: 2}]}]}\n";
-
-static int setup(void **unused)
-{
-	char text[1024];
-
-	if (member_folder(unused))
-		return -1;
-	port++;
-	snprintf(text, sizeof(text), config_text, port, member_dir);
-	member_write("m.yaml", text);
-	snprintf(config, sizeof(config), "%s/m.yaml", member_dir);
-	manager = member_serve(config);
-	return member_logged(NULL, "listening", 3000) ? 0 : -1;
-}
-
-static int teardown(void **unused)
-{
-	member_stop(&me);
-	member_end(&manager, SIGTERM);
-	return member_unfolder(unused);
-}
-
-/* Exit code of `culvert-manager invite`. */
-static int make_invite(const char *role, const char *name, const char *expires)
-{
-	char file[128];
-	pid_t pid;
-	int status;
-
-	snprintf(file, sizeof(file), "%s/%s.invite", member_dir, name);
-	pid = member_spawn((const char *const[]){"invite", role, name, "--config", config,
-						 "--output", file, "--expires", expires, NULL});
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	return WEXITSTATUS(status);
-}
-
-static struct invite read_invite(const char *name)
-{
-	char file[80], *text = NULL;
-	size_t len = 0;
-	struct invite inv = {0};
-	struct error e;
-
-	snprintf(file, sizeof(file), "%s.invite", name);
-	if (file_read(member_path(file), 4096, &text, &len, &e) ||
-	    invite_parse(&inv, text, len, &e))
-		fail_msg("%s", e.text);
-	free(text);
-	return inv;
-}
-
-/* A laptop or agent with a fresh key joins and opens its control connection. */
-static void join(const char *name, const struct identity *key)
-{
-	struct invite inv = read_invite(name);
-	struct identity id;
-
-	if (!key) {
-		identity_generate(&id);
-		key = &id;
-	}
-	member_start(&me, key, "127.0.0.1:0");
-	member_join(&me, &inv);
-	assert_true(member_connect(&me, 4000));
-}
-
-static int hello_laptop(void)
-{
-	return member_ask(&me, "hello",
-			  json_pack("{s:s, s:s}", "version", CULVERT_VERSION, "role", "laptop"));
-}
-
-static int hello_agent(const char *workload)
-{
-	return member_ask(&me, "hello",
-			  json_pack("{s:s, s:s, s:s, s:s, s:s, s:[i], s:{s:s}}", "version",
-				    CULVERT_VERSION, "role", "agent", "kind", "deployment",
-				    "workload", workload, "namespace", "default", "ports", 8080,
-				    "environment", "K", "V"));
-}
-
-static void says(const char *text)
-{
-	if (!strstr(me.sentence, text))
-		fail_msg("'%s' is not in: %s", text, me.sentence);
-}
-
-static json_t *request(const char *name, int local, const char *id)
-{
-	return json_pack("{s:s, s:s, s:s, s:[{s:i, s:s}], s:s, s:i, s:s}", "name", name, "workload",
-			 "", "service", "", "ports", "local", local, "port", id, "on_down", "pod",
-			 "hold_s", 0, "namespace_connected", "default");
-}
-
-static const char *text_of(const json_t *j, const char *key)
-{
-	return json_string_value(json_object_get(j, key));
-}
 
 static void test_laptop_is_welcomed(void **unused)
 {
@@ -453,120 +338,6 @@ static void test_full_disk_is_logged_with_the_reason(void **unused)
 	limit_files(RLIM_INFINITY);
 }
 
-/* --- peers that mean ill ------------------------------------------------------------------------------------ */
-
-static unsigned answered, refused;
-
-static void count_answer(void *arg, json_t *result, int code, const char *sentence)
-{
-	(void)arg;
-	(void)sentence;
-	answered++;
-	refused += !result && code == RPC_FAILED;
-}
-
-static void test_calls_per_second_are_bounded(void **unused)
-{
-	(void)unused;
-	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
-	join("ana", NULL);
-	assert_int_equal(hello_laptop(), 0);
-	answered = refused = 0;
-	for (unsigned i = 0; i < RPC_PENDING_MAX; i++)
-		assert_int_equal(rpc_call(me.rpc, "workloads", NULL, 0, count_answer, NULL), 0);
-	assert_true(member_until(&me, &answered, RPC_PENDING_MAX, 4000));
-	assert_in_range(refused, 10, 60);
-	member_run(&me, 200);
-	assert_int_equal(member_ask(&me, "ping", NULL), 0);
-}
-
-static void never_established(void *arg, struct overlay_peer *p, bool fresh)
-{
-	(void)arg;
-	(void)p;
-	(void)fresh;
-	fail();
-}
-
-/* One initiation with the claim of an invite, and not its secret. */
-static void knock(const struct invite *inv)
-{
-	static const struct node_ops ops = {.inner = member_inner,
-					    .established = never_established};
-	struct node_config nc = {.base = event_base_new()};
-	struct overlay_peer *p = NULL;
-	struct node *node = NULL;
-	union sockaddr_any at;
-	struct path path;
-
-	identity_generate(&nc.identity);
-	sockaddr_parse(&nc.bind, "127.0.0.1:0");
-	assert_int_equal(node_new(&node, &nc, &ops, NULL, NULL), 0);
-	assert_int_equal(
-		overlay_peer_add(node_overlay(node), &p, inv->manager, inv->psk, &inv->claim, NULL),
-		0);
-	sockaddr_parse(&at, inv->endpoint[0]);
-	path = node_udp_path(node, &at);
-	overlay_peer_set_path(p, &path);
-	overlay_peer_initiate(node_overlay(node), p, true, clock_boot());
-	event_base_loop(nc.base, EVLOOP_NONBLOCK);
-	node_free(node);
-	event_base_free(nc.base);
-}
-
-static void test_flood_of_false_invites_keeps_nobody_out(void **unused)
-{
-	struct invite inv;
-
-	(void)unused;
-	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
-	inv = read_invite("ana");
-	inv.psk[0] ^= 1;
-	for (int i = 0; i < 300; i++)
-		knock(&inv);
-	join("ana", NULL); /* at once: within 4 s */
-	assert_int_equal(hello_laptop(), 0);
-}
-
-static void test_avoid_is_bounded(void **unused)
-{
-	json_t *avoid = json_array();
-	char text[32];
-
-	(void)unused;
-	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
-	join("ana", NULL);
-	for (int i = 0; i < 65; i++) {
-		snprintf(text, sizeof(text), "198.18.0.%d", i);
-		json_array_append_new(avoid, json_string(text));
-	}
-	assert_int_equal(member_ask(&me, "hello",
-				    json_pack("{s:s, s:s, s:O}", "version", CULVERT_VERSION, "role",
-					      "laptop", "avoid", avoid)),
-			 RPC_BAD_PARAMS);
-	json_array_remove(avoid, 64);
-	assert_int_equal(member_ask(&me, "hello",
-				    json_pack("{s:s, s:s, s:o}", "version", CULVERT_VERSION, "role",
-					      "laptop", "avoid", avoid)),
-			 0);
-	assert_string_equal(text_of(me.result, "address"), "198.18.0.64");
-}
-
-/* A laptop puts it into a process's environment. */
-static void test_environment_is_text(void **unused)
-{
-	(void)unused;
-	assert_int_equal(make_invite("agent", "hello-1", "1h"), 0);
-	join("hello-1", NULL);
-	assert_int_equal(member_ask(&me, "hello",
-				    json_pack("{s:s, s:s, s:s, s:s, s:s, s:[], s:{s:[i]}}",
-					      "version", CULVERT_VERSION, "role", "agent", "kind",
-					      "deployment", "workload", "hello", "namespace",
-					      "default", "ports", "environment", "K", 1)),
-			 RPC_BAD_PARAMS);
-	assert_int_equal(hello_agent("hello"), 0);
-}
-
 /* --- the exit -------------------------------------------------------------------------------------------------- */
 
 struct dialled {
@@ -827,10 +598,6 @@ int main(int argc, char **argv)
 		PROGRAM(test_full_disk_changes_nothing),
 		PROGRAM(test_state_edited_by_hand),
 		PROGRAM(test_full_disk_is_logged_with_the_reason),
-		PROGRAM(test_calls_per_second_are_bounded),
-		PROGRAM(test_flood_of_false_invites_keeps_nobody_out),
-		PROGRAM(test_avoid_is_bounded),
-		PROGRAM(test_environment_is_text),
 		PROGRAM(test_exit_dials_what_is_allowed),
 		PROGRAM(test_holder_that_is_gone_gives_way),
 		PROGRAM(test_hub_joins_only_by_intercept),
