@@ -89,9 +89,8 @@ static int make_private(const char *path, const char *variable, struct error *e)
 	if (lstat(path, &st))
 		return error_errno(e, -errno, "%s", path);
 	if (!S_ISDIR(st.st_mode) || st.st_uid != getuid())
-		return error_set(e, -EPERM,
-				 "%s belongs to somebody else; remove it or set %s", path,
-				 variable);
+		return error_set(e, -EPERM, "%s belongs to somebody else; remove it or set %s",
+				 path, variable);
 	if (st.st_mode & 077)
 		return error_set(e, -EPERM, "%s is open to others; run: chmod 700 %s", path, path);
 	return 0;
