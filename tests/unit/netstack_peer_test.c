@@ -390,6 +390,50 @@ static void test_hoarder(void **state)
 	assert_int_equal(st->memory, 0);
 }
 
+/* What a kernel sends to see whether we are still there: keepalives and zero-window probes (one byte back). */
+static void test_probes_are_answered(void **state)
+{
+	struct peer *p = *state;
+
+	open_with(p, 1380);
+	for (unsigned len = 0; len < 2; len++) {
+		p->n = 0;
+		send_data(p, p->seq - 1, len);
+		turn(p);
+		assert_int_equal(p->n, 1);
+		assert_int_equal(p->log[0].ack, p->seq);
+		assert_int_equal(p->log[0].len, 0);
+	}
+	p->s->ops->abort(p->s);
+}
+
+/* Nobody reads until the window is closed; then all is read at once, and the peer is told. */
+static void test_window_opens_again(void **state)
+{
+	struct peer *p = *state;
+	uint8_t buf[4000];
+	ssize_t n;
+
+	open_with(p, 1380);
+	uint32_t end = p->seq;
+	bool closed = false;
+	for (unsigned i = 0; i < 500 && !closed; i++) {
+		send_data(p, end, 1300);
+		end += 1300;
+		turn(p);
+		closed = p->n && p->log[p->n - 1].wnd == 0;
+	}
+	assert_true(closed);
+	p->n = 0;
+	while ((n = stream_read(p->s, buf, sizeof(buf))) > 0)
+		turn(p);
+	assert_int_equal(n, -EAGAIN);
+	assert_true(p->n >= 1);
+	assert_true(p->log[p->n - 1].wnd >= 512); /* of 128 bytes */
+	p->s->ops->abort(p->s);
+	assert_int_equal(netstack_stats(p->ns)->memory, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -400,6 +444,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_recovery_after_2_gib, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_timeouts_of_a_dial, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hoarder, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_probes_are_answered, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_window_opens_again, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
