@@ -28,7 +28,7 @@ int manager_save(struct manager *m, struct error *e)
 {
 	cleanup(free_ptr) const struct peer_record **records =
 		calloc(m->npeers + 1, sizeof(*records));
-	struct error why;
+	struct error why = {.text = ""};
 	struct snapshot snap = {.stamp = m->stamp,
 				.peer = records,
 				.nintercepts = m->nintercepts,
