@@ -387,7 +387,7 @@ static void test_rule_that_ends_takes_its_connections_along(void **unused)
 	assert_string_equal(client_reads(fd, 200), "nothing");
 	push_no_rules();
 	assert_string_equal(client_reads(fd, 1000), "pod");
-	assert_true(clock_boot() - start < 1000 * NSEC_PER_MSEC);
+	assert_true(clock_boot() - start < 1400 * NSEC_PER_MSEC); /* of 1500 */
 	close(fd);
 }
 
