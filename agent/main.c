@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* culvert-agent: options, start, loop, end. */
 #include <event2/event.h>
-#include <getopt.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/resource.h>
 
 #include "agent/agent.h"
 #include "agent/internal.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/program.h"
 
 static const char usage[] =
 	"Usage: culvert-agent --config FILE [--debug]\n"
@@ -30,16 +29,6 @@ static void on_signal(evutil_socket_t sig, short what, void *arg)
 	(void)what;
 	log_info("ending on %s", sig == SIGTERM ? "SIGTERM" : "SIGINT");
 	event_base_loopbreak(arg);
-}
-
-static void raise_limit(void)
-{
-	struct rlimit l;
-
-	if (getrlimit(RLIMIT_NOFILE, &l) == 0) {
-		l.rlim_cur = l.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &l);
-	}
 }
 
 static void on_tidy(evutil_socket_t fd, short what, void *arg)
@@ -89,11 +78,7 @@ static int serve(const char *config)
 		fprintf(stderr, "%s\n", e.text);
 		return 2;
 	}
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGHUP, SIG_IGN); /* nothing is read again, and the application would be cut off */
-	signal(SIGXFSZ, SIG_IGN);
-	raise_limit();
-	memory_setup();
+	program_start();
 	a.base = event_base_new();
 	r = a.base ? loop(&a) : 1;
 	if (a.base)
@@ -105,41 +90,11 @@ static int serve(const char *config)
 
 int agent_main(int argc, char **argv)
 {
-	static const struct option longs[] = {
-		{"config", required_argument, NULL, 'c'},
-		{"debug", no_argument, NULL, 'd'},
-		{"version", no_argument, NULL, 'v'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
-	const char *config = NULL;
-	enum log_level level = LOG_LEVEL_INFO;
-	int c;
+	const char *config;
+	int r = program_options("culvert-agent", usage, argc, argv, &config);
 
-	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-		switch (c) {
-		case 'c':
-			config = optarg;
-			break;
-		case 'd':
-			level = LOG_LEVEL_DEBUG;
-			break;
-		case 'v':
-			puts("culvert-agent " CULVERT_VERSION);
-			return 0;
-		case 'h':
-			fputs(usage, stdout);
-			return 0;
-		default:
-			fputs(usage, stderr);
-			return 2;
-		}
-	}
-	if (!config || optind != argc) {
-		fputs(usage, stderr);
-		return 2;
-	}
-	log_setup("culvert-agent", level);
+	if (r >= 0)
+		return r;
 	if (crypto_init()) {
 		log_error("start: libsodium does not start");
 		return 1;

@@ -79,7 +79,7 @@ static int open_log(const struct userdir *d, struct error *e)
 /* In the child: never returns. */
 static void become_daemon(int log, int ready)
 {
-	char fd[16];
+	char fd[16], self[4096];
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
 	setsid();
@@ -88,6 +88,10 @@ static void become_daemon(int log, int ready)
 	    close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) || fcntl(ready, F_SETFD, 0))
 		_exit(1);
 	snprintf(fd, sizeof(fd), "%d", ready);
+	/* By its name, so that it is `culvert` in ps; by the link where that name is gone (an upgrade). */
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	self[MAX(n, 0)] = '\0';
+	execl(self, "culvert", "daemon", "--exit-idle", "--ready-fd", fd, (char *)NULL);
 	execl("/proc/self/exe", "culvert", "daemon", "--exit-idle", "--ready-fd", fd, (char *)NULL);
 	_exit(1);
 }

@@ -5,10 +5,9 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/resource.h>
 
 #include "base/log.h"
-#include "base/memory.h"
+#include "base/program.h"
 #include "crypto/crypto.h"
 #include "daemon/daemon.h"
 #include "daemon/internal.h"
@@ -72,18 +71,6 @@ static void tell_ready(const struct options *o, const char *text)
 	close(o->ready_fd);
 }
 
-static void raise_file_limit(void)
-{
-	struct rlimit lim;
-
-	/* Each connection of an intercept is a socket; the soft limit is 1024 for the sake of
-	 * select(2). */
-	if (getrlimit(RLIMIT_NOFILE, &lim) || lim.rlim_cur == lim.rlim_max)
-		return;
-	lim.rlim_cur = MIN(lim.rlim_max, (rlim_t)65536);
-	setrlimit(RLIMIT_NOFILE, &lim);
-}
-
 static void on_signal(evutil_socket_t sig, short what, void *arg)
 {
 	(void)what;
@@ -131,7 +118,6 @@ static int run(struct daemon *d, const struct options *o, struct error *e)
 
 	if (!err && crypto_init())
 		err = error_set(e, -EIO, "libsodium does not start");
-	memory_setup();
 	if (!err && !(d->base = event_base_new()))
 		err = error_errno(e, -ENOMEM, "event loop");
 	if (!err)
@@ -158,8 +144,7 @@ int daemon_main(int argc, char **argv)
 	if (code)
 		return code - 1;
 	log_setup("culvert", o.verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
-	signal(SIGPIPE, SIG_IGN);
-	raise_file_limit();
+	program_start();
 	TAILQ_INIT(&d.errands);
 	d.exit_idle = o.exit_idle;
 	if (getuid() == 0)

@@ -67,9 +67,11 @@ static void on_tun(evutil_socket_t fd, short what, void *arg)
 /* --- overlay to kernel and stack
  * -------------------------------------------------------------------- */
 
+/* The kernel talks to the cluster only: other members of the overlay reach our stack, where the intake decides. */
 static void on_inner(void *arg, struct overlay_peer *p, struct pkt *pkt)
 {
 	struct tunnel *t = arg;
+	struct prefix members = overlay_prefix();
 	struct ipaddr src, dst;
 
 	if (ip_addrs(pkt->data, pkt->len, &src, &dst)) {
@@ -78,7 +80,8 @@ static void on_inner(void *arg, struct overlay_peer *p, struct pkt *pkt)
 	}
 	if (ipaddr_equal(&dst, &t->stack_addr))
 		netstack_input(t->stack, pkt, p);
-	else if (t->tun && (ipaddr_equal(&dst, &t->v4) || ipaddr_equal(&dst, &t->v6)))
+	else if (t->tun && !prefix_contains(&members, &src) &&
+		 (ipaddr_equal(&dst, &t->v4) || ipaddr_equal(&dst, &t->v6)))
 		tun_write(t->tun, pkt);
 	else
 		t->stats.inner_foreign++;

@@ -2,13 +2,13 @@
 /* culvert-manager: options, start, loop, end. */
 #include <errno.h>
 #include <event2/event.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/program.h"
 #include "manager/internal.h"
 #include "manager/manager.h"
 
@@ -163,17 +163,6 @@ static void on_signal(evutil_socket_t sig, short what, void *arg)
 	event_base_loopbreak(arg);
 }
 
-/* Each connection of the exit is a descriptor. */
-static void raise_limit(void)
-{
-	struct rlimit l;
-
-	if (getrlimit(RLIMIT_NOFILE, &l) == 0) {
-		l.rlim_cur = l.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &l);
-	}
-}
-
 /* Connections the exit may have: what the descriptors allow, some kept for ourselves. */
 static unsigned conns_limit(void)
 {
@@ -308,11 +297,7 @@ static int serve(const char *config)
 		fprintf(stderr, "%s\n", e.text);
 		return 2;
 	}
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ,
-	       SIG_IGN); /* a file size limit is an error like a full disk, no reason to die */
-	raise_limit();
-	memory_setup();
+	program_start();
 	r = manager_start(&m, &e);
 	if (r)
 		log_error("%s", e.text);
@@ -323,16 +308,8 @@ static int serve(const char *config)
 
 int manager_main(int argc, char **argv)
 {
-	static const struct option longs[] = {
-		{"config", required_argument, NULL, 'c'},
-		{"debug", no_argument, NULL, 'd'},
-		{"version", no_argument, NULL, 'v'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
-	const char *config = NULL;
-	enum log_level level = LOG_LEVEL_INFO;
-	int c;
+	const char *config;
+	int r;
 
 	if (crypto_init()) {
 		fprintf(stderr, "culvert-manager: libsodium does not start\n");
@@ -340,29 +317,6 @@ int manager_main(int argc, char **argv)
 	}
 	if (argc > 1 && !strcmp(argv[1], "invite"))
 		return invite_main(argc - 1, argv + 1);
-	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-		switch (c) {
-		case 'c':
-			config = optarg;
-			break;
-		case 'd':
-			level = LOG_LEVEL_DEBUG;
-			break;
-		case 'v':
-			puts("culvert-manager " CULVERT_VERSION);
-			return 0;
-		case 'h':
-			fputs(usage, stdout);
-			return 0;
-		default:
-			fputs(usage, stderr);
-			return 2;
-		}
-	}
-	if (!config || optind != argc) {
-		fputs(usage, stderr);
-		return 2;
-	}
-	log_setup("culvert-manager", level);
-	return serve(config);
+	r = program_options("culvert-manager", usage, argc, argv, &config);
+	return r >= 0 ? r : serve(config);
 }

@@ -112,7 +112,7 @@ void tcp_tx_commit(struct stream *s, size_t len)
 ssize_t tcp_tx_writev(struct stream *s, const struct iovec *iov, int n)
 {
 	size_t total = 0, off = 0;
-	struct iovec room;
+	struct iovec room = {0};
 
 	while (n) {
 		if (off == iov->iov_len) {
@@ -121,7 +121,7 @@ ssize_t tcp_tx_writev(struct stream *s, const struct iovec *iov, int n)
 			continue;
 		}
 		int err = tcp_tx_reserve(s, &room, 1);
-		if (err < 1)
+		if (err < 1 || !room.iov_base)
 			return total ? (ssize_t)total : err;
 		size_t len = MIN(room.iov_len, iov->iov_len - off);
 		memcpy(room.iov_base, (const uint8_t *)iov->iov_base + off, len);

@@ -58,7 +58,8 @@ struct host {
 	struct netstack *ns;
 	int fd;
 	struct event *rd, *wr;
-	TAILQ_HEAD(frames, frame) out;
+	TAILQ_HEAD(frames, frame)
+	out;
 	struct event *due;
 	struct weather weather;
 	uint64_t rng;
