@@ -76,13 +76,9 @@ void memory_setup(void)
 void memory_tidy(void)
 {
 	enum { FREE_MUCH = 1 << 20 };
-	/* What lay free after the last time: it is counted as free still, though its pages are given back. */
-	static size_t given;
-	size_t lies = mallinfo2().fordblks;
 
-	given = MIN(given, lies);
-	if (lies - given < FREE_MUCH)
-		return;
-	malloc_trim(0);
-	given = mallinfo2().fordblks;
+	/* Pages that were given back count as free still, and a burst between two calls may have touched them again; so
+	 * what was done before is no reason not to do it now. Where nothing is left to give it costs a millisecond. */
+	if (mallinfo2().fordblks >= FREE_MUCH)
+		malloc_trim(0);
 }
