@@ -14,6 +14,8 @@ pkg_check_modules(SODIUM REQUIRED IMPORTED_TARGET libsodium>=1.0.18)
 pkg_check_modules(EVENT REQUIRED IMPORTED_TARGET libevent_core>=2.1.12)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson>=2.13)
 pkg_check_modules(FYAML REQUIRED IMPORTED_TARGET libfyaml>=0.7)
+pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl>=7.85)
+find_package(wslay REQUIRED CONFIG) # Debian ships no .pc of it
 
 add_library(culvert_flags INTERFACE)
 target_include_directories(culvert_flags INTERFACE ${CMAKE_SOURCE_DIR})

@@ -28,6 +28,7 @@ int conf_need(const struct conf_node *map, const char *key, const struct conf_no
 	      struct error *e);
 bool conf_is_map(const struct conf_node *n);
 bool conf_is_list(const struct conf_node *n);
+bool conf_is_null(const struct conf_node *n); /* nothing written, ~ or null */
 size_t conf_count(const struct conf_node *n); /* of a list or mapping */
 const struct conf_node *conf_at(const struct conf_node *list,
 				size_t i);			/* item, or value of pair i */

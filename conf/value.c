@@ -129,9 +129,10 @@ const char *conf_key_at(const struct conf_node *map, size_t i)
 
 /* --- typed values ------------------------------------------------------------------------------------ */
 
-static bool is_null(const struct conf_node *n)
+bool conf_is_null(const struct conf_node *n)
 {
-	return n->plain && (!*n->text || !strcmp(n->text, "~") || !strcmp(n->text, "null"));
+	return n->type == CONF_SCALAR && n->plain &&
+	       (!*n->text || !strcmp(n->text, "~") || !strcmp(n->text, "null"));
 }
 
 /* What was found, for the sentence. */
@@ -139,7 +140,7 @@ static const char *found(const struct conf_node *n, char buf[static 80])
 {
 	if (n->type != CONF_SCALAR)
 		return n->type == CONF_LIST ? "a list" : "a mapping";
-	if (is_null(n))
+	if (conf_is_null(n))
 		return "nothing";
 	snprintf(buf, 80, "'%.60s'", n->text);
 	return buf;
@@ -154,7 +155,7 @@ static int expected(const struct conf_node *n, struct error *e, const char *what
 
 int conf_string(const struct conf_node *n, const char **s, struct error *e)
 {
-	if (n->type != CONF_SCALAR || is_null(n))
+	if (n->type != CONF_SCALAR || conf_is_null(n))
 		return expected(n, e, "text");
 	*s = n->text;
 	return 0;

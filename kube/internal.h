@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of kube/ share: curl on the event loop, credentials, the client. */
+#pragma once
+
+#include <curl/curl.h>
+#include <sys/queue.h>
+
+#include "kube/config.h"
+
+/* --- multi.c: a curl multi on the event loop ------------------------------------------------------------ */
+
+struct kube_multi;
+
+/* One easy handle in a multi. `done` comes once per start, `ready` after bytes came (by kube_transfer_ready()); both outside
+ * curl, so they may start, stop and free anything. */
+struct kube_transfer {
+	CURL *easy;
+	struct kube_multi *multi; /* NULL = not started */
+	void (*done)(struct kube_transfer *t, CURLcode code);
+	void (*ready)(struct kube_transfer *t);
+	bool is_ready;
+	TAILQ_ENTRY(kube_transfer) ready_link;
+};
+
+int kube_multi_new(struct kube_multi **mp, struct event_base *base);
+/* Every transfer has been stopped before. May be called from a transfer's callback. */
+void kube_multi_free(struct kube_multi *m);
+int kube_transfer_start(struct kube_multi *m, struct kube_transfer *t);
+void kube_transfer_stop(struct kube_transfer *t); /* not started is fine */
+void kube_transfer_ready(struct kube_transfer *t);
+
+/* --- auth.c: credentials -------------------------------------------------------------------------------- */
+
+struct kube_auth;
+
+/* Waits for credentials. `done` comes from the loop, or not at all after kube_auth_leave(). */
+struct kube_auth_wait {
+	void (*done)(struct kube_auth_wait *w, const struct error *e); /* e NULL = there are some */
+	bool waiting;
+	LIST_ENTRY(kube_auth_wait) link;
+};
+
+int kube_auth_new(struct kube_auth **ap, struct event_base *base, const struct kube_config *config,
+		  const struct kube_options *options);
+void kube_auth_free(struct kube_auth *a);
+void kube_auth_want(struct kube_auth *a, struct kube_auth_wait *w);
+void kube_auth_leave(struct kube_auth *a, struct kube_auth_wait *w);
+/* The server said 401 to credentials of this generation; true = others may be had by kube_auth_want(). */
+bool kube_auth_refused(struct kube_auth *a, unsigned generation);
+unsigned kube_auth_generation(const struct kube_auth *a);
+/* "Authorization: ..." malloc'ed in *header, or NULL when there is none; -ENOMEM. */
+int kube_auth_header(struct kube_auth *a, char **header);
+const struct kube_blob *kube_auth_cert(const struct kube_auth *a); /* data NULL = none */
+const struct kube_blob *kube_auth_key(const struct kube_auth *a);
+
+/* --- exec.c: the credential plugin ----------------------------------------------------------------------- */
+
+struct kube_plugin;
+
+struct kube_credential {
+	char *token;
+	struct kube_blob cert, key;
+	nsec_t expires; /* of clock_real(); 0 = never */
+};
+
+void kube_credential_clear(struct kube_credential *c);
+/* Runs it; exactly one callback from the loop, with a credential (owned by the callee) or the sentence. */
+typedef void kube_plugin_cb(void *arg, struct kube_credential *got, const struct error *e);
+int kube_plugin_run(struct kube_plugin **pp, struct event_base *base, const struct kube_config *c,
+		    const struct kube_options *options, kube_plugin_cb *cb, void *arg,
+		    struct error *e);
+void kube_plugin_kill(struct kube_plugin *p);
+/* What a plugin printed; for the plugin itself, fuzzing and tests. */
+int kube_credential_parse(const char *text, size_t len, const char *api,
+			  struct kube_credential *out, struct error *e);
+/* RFC 3339 as Kubernetes writes it, to nanoseconds since 1970. */
+int kube_time_parse(const char *text, nsec_t *t);
+
+/* --- client.c ------------------------------------------------------------------------------------------- */
+
+struct kube_client {
+	struct event_base *base;
+	struct kube_config *config;
+	struct kube_auth *auth;
+	struct kube_multi *multi;
+	char *agent;
+	TAILQ_HEAD(request_list, kube_request)
+	requests;
+	TAILQ_HEAD(watch_list, kube_watch)
+	watches;
+	TAILQ_HEAD(upgrade_list, kube_upgrade)
+	upgrades;
+};
+
+struct kube_request {
+	struct kube_client *client;
+	struct kube_transfer transfer;
+	struct kube_auth_wait wait;
+	char *method, *target, *content_type, *accept;
+	char **headers;
+	char *body;
+	size_t body_len, max;
+	nsec_t timeout;
+	struct curl_slist *list, *connect_to;
+	char error[CURL_ERROR_SIZE];
+	char *answer;
+	size_t len, room;
+	bool too_large, retried;
+	unsigned generation;
+	/* Bytes of a 200 answer as they come, instead of collecting all (a watch); set after kube_request(). */
+	void (*stream)(void *arg, const char *data, size_t len);
+	kube_reply_cb *cb;
+	void *arg;
+	TAILQ_ENTRY(kube_request) link;
+};
+
+void kube_watch_drop(struct kube_watch *w); /* the client goes */
+void kube_upgrade_drop(struct kube_upgrade *u);
+
+/* setup.c: what each connection of this client has in common: URL, TLS, proxy. Slists belong to the caller. */
+int kube_setup_connection(struct kube_client *c, CURL *easy, const char *target,
+			  struct curl_slist **connect_to);
+/* The request's own headers of authentication and impersonation. */
+int kube_setup_headers(struct kube_client *c, struct curl_slist **list);
+int kube_slist_add(struct curl_slist **list, const char *fmt, ...) printf_like(2, 3);
+/* "host:port" of the server URL. */
+void kube_server_host(const struct kube_config *c, char *buf, size_t room);
+
+/* status.c: a reply out of what came. `e` has room for the sentence. */
+struct kube_judged {
+	struct kube_reply reply;
+	struct error sentence;
+	char reason[64];
+};
+void kube_judge_status(struct kube_judged *j, const struct kube_client *c, int status,
+		       const char *body, size_t len);
+void kube_judge_curl(struct kube_judged *j, const struct kube_client *c, CURLcode code, CURL *easy,
+		     const char *detail);
+void kube_judge_failure(struct kube_judged *j, enum kube_failure failure, const char *fmt, ...)
+	printf_like(3, 4);
+/* "User "u" cannot get resource "pods/log" in API group "" in the namespace "x"" */
+void kube_denied_parse(const char *message, struct kube_denied *d);
+
+/* cert.c: when a PEM certificate stops to hold, in nanoseconds since 1970; -EINVAL. */
+int kube_cert_expiry(const char *pem, nsec_t *t);
+
+/* --- connection.c: one TLS connection for an upgrade ------------------------------------------------------ */
+
+/*
+ * A multi of its own: in a shared one curl closes idle connections by their age when a new one is made, and an upgraded
+ * connection looks idle to it.
+ */
+struct kube_connection {
+	struct kube_multi *multi;
+	struct kube_transfer transfer; /* CONNECT_ONLY; stays in the multi as long as bytes move */
+	struct curl_slist *connect_to;
+	char error[CURL_ERROR_SIZE];
+	void (*connected)(void *arg, CURLcode code); /* once, from the loop */
+	void *arg;
+	int fd; /* after connected(CURLE_OK) */
+};
+
+int kube_connection_new(struct kube_connection **cp, struct kube_client *c,
+			void (*connected)(void *arg, CURLcode code), void *arg);
+void kube_connection_free(struct kube_connection *c);
+/* > 0 bytes, 0 = the end (reading), -EAGAIN, other negative errno. Try reading until -EAGAIN: TLS has a buffer, too. A
+ * write that answered -EAGAIN must be tried again from the same memory. */
+ssize_t kube_connection_read(struct kube_connection *c, void *buf, size_t len);
+ssize_t kube_connection_write(struct kube_connection *c, const void *buf, size_t len);
+
+/* --- handshake.c: HTTP/1.1 of the upgrade, bytes only ----------------------------------------------------- */
+
+enum { KUBE_HEAD_MAX = 16384, KUBE_KEY_LEN = 24, KUBE_ACCEPT_LEN = 28 };
+
+struct kube_answer_head {
+	int status;
+	size_t head_len;	/* with the empty line */
+	long long body_len;	/* -1 = until the end, or chunked */
+	bool chunked, upgraded; /* the headers fit our key */
+	char protocol[64];
+};
+
+void kube_handshake_key(char key[static KUBE_KEY_LEN + 1]);
+void kube_handshake_accept(const char *key, char accept[static KUBE_ACCEPT_LEN + 1]);
+/* The request's text, malloc'ed; NULL = no memory. `headers` holds the lines of authentication. */
+char *kube_handshake_request(const struct kube_config *c, const char *target, const char *key,
+			     const char *protocol, const char *agent,
+			     const struct curl_slist *headers);
+/* 0 = complete, -EAGAIN = more bytes are needed, -EPROTO. */
+int kube_handshake_answer(const char *data, size_t len, const char *key,
+			  struct kube_answer_head *h);
+
+/* --- websocket.c: the stream ------------------------------------------------------------------------------ */
+
+/* Takes the connection on success. `early` are bytes that came behind the head. `port` 0 = every message is data; else the
+ * channels of port-forward. */
+int kube_websocket_new(struct stream **sp, struct event_base *base, struct kube_connection *c,
+		       const void *early, size_t early_len, uint16_t port);
+
+/* sha1.c, for Sec-WebSocket-Accept alone. */
+void kube_sha1(const void *data, size_t len, uint8_t digest[static 20]);
+uint32_t kube_random(void);
