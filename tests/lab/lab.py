@@ -192,7 +192,6 @@ class Lab:
         for name in ("router", "cluster"):
             self.sysctl(name, "net.ipv4.ip_forward", "1")
             self.sysctl(name, "net.ipv6.conf.all.forwarding", "1")
-        self.sysctl("cluster", "net.ipv4.ping_group_range", "0 2147483647")
         self.veth("laptop", "eth0", "router", "home")
         self.veth("cluster", "eth0", "router", "dc")
         self.ip("laptop", "addr", "add", "10.99.1.2/24", "dev", "eth0")
@@ -205,6 +204,14 @@ class Lab:
         self.ip("router", "addr", "add", "10.99.2.1/24", "dev", "dc")
         self.ip("cluster", "addr", "add", "10.99.2.2/24", "dev", "eth0")
         self.ip("cluster", "route", "add", "default", "via", "10.99.2.1")
+        for name in self.LAPTOPS:
+            os.makedirs(f"/etc/netns/{self.ns(name)}")
+            with open(f"/etc/netns/{self.ns(name)}/resolv.conf", "w") as f:
+                f.write("# the laptop's own\nnameserver 10.99.1.1\nsearch home.lan\noptions timeout:1 attempts:2\n")
+        self.pods()
+
+    def pods(self):
+        self.sysctl("cluster", "net.ipv4.ping_group_range", "0 2147483647")
         self.ip("cluster", "link", "add", "pods", "type", "bridge")
         self.ip("cluster", "link", "set", "pods", "up")
         self.ip("cluster", "addr", "add", "10.244.0.1/24", "dev", "pods")
@@ -220,10 +227,6 @@ class Lab:
             if service:
                 self.ip(name, "addr", "add", f"{service}/32", "dev", "lo")
                 self.ip("cluster", "route", "add", f"{service}/32", "via", f"10.244.0.{host}")
-        for name in self.LAPTOPS:
-            os.makedirs(f"/etc/netns/{self.ns(name)}")
-            with open(f"/etc/netns/{self.ns(name)}/resolv.conf", "w") as f:
-                f.write("# the laptop's own\nnameserver 10.99.1.1\nsearch home.lan\noptions timeout:1 attempts:2\n")
 
     def sysctl(self, name, key, value, check=True):
         sh("ip", "netns", "exec", self.ns(name), "sysctl", "-q", "-w", f"{key}={value}", check=check)
@@ -290,10 +293,13 @@ class Lab:
                    f"--addn-hosts={hosts}", "--listen-address=10.96.0.10", "--bind-interfaces", "--local=/cluster.local/",
                    "--srv-host=_http._tcp.web.shop.svc.cluster.local,web.shop.svc.cluster.local,80", "--user=nobody",
                    "--pid-file", *big)
+        self.wait_listening("cluster", 53, udp=True)
+        self.start_home_dns()
+
+    def start_home_dns(self):
         self.start("router", "home-dns", "dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null",
                    "--listen-address=10.99.1.1", "--bind-interfaces", "--address=/printer.home.lan/10.99.1.77", "--user=nobody",
                    "--address=/example.org/192.0.2.80", "--pid-file")
-        self.wait_listening("cluster", 53, udp=True)
         self.wait_listening("router", 53, udp=True)
 
     def start_apps(self):

@@ -1,0 +1,155 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Who may do what (identity.yaml), tried by impersonated users: the API server alone refuses what is not theirs."""
+import json
+
+from kube import HERE, Kube, cluster
+from lab import Failed, step, story, wait_for
+
+A, B = "a" * 64, "b" * 64
+GROUP = "culvert-test-developers"
+MANAGER = "system:serviceaccount:culvert:manager"
+NOT_YOURS = "must be your own name"
+
+
+def session(name, user, key=None, finalizers=()):
+    return {"apiVersion": "culvert.dev/v1alpha1", "kind": "Session", "metadata": {"name": name, "finalizers": list(finalizers)},
+            "spec": {"user": user, "publicKey": key or name}}
+
+
+def intercept(space, name, user, owner=None, uid="0", version="culvert.dev/v1alpha1", named=A):
+    meta = {"name": name, "namespace": space}
+    if owner:
+        meta["ownerReferences"] = [{"apiVersion": version, "kind": "Session", "name": owner, "uid": uid}]
+    return {"apiVersion": "culvert.dev/v1alpha1", "kind": "Intercept", "metadata": meta,
+            "spec": {"user": user, "session": named, "workload": "hello"}}
+
+
+class Try:
+    def __init__(self, kube):
+        self.kube, self.count = kube, 0
+
+    def case(self, what, user, *argv, says, ok=False, stdin=None, group=True):
+        """One command of a user; it must succeed or not, and say what is expected."""
+        argv = [*argv, *(["--as", user] if user else []), *(["--as-group", GROUP] if user and group else [])]
+        done = self.kube.kubectl(*argv, check=False, stdin=json.dumps(stdin) if stdin else None)
+        text = (done.stdout + done.stderr).strip()
+        if (done.returncode == 0) != ok or says not in text:
+            raise Failed(f"{what}: expected {'success' if ok else 'a refusal'} with '{says}', got exit {done.returncode}: {text}")
+        self.count += 1
+        step(f"{what}: {'may' if ok else 'may not'}")
+
+    def create(self, what, user, thing, says="created", ok=False, group=True):
+        self.case(what, user, "create", "-f", "-", says=says, ok=ok, stdin=thing, group=group)
+
+    def patch(self, what, user, kind, name, change, *argv, says, ok=False, group=True):
+        self.case(what, user, "patch", kind, name, "--type", "merge", "-p", json.dumps(change), *argv, says=says, ok=ok, group=group)
+
+
+ROLES = f"""
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {{name: culvert-test-connect}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: culvert-connect}}
+subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: Group, name: {GROUP}}}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {{name: culvert-test-manager}}
+rules:
+- {{apiGroups: [culvert.dev], resources: [sessions, intercepts], verbs: [get, list, watch]}}
+- {{apiGroups: [culvert.dev], resources: [intercepts/status], verbs: [get, patch, update]}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {{name: culvert-test-manager}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: culvert-test-manager}}
+subjects: [{{kind: ServiceAccount, name: manager, namespace: culvert}}]
+---
+apiVersion: v1
+kind: Namespace
+metadata: {{name: culvert-test-shop}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {{name: culvert-test-other}}
+"""
+SHOP, OTHER = "culvert-test-shop", "culvert-test-other"
+
+
+def prepare(kube):
+    with open(f"{HERE}/identity.yaml") as f:
+        kube.apply(f.read())
+    kube.apply(ROLES)
+    for user, role in (("ana", "edit"), ("ben", "edit"), ("vic", "view")):
+        kube.kubectl("-n", SHOP, "create", "rolebinding", user, "--clusterrole", role, "--user", user)
+    for crd in ("sessions", "intercepts"):
+        kube.kubectl("wait", f"crd/{crd}.culvert.dev", "--for=condition=Established", "--timeout=30s")
+    # The policy and the aggregated roles come into force a moment after they were written.
+    forged = json.dumps(session(B, "nobody"))
+    wait_for("the policy", lambda: NOT_YOURS in kube.kubectl("create", "--dry-run=server", "-f", "-", stdin=forged, check=False).stderr, 30)
+    wait_for("the roles", lambda: kube.kubectl("-n", SHOP, "auth", "can-i", "create", "intercepts.culvert.dev", "--as", "ana"), 30)
+
+
+def sessions(t):
+    t.create("ana creates her session", "ana", session(A, "ana"), ok=True)
+    t.create("ana creates one in ben's name", "ana", session(B, "ben"), NOT_YOURS)
+    t.create("eve, of no group, creates one", "eve", session(B, "eve"), "cannot create resource", group=False)
+    t.create("ben takes ana's key for his", "ben", session(B, "ben", key=A), "named by its public key")
+    t.create("ana adds a finalizer", "ana", session(B, "ana", finalizers=["culvert.dev/x"]), "finalizers")
+    renew = {"spec": {"renewTime": "2026-11-23T05:00:00Z"}}
+    t.patch("ana renews her session", "ana", "session", A, renew, says="patched", ok=True)
+    t.patch("ben renews ana's session", "ben", "session", A, {"spec": {"renewTime": "2026-11-23T06:00:00Z"}}, says="belongs to ana")
+    t.patch("ana changes her key", "ana", "session", A, {"spec": {"publicKey": B}}, says="only renewTime can be changed")
+    t.case("ben deletes ana's session", "ben", "delete", "session", A, says="belongs to ana")
+
+
+def intercepts(t):
+    uid = t.kube.get("session", A)["metadata"]["uid"]
+    t.create("ana intercepts in shop", "ana", intercept(SHOP, "hello", "ana", A, uid), ok=True)
+    t.create("ana intercepts in ben's name", "ana", intercept(SHOP, "h2", "ben", A, uid), NOT_YOURS)
+    t.create("ana intercepts where she may not edit", "ana", intercept(OTHER, "hello", "ana", A, uid), "cannot create resource")
+    t.create("vic, who may view, intercepts", "vic", intercept(SHOP, "vic", "vic", A, uid), "cannot create resource")
+    t.case("vic lists", "vic", "-n", SHOP, "get", "intercepts", says="hello", ok=True)
+    owned = "owned by the Session that its spec names"
+    t.create("an intercept without an owner", "ana", intercept(SHOP, "h2", "ana"), owned)
+    t.create("one with an owner of another version", "ana", intercept(SHOP, "h2", "ana", A, uid, "culvert.dev/v9"), owned)
+    t.create("one owned by another session than it names", "ana", intercept(SHOP, "h2", "ana", "foo", uid), owned)
+    t.case("ben deletes ana's intercept", "ben", "-n", SHOP, "delete", "intercept", "hello", says="belongs to ana")
+    t.case("ben deletes all of them at once", "ben", "-n", SHOP, "delete", "intercepts", "--all", says="belongs to ana")
+    change = {"spec": {"workload": "x"}}
+    t.patch("ana changes hers (no verb)", "ana", "intercept", "hello", change, "-n", SHOP, says="cannot patch")
+    t.patch("the administrator changes its spec", None, "intercept", "hello", change, "-n", SHOP, says="spec cannot be changed")
+    t.patch("the manager sets its status", MANAGER, "intercept", "hello", {"status": {"phase": "Active"}}, "-n", SHOP,
+            "--subresource", "status", says="patched", ok=True, group=False)
+
+
+def end(t):
+    t.case("ana deletes her session", "ana", "delete", "session", A, says="deleted", ok=True)
+    wait_for("the end of its intercept", lambda: not t.kube.get("-n", SHOP, "intercepts")["items"], 30)
+    step("what it owned was collected")
+
+
+def clean(kube):
+    for name in (SHOP, OTHER):
+        kube.kubectl("delete", "namespace", name, "--ignore-not-found", check=False, timeout=120)
+    kube.kubectl("delete", "--ignore-not-found", "-f", "-", "-f", f"{HERE}/identity.yaml", stdin=ROLES, check=False, timeout=120)
+
+
+def main():
+    kube = cluster()
+    with kube:
+        kube.up()
+        try:
+            prepare(kube)
+            t = Try(kube)
+            sessions(t)
+            intercepts(t)
+            end(t)
+            step(f"{t.count} cases")
+        finally:
+            if not isinstance(kube, Kube):
+                clean(kube)
+
+
+story(main)
