@@ -32,8 +32,8 @@ spec:
         ports: [{{name: http, containerPort: 80}}]
         readinessProbe: {{httpGet: {{path: /, port: http}}, periodSeconds: 1}}
       - name: echo
-        image: {image}
-        command: [udpsvd, -E, "0", "7000", cat]
+        image: {echo}
+        args: ["7000"]
 ---
 apiVersion: v1
 kind: Service
@@ -78,7 +78,7 @@ def in_client(kube, *argv, check=True):
 
 def pods_and_services(kube, image):
     step("a Deployment of two pods with a Service, and a client")
-    kube.apply(HELLO.format(space=SPACE, image=image))
+    kube.apply(HELLO.format(space=SPACE, image=image, echo=kube.c_image("echo")))
     kube.rollout("deployment/hello", SPACE)
     kube.kubectl("-n", SPACE, "wait", "pod/client", "--for=condition=Ready", "--timeout=60s", timeout=70)
     names = {p["metadata"]["name"] for p in kube.get("-n", SPACE, "pods", "-l", "app=hello")["items"]}
@@ -128,7 +128,7 @@ def parts(kube):
     wait_for("a refusal", lambda: "refused" in kube.kubectl("get", "--raw", "/readyz", check=False).stderr)
     kube.start_part("kube-apiserver")
     wait_for("the API server", lambda: kube.kubectl("get", "--raw", "/readyz"), 60)
-    wait_for("the service", lambda: in_client(kube, "wget", "-qO-", "-T", "2", "http://hello"), 30)
+    wait_for("the service", lambda: in_client(kube, "wget", "-qO-", "http://hello"), 30)
 
 
 def main():

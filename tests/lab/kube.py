@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import image
@@ -58,6 +59,12 @@ class Cluster:
         """Makes an image of `files` {path in it: path here} known to the cluster; what a pod calls it."""
         raise NotImplementedError
 
+    def c_image(self, name):
+        """An image with one static program, tests/cluster/NAME.c."""
+        with tempfile.TemporaryDirectory() as folder:
+            sh("gcc", "-static", "-Os", "-s", "-o", f"{folder}/{name}", f"{HERE}/{name}.c")
+            return self.image(name, {f"/{name}": f"{folder}/{name}"}, [f"/{name}"])
+
     def busybox(self):
         """An image with a shell and the usual commands."""
         applets = sh(image.BUSYBOX, "--list").stdout.split()
@@ -70,7 +77,11 @@ class Cluster:
         return json.loads(self.kubectl("get", *argv, "-o", "json").stdout)
 
     def rollout(self, what, namespace="default", timeout=120):
-        self.kubectl("-n", namespace, "rollout", "status", what, f"--timeout={timeout}s", timeout=timeout + 10)
+        """Waits until all pods of a workload are ready; says what they do when they are not."""
+        done = self.kubectl("-n", namespace, "rollout", "status", what, f"--timeout={timeout}s", check=False, timeout=timeout + 10)
+        if done.returncode:
+            events = self.kubectl("-n", namespace, "get", "events", "--sort-by=.metadata.creationTimestamp", check=False).stdout
+            raise Failed(f"{what} in {namespace} is not ready: {done.stderr.strip()}\n{events[-3000:]}")
 
     def node_address(self):
         addresses = self.get("nodes")["items"][0]["status"]["addresses"]
@@ -118,16 +129,20 @@ class Kube(Lab, Cluster):
             raise Failed(f"{self.dir} could not be removed: {os.listdir(self.dir)}")
 
     def kill_node(self):
-        """Process 1 of the node's process namespace takes all in it along: pods, containerd, mounts. Its parent then ends by itself."""
+        """Process 1 of the node's process namespace takes all in it along: pods, containerd, mounts.
+
+        Its parent, which is outside, then ends by itself; killed as well, it would leave the dead process 1 to others to reap.
+        """
         ns = self.ns("cluster")
-        end = time.monotonic() + 30
+        begin = time.monotonic()
         while pids := sh("ip", "netns", "pids", ns, check=False).stdout.split():
-            for pid in [p for p in pids if len(self.ids(p)) > 1] or pids:
+            waited = time.monotonic() - begin
+            for pid in [p for p in pids if len(self.ids(p)) > 1 or waited > 5]:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
             for p in self.processes:
                 p.popen.poll()
-            if time.monotonic() > end:
+            if waited > 30:
                 raise Failed(f"processes {' '.join(pids)} in {ns} do not end")
             time.sleep(0.02)
 
@@ -193,7 +208,7 @@ class Kube(Lab, Cluster):
         script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "node.py")
         self.node = Process("node", [
             "setsid", "nsenter", f"--net=/run/netns/{self.ns('cluster')}", "unshare", "--mount", "--pid", "--fork", "--mount-proc",
-            "--kill-child", "/usr/bin/python3", script, self.dir, built, NODE_ADDRESS, f"/{self.prefix}"],
+            "--kill-child", "/usr/bin/python3", script, self.dir, built, NODE_ADDRESS, self.prefix],
             f"{self.dir}/node.log", {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"})
         self.processes.append(self.node)
 
@@ -280,8 +295,7 @@ class Kube(Lab, Cluster):
         return f"culvert-test/{name}:1"
 
     def load_own_images(self, built):
-        sh("gcc", "-static", "-Os", "-s", "-o", f"{self.dir}/pause", f"{HERE}/pause.c")
-        self.image("pause", {"/pause": f"{self.dir}/pause"}, ["/pause"])
+        self.c_image("pause")
         self.image("coredns", {"/coredns": f"{built}/coredns"}, ["/coredns"])
 
 

@@ -4,10 +4,11 @@
 
 It is started as process 1 of a process namespace, in a mount namespace and in the node's network namespace (kube.py does
 that). It sees the machine read-only, apart from FOLDER/var-lib as /var/lib, FOLDER/log as /var/log, and a /run and a /tmp
-of its own. It starts etcd, Kubernetes and containerd in their order and starts again what ends, unless
+of its own; its control group CGROUP is the root of all it sees of those. It starts etcd, Kubernetes and containerd in their order and starts again what ends, unless
 /var/lib/kubernetes/stopped/NAME exists (SIGHUP makes it look). When it is killed, the kernel ends everything in
 the namespaces and takes the mounts away: nothing has to be remembered to be cleaned, except CGROUP.
 """
+import ctypes
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ import sys
 import urllib.request
 
 FOLDER, PROGRAMS, ADDRESS, CGROUP = sys.argv[1:5]
+CLONE_NEWCGROUP = 0x02000000
 HOME = "/var/lib/kubernetes"
 PKI = f"{HOME}/pki"
 STOPPED = f"{HOME}/stopped"
@@ -52,7 +54,7 @@ KUBELET = {
     "clusterDomain": "cluster.local", "clusterDNS": [DNS], "resolvConf": f"{HOME}/resolv.conf",
     "volumePluginDir": f"{HOME}/volume-plugins",
     # The machine may have either version of control groups and may be short of disk: neither is this test's matter.
-    "cgroupDriver": "cgroupfs", "cgroupsPerQOS": False, "cgroupRoot": CGROUP, "enforceNodeAllocatable": [],
+    "cgroupDriver": "cgroupfs", "cgroupsPerQOS": False, "enforceNodeAllocatable": [],
     "failCgroupV1": False, "failSwapOn": False, "localStorageCapacityIsolation": False, "imageGCHighThresholdPercent": 100,
     "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%", "nodefs.inodesFree": "1%"}}
 
@@ -73,7 +75,8 @@ PARTS = {  # in the order of their start
         f"--root-ca-file={PKI}/ca.crt", f"--service-account-private-key-file={PKI}/sa.key",
         f"--cluster-signing-cert-file={PKI}/ca.crt", f"--cluster-signing-key-file={PKI}/ca.key", "--allocate-node-cidrs",
         f"--cluster-cidr={PODS}", f"--service-cluster-ip-range={SERVICES}", "--leader-elect=false",
-        f"--flex-volume-plugin-dir={HOME}/volume-plugins"],
+        # Its own limit of 20 requests a second would make it take 5 s to begin.
+        "--kube-api-qps=1000", "--kube-api-burst=1000", f"--flex-volume-plugin-dir={HOME}/volume-plugins"],
     "kube-scheduler": ["kube-scheduler", f"--kubeconfig={PKI}/scheduler.conf", "--leader-elect=false"],
     "kubelet": ["kubelet", f"--config={HOME}/kubelet.yaml", f"--kubeconfig={PKI}/kubelet.conf", "--hostname-override=node",
                 f"--node-ip={ADDRESS}"],
@@ -90,6 +93,39 @@ def mount(*argv):
 def write(path, text):
     with open(path, "w") as f:
         f.write(text)
+
+
+def hierarchies():
+    """The control group hierarchies that are mounted: (folder, type, controllers)."""
+    with open("/proc/self/cgroup") as f:
+        names = {line.split(":")[1] for line in f}
+    with open("/proc/mounts") as f:
+        mounts = [line.split() for line in f]
+    for _, folder, kind, options, *_ in mounts:
+        own = [n for n in names if n and set(n.split(",")) <= set(options.split(","))]
+        if kind == "cgroup2" or (kind == "cgroup" and own):
+            yield folder, kind, own[0] if kind == "cgroup" else ""
+
+
+def own_control_groups():
+    """Moves this process into a group of its own and makes that the root for it and all that it starts."""
+    found = list(hierarchies())
+    for folder, _, _ in found:
+        group = f"{folder}/{CGROUP}"
+        os.makedirs(group, exist_ok=True)
+        for name in ("cpuset.cpus", "cpuset.mems"):  # empty at first in version 1, and then no process can be in it
+            if os.path.exists(f"{folder}/cpuset.sched_load_balance"):
+                with open(f"{folder}/{name}") as f:
+                    write(f"{group}/{name}", f.read())
+        write(f"{group}/cgroup.procs", "0")
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWCGROUP):
+        raise OSError(ctypes.get_errno(), "no control group namespace")
+    for folder, kind, controllers in found:
+        subprocess.run(["umount", folder], check=True)
+        mount("-t", kind, *(["-o", controllers] if controllers else []), "node", folder)
+        if kind == "cgroup2":  # where a group with processes cannot have groups with controllers
+            os.makedirs(f"{folder}/node", exist_ok=True)
+            write(f"{folder}/node/cgroup.procs", "0")
 
 
 def own_view_of_the_machine():
@@ -187,6 +223,7 @@ def unblock():
 
 if __name__ == "__main__":
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    own_control_groups()
     own_view_of_the_machine()
     configure()
     Node().run()
