@@ -4,6 +4,7 @@
 import os
 import signal
 import subprocess
+import tempfile
 
 import machine
 from kube import HERE, Kube
@@ -53,8 +54,13 @@ def interruptions():
     for stage, reached in STAGES[1:3]:
         step(f"Ctrl-C when {stage}")
         nothing_left(begin_and_end(folder, stage, reached, signal.SIGINT), before)
-    step("down where nothing is up is content")
+    step("down where nothing is up is content; a folder that is no cluster's it does not touch")
     subprocess.run([f"{HERE}/down", folder], check=True, timeout=60)
+    with tempfile.TemporaryDirectory() as own:
+        with open(f"{own}/precious", "w"):
+            done = subprocess.run([f"{HERE}/down", own], stderr=subprocess.PIPE, text=True, timeout=60)
+        if done.returncode != 1 or "no cluster's folder" not in done.stderr or not os.path.exists(f"{own}/precious"):
+            raise Failed(f"down of a folder that is not its own: exit {done.returncode}: {done.stderr}")
 
 
 def main():

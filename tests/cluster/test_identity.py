@@ -126,7 +126,8 @@ def intercepts(t):
 
 def end(t):
     t.case("ana deletes her session", "ana", "delete", "session", A, says="deleted", ok=True)
-    wait_for("the end of its intercept", lambda: not t.kube.get("-n", SHOP, "intercepts")["items"], 30)
+    # The garbage collector learns of new kinds every 30 s.
+    wait_for("the end of its intercept", lambda: not t.kube.get("-n", SHOP, "intercepts")["items"], 90)
     step("what it owned was collected")
 
 

@@ -105,7 +105,7 @@ class Kube(Lab, Cluster):
 
     def __enter__(self):
         if os.path.exists(self.dir):
-            raise Failed(f"{self.dir} exists: a cluster is up there (tests/cluster/down {self.dir} takes it down)")
+            raise Failed(f"{self.dir} exists: name another folder, or, if it is a cluster's, take that down: tests/cluster/down {self.dir}")
         return super().__enter__()
 
     @contextlib.contextmanager
@@ -122,6 +122,9 @@ class Kube(Lab, Cluster):
 
     def close(self):
         """Ends it, in whatever state it is and whoever began it."""
+        found = set(os.listdir(self.dir)) if os.path.isdir(self.dir) else set()
+        if found and not found & {"home-laptop", "home-other", "var-lib", "node.log"}:
+            raise Failed(f"{self.dir} is no cluster's folder: nothing was done")
         self.kill_node()
         super().close()
         self.remove_cgroups()
