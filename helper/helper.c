@@ -126,7 +126,8 @@ static int admit(struct helper *h, struct client *c, uint32_t op, struct error *
 				 c->who.uid);
 	if (h->holder && h->holder != c)
 		return error_set(e, -EBUSY,
-				 "a culvert daemon is connected already: process %d of user %u",
+				 "a culvert daemon is connected already: process %d of user %u; "
+				 "`culvert quit` there ends it",
 				 h->holder->who.pid, h->holder->who.uid);
 	if (op == PRIVSEP_HELLO && !h->holder) {
 		h->holder = c;
