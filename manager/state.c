@@ -25,13 +25,39 @@ static int path_in(char *to, const char *folder, const char *name, struct error 
 	return 0;
 }
 
+/* A key that is gone is not replaced in silence: all who joined have pinned it. */
+static int check_keys(const char *folder, struct error *e)
+{
+	static const char *const keys[] = {"key", "invite-secret"};
+	char path[PATH_LEN];
+	int r = path_in(path, folder, "state.json", e);
+
+	if (r || access(path, F_OK))
+		return r;
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		r = path_in(path, folder, keys[i], e);
+		if (r)
+			return r;
+		if (access(path, F_OK))
+			return error_set(e, -ENOENT,
+					 "%s is missing, though state.json beside it knows peers "
+					 "that rely on it: put "
+					 "it back, or remove state.json, too, and give everybody a "
+					 "new invite",
+					 path);
+	}
+	return 0;
+}
+
 /* The secret has the form of a private key, so it is kept and checked as one. */
 static int load_keys(struct store *s, const char *folder, struct error *e)
 {
 	struct identity secret;
 	char path[PATH_LEN];
-	int r = path_in(path, folder, "key", e);
+	int r = check_keys(folder, e);
 
+	if (r == 0)
+		r = path_in(path, folder, "key", e);
 	if (r == 0)
 		r = identity_load(&s->identity, path, e);
 	if (r == 0)

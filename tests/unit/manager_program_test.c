@@ -279,6 +279,7 @@ static void test_state_edited_by_hand(void **unused)
 {
 	pid_t running = manager;
 	struct identity ana;
+	char key[256], kept[300];
 
 	(void)unused;
 	identity_generate(&ana);
@@ -301,6 +302,12 @@ static void test_state_edited_by_hand(void **unused)
 	edit_state("\"peers\"", "\"pears\"");
 	start_fails("the list 'peers' is missing");
 	edit_state("\"pears\"", "\"peers\"");
+
+	snprintf(key, sizeof(key), "%s", member_path("state/key"));
+	snprintf(kept, sizeof(kept), "%s.kept", key);
+	assert_int_equal(rename(key, kept), 0);
+	start_fails("put it back");
+	assert_int_equal(rename(kept, key), 0);
 
 	edit_state("198.18.0.2", "198.18.0.1");
 	manager = member_serve(config);
