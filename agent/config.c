@@ -44,16 +44,11 @@ static int take_kind(const struct conf_node *n, enum workload_kind *k, struct er
 	const char *s = NULL;
 	int r = conf_string(n, &s, e);
 
-	if (r)
-		return r;
-	for (int i = 0; i < NUM_KINDS; i++) {
-		if (!strcmp(s, workload_kind_name((enum workload_kind)i))) {
-			*k = (enum workload_kind)i;
-			return 0;
-		}
-	}
-	return conf_error(n, e,
-			  "expected deployment, replicaset, statefulset or host, found '%.40s'", s);
+	if (r == 0 && workload_kind_parse(k, s))
+		r = conf_error(
+			n, e, "expected deployment, replicaset, statefulset or host, found '%.40s'",
+			s);
+	return r;
 }
 
 static int take_addresses(const struct conf_node *n, struct agent_port *p, struct error *e)

@@ -85,8 +85,7 @@ const struct command cmd_completion = {
 	.complete = complete_shells,
 };
 
-/* --- __complete
- * ----------------------------------------------------------------------------------------- */
+/* --- __complete --- */
 
 static const struct flag *flag_of(const struct command *c, const char *word)
 {

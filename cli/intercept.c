@@ -7,8 +7,7 @@
 #include "intercept/intercept.h"
 #include "rpc/rpc.h"
 
-/* --- the request
- * ------------------------------------------------------------------------------------ */
+/* --- the request --- */
 
 static int copy_name(char *to, size_t size, const char *what, const char *from, struct error *e)
 {
@@ -79,17 +78,13 @@ static int make_request(struct intercept_request *r, const struct args *a, struc
 	return err ? err : check_names(r, e);
 }
 
-/* --- the report
- * ------------------------------------------------------------------------------------- */
+/* --- the report ------------------------------------------------------------------------------------- */
 
 static const char *title(const char *kind)
 {
-	int k;
+	enum workload_kind k;
 
-	for (k = 0; k < NUM_KINDS; k++)
-		if (!strcmp(kind, workload_kind_name((enum workload_kind)k)))
-			return workload_kind_title((enum workload_kind)k);
-	return kind;
+	return workload_kind_parse(&k, kind) ? kind : workload_kind_title(k);
 }
 
 static void report(FILE *out, const json_t *result)
@@ -120,8 +115,7 @@ static void report(FILE *out, const json_t *result)
 		      stderr);
 }
 
-/* --- doing it
- * ------------------------------------------------------------------------------------------ */
+/* --- doing it --- */
 
 static int write_files(const struct args *a, const json_t *env, struct error *e)
 {

@@ -54,22 +54,19 @@ int client_once(const char *method, json_t *params, const char *doing, json_t **
 /* SIGINT and SIGTERM break client_call() off from now on, instead of ending us. */
 void client_catch_signals(void);
 
-/* --- progress.c: a spinner on a terminal, plain lines elsewhere; always stderr
- * --------------------- */
+/* --- progress.c: a spinner on a terminal, plain lines elsewhere; always stderr --- */
 
 struct progress *progress_start(const char *text);
 void progress_say(struct progress *p, const char *text);
 /* Ends it with a tick and `text` on success (text != NULL), without a trace otherwise. NULL ok. */
 void progress_end(struct progress *p, const char *text);
 
-/* --- completion.c
- * ------------------------------------------------------------------------------------- */
+/* --- completion.c --- */
 
 /* Offers a name that the cluster chose, unless a shell would read it as something else. */
 void complete_name(const char *name);
 
-/* --- output.c: -o text|json|yaml
- * --------------------------------------------------------------------- */
+/* --- output.c: -o text|json|yaml --- */
 
 enum output { OUTPUT_TEXT, OUTPUT_JSON, OUTPUT_YAML };
 #define FLAG_OUTPUT                                                                                \
@@ -91,14 +88,12 @@ double get_number(const json_t *j, const char *key);
 /* Columns: all but the last as wide as the widest cell. `cells` has rows * cols strings. */
 void table_print(FILE *out, const char *const *cells, unsigned rows, unsigned cols);
 
-/* --- env.c: the workload's environment
- * ------------------------------------------------------------------ */
+/* --- env.c: the workload's environment --- */
 
 /* "docker" (K=V), "sh" (export K='V'), "json". Written 0600, whole or not at all. */
 int env_write(const char *path, const char *syntax, const json_t *env, struct error *e);
 
-/* --- run.c: a command while it lasts
- * ----------------------------------------------------------------------- */
+/* --- run.c: a command while it lasts --- */
 
 /* Runs `argv` with `env` added to our environment; its exit code, 128 + n for signal n, 126/127 if
  * it cannot be run. SIGINT, SIGTERM, SIGHUP and SIGQUIT that we get are passed on. */

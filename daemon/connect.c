@@ -13,8 +13,7 @@
 #include "daemon/tunnel.h"
 #include "node/node.h"
 
-/* --- the request
- * ------------------------------------------------------------------------------------- */
+/* --- the request --- */
 
 static int read_prefixes(struct prefixes *set, const json_t *list, const char *flag,
 			 struct error *e)
@@ -68,8 +67,7 @@ static int read_request(struct session_config *c, const struct daemon *d, json_t
 				   e);
 }
 
-/* --- the answer
- * --------------------------------------------------------------------------------------- */
+/* --- the answer --- */
 
 static json_t *describe(struct session *s, bool already)
 {
@@ -195,8 +193,7 @@ void daemon_connect(struct daemon *d, struct control_client *cl, json_t *params,
 	crypto_wipe(&cfg.invite, sizeof(cfg.invite));
 }
 
-/* --- the end
- * ------------------------------------------------------------------------------------------- */
+/* --- the end --- */
 
 static void stop_loop(struct daemon *d)
 {

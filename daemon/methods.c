@@ -91,8 +91,7 @@ static void ask(struct errand *er, const char *method, json_t *params, rpc_cb *c
 		errand_fail(er, RPC_NOT_CONNECTED, strerror(-err));
 }
 
-/* --- list
- * ---------------------------------------------------------------------------------------------- */
+/* --- list --- */
 
 static void on_workloads(void *arg, json_t *result, int code, const char *message)
 {
@@ -134,8 +133,7 @@ static void list(struct daemon *d, struct control_client *cl, json_t *params,
 	ask(er, "workloads", json_object(), on_workloads);
 }
 
-/* --- intercept and leave
- * --------------------------------------------------------------------------------- */
+/* --- intercept and leave --- */
 
 static void on_stray_left(void *arg, json_t *result, int code, const char *message)
 {
@@ -279,8 +277,7 @@ static void leave(struct daemon *d, struct control_client *cl, json_t *params,
 	ask(er, "leave", json_pack("{s:O}", "name", name), on_left);
 }
 
-/* --- status
- * ---------------------------------------------------------------------------------------------- */
+/* --- status --- */
 
 static void on_pong(void *arg, json_t *result, int code, const char *message)
 {
@@ -309,8 +306,7 @@ static void status(struct daemon *d, struct control_client *cl, struct rpc_reque
 		on_pong(er, NULL, 0, NULL);
 }
 
-/* --- the table
- * ---------------------------------------------------------------------------------------------- */
+/* --- the table --- */
 
 void method_call(struct daemon *d, struct control_client *cl, const char *method, json_t *params,
 		 struct rpc_request *req)

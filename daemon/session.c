@@ -107,8 +107,7 @@ static void enter(struct session *s, enum session_state state)
 		event_del(s->tick);
 }
 
-/* --- the manager's key
- * -------------------------------------------------------------------------------- */
+/* --- the manager's key --- */
 
 static union sockaddr_any current_endpoint(const struct session *s)
 {
@@ -232,8 +231,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-/* --- hello, and what follows from it
- * -------------------------------------------------------------------- */
+/* --- hello, and what follows from it --- */
 
 static int plan(struct session *s, struct hostnet_config *c, struct error *e)
 {
@@ -322,8 +320,7 @@ static void on_refused(void *arg, int code, const char *text)
 	fail(s, code, text);
 }
 
-/* --- intercepts
- * ------------------------------------------------------------------------------------------- */
+/* --- intercepts --- */
 
 /* Opens the intake for exactly the ports of the snapshot. */
 static void set_intake(struct session *s)
@@ -426,8 +423,7 @@ static const struct link_ops link_callbacks = {
 	.down = on_link_down,
 };
 
-/* --- the laptop's network
- * ----------------------------------------------------------------------------------- */
+/* --- the laptop's network --- */
 
 static int on_tun(void *arg, int fd, struct error *e)
 {

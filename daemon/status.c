@@ -38,8 +38,7 @@ static json_t *strings(const char *first, size_t stride, unsigned n)
 	return list;
 }
 
-/* --- manager and path
- * ------------------------------------------------------------------------------------- */
+/* --- manager and path --- */
 
 static json_t *manager_json(struct session *s, nsec_t round_trip, json_t *warnings)
 {

@@ -35,8 +35,7 @@ struct tunnel {
 	struct tunnel_stats stats;
 };
 
-/* --- kernel to overlay
- * ---------------------------------------------------------------------------- */
+/* --- kernel to overlay --- */
 
 static void on_tun(evutil_socket_t fd, short what, void *arg)
 {
@@ -64,8 +63,7 @@ static void on_tun(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-/* --- overlay to kernel and stack
- * -------------------------------------------------------------------- */
+/* --- overlay to kernel and stack --- */
 
 /* The kernel talks to the cluster only: other members of the overlay reach our stack, where the intake decides. */
 static void on_inner(void *arg, struct overlay_peer *p, struct pkt *pkt)
@@ -126,8 +124,7 @@ static const struct node_ops node_callbacks = {
 	.stamp = on_stamp,
 };
 
-/* --- the stack's side
- * -------------------------------------------------------------------------------- */
+/* --- the stack's side --- */
 
 static void on_output(void *arg, struct pkt *pkt)
 {
@@ -185,8 +182,7 @@ static const struct netstack_ops stack_callbacks = {
 	.echo = on_echo,
 };
 
-/* --- life
- * --------------------------------------------------------------------------------------------- */
+/* --- life --- */
 
 static int make_node(struct tunnel *t, const struct tunnel_config *cfg, struct error *e)
 {

@@ -27,8 +27,9 @@ enum workload_kind {
 	KIND_HOST /* static platform: a plain program */,
 	NUM_KINDS
 };
-const char *workload_kind_name(enum workload_kind k);  /* "deployment" */
-const char *workload_kind_title(enum workload_kind k); /* "Deployment" */
+const char *workload_kind_name(enum workload_kind k);		  /* "deployment" */
+int workload_kind_parse(enum workload_kind *k, const char *name); /* the way back; 0 or -EINVAL */
+const char *workload_kind_title(enum workload_kind k);		  /* "Deployment" */
 
 struct service_port {
 	char name[K8S_NAME_MAX + 1]; /* "" = unnamed */

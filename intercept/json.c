@@ -82,16 +82,10 @@ static int get_choice(const json_t *j, const char *key, const char *const *names
 
 static int get_kind(const json_t *j, enum workload_kind *k, struct error *e)
 {
-	const char *names[NUM_KINDS];
-	int r;
+	const char *s = json_string_value(json_object_get(j, "kind"));
 
-	for (int i = 0; i < NUM_KINDS; i++)
-		names[i] = workload_kind_name((enum workload_kind)i);
-	r = get_choice(j, "kind", names, NUM_KINDS, e);
-	if (r < 0)
-		return r;
-	*k = (enum workload_kind)r;
-	return 0;
+	return s && !workload_kind_parse(k, s) ? 0
+					       : error_set(e, -EINVAL, "'kind' has no known value");
 }
 
 static int get_on_down(const json_t *j, enum on_down *down, unsigned *hold_s, struct error *e)

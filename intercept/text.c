@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Names of objects and the lists of choices in error sentences. */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -60,6 +61,17 @@ _Static_assert(ARRAY_SIZE(kind_names) == NUM_KINDS && ARRAY_SIZE(kind_titles) ==
 const char *workload_kind_name(enum workload_kind k)
 {
 	return kind_names[k];
+}
+
+int workload_kind_parse(enum workload_kind *k, const char *name)
+{
+	for (unsigned i = 0; i < NUM_KINDS; i++) {
+		if (!strcmp(name, kind_names[i])) {
+			*k = (enum workload_kind)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
 }
 
 const char *workload_kind_title(enum workload_kind k)

@@ -90,12 +90,11 @@ static const struct config_workload *hello_workload(const struct manager *m, con
 	const char *kind = json_string_value(json_object_get(params, "kind"));
 	const char *name = json_string_value(json_object_get(params, "workload"));
 	const char *ns = json_string_value(json_object_get(params, "namespace"));
+	enum workload_kind k;
 
-	for (int k = 0; kind && name && ns && k < NUM_KINDS; k++) {
-		if (!strcmp(kind, workload_kind_name((enum workload_kind)k)))
-			return rules_workload(m, (enum workload_kind)k, name, ns);
-	}
-	return NULL;
+	if (!kind || !name || !ns || workload_kind_parse(&k, kind))
+		return NULL;
+	return rules_workload(m, k, name, ns);
 }
 
 /* A port that no agent stands before would be intercepted in name only. */
