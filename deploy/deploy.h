@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * deploy: the objects of an installation, from one source (deploy/manifests/*.yaml, compiled in): rendered for `culvert install`, for
+ * --dry-run, and as a Helm chart.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "base/error.h"
+
+enum { DEPLOY_GROUPS = 16 };
+
+/* Values of an installation; "" and 0 = the default. Keys of the Helm chart have the same names. */
+struct deploy_values {
+	char ns[64]; /* culvert */
+	char manager_image[512], agent_image[512], pull_policy[16];
+	char udp_service[16];	/* NodePort | LoadBalancer | None */
+	unsigned udp_node_port; /* 0 = any */
+	unsigned ngroups;
+	char group[DEPLOY_GROUPS][254];		      /* --allow-group: who may connect */
+	char holder_timeout[16], session_timeout[16]; /* 10m, 24h */
+	char prefixes[1024];	 /* comma-separated; "" = found by the manager */
+	char service_prefix[64]; /* before 1.33: found at install */
+	/* The Secret's content: kept from the cluster when it is there, else made. Base64 of the files. */
+	char *overlay_key, *ca_cert, *ca_key;
+};
+void deploy_values_clear(struct deploy_values *v);
+
+/* All objects in the order they are to be applied, a new array. Labelled app.kubernetes.io/managed-by=culvert. */
+int deploy_render(const struct deploy_values *v, json_t **objects, struct error *e);
+/* The same as YAML text, documents divided by ---; malloc'ed. */
+int deploy_render_yaml(const struct deploy_values *v, char **text, struct error *e);
+/* The API path of an object (its collection, then its name). -EINVAL for a kind that deploy has not. */
+int deploy_path(const json_t *object, char *buf, size_t size);
