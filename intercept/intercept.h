@@ -57,7 +57,8 @@ struct intercept_port {
 	char name[K8S_NAME_MAX + 1]; /* service port name or "" */
 	uint16_t port;		     /* service port number */
 	uint16_t target;	     /* at the pod */
-	uint16_t overlay;	     /* TCP port on the laptop's stack address (intake) */
+	uint16_t overlay;	     /* port on the laptop's stack address (intake) */
+	bool udp;
 };
 
 /* What the user asks for (flags of `culvert intercept`), already syntax-checked. */
