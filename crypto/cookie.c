@@ -60,9 +60,11 @@ static const struct wire_macs *macs_of(const uint8_t *msg, size_t len)
 /* The messages that end with MACs, at their exact length. */
 static bool has_macs(const uint8_t *msg, size_t len)
 {
-	return wire_is(msg, len, MSG_INITIATION, MSG_INITIATION_LEN) ||
-	       wire_is(msg, len, MSG_INVITATION, MSG_INVITATION_LEN) ||
-	       wire_is(msg, len, MSG_RESPONSE, MSG_RESPONSE_LEN);
+	uint32_t type = len >= MSG_HEAD_LEN ? get_le32(msg) : 0;
+
+	return (type == MSG_INITIATION || type == MSG_INVITATION || type == MSG_TOKEN ||
+		type == MSG_RESPONSE) &&
+	       message_length_valid(type, len);
 }
 
 static bool secret_fresh(const struct cookie_checker *c, nsec_t now)

@@ -106,7 +106,7 @@ int invite_format(const struct invite *inv, char *text, size_t size);
  * space around is ignored. */
 int invite_parse(struct invite *inv, const char *text, size_t len, struct error *e);
 
-/* --- handshake: WireGuard's three messages and one of ours ------------------------------------ */
+/* --- handshake: WireGuard's three messages and two of ours ------------------------------------ */
 
 enum msg_type {
 	MSG_INITIATION = 1,
@@ -114,6 +114,7 @@ enum msg_type {
 	MSG_COOKIE = 3,
 	MSG_DATA = 4,
 	MSG_INVITATION = 5, /* an initiation whose payload also carries an invite_claim */
+	MSG_TOKEN = 6,	    /* ... or a service account's token */
 };
 
 /* Lengths on the wire (docs/protocol.md has the layouts; crypto/messages.h the structs). */
@@ -125,7 +126,16 @@ enum {
 	MSG_COOKIE_LEN = 64,
 	MSG_DATA_HEAD_LEN = 16, /* type, receiver index, counter */
 	MSG_DATA_OVERHEAD = MSG_DATA_HEAD_LEN + TAG_LEN,
+	TOKEN_MAX = 4096,	  /* bytes of a token: 0x21 to 0x7e, no terminator */
+	MSG_TOKEN_STEP = 64,	  /* its message is padded, so that its length tells little */
+	MSG_TOKEN_MIN_LEN = 200,  /* the message with a token of one byte ... */
+	MSG_TOKEN_MAX_LEN = 4296, /* ... and of TOKEN_MAX; over UDP it may travel in fragments */
 };
+
+/* Whether there is such a message of `len` bytes: of a type above, and as long as that may be. */
+bool message_length_valid(uint32_t type, size_t len);
+/* 1 to TOKEN_MAX bytes of visible ASCII. */
+bool token_valid(const char *token, size_t len);
 
 /* State between the two messages of one handshake; wiped by handshake_wipe and when it ends. */
 struct handshake {
@@ -145,22 +155,30 @@ struct transport_keys {
 	uint8_t send[KEY_LEN], receive[KEY_LEN];
 };
 
+/* What came in message 1 beside the timestamp. */
+struct initiation {
+	enum msg_type type;	   /* which of these it carried */
+	struct invite_claim claim; /* MSG_INVITATION; else name is "" */
+	size_t token_len;	   /* MSG_TOKEN; else 0 */
+	char token[TOKEN_MAX + 1]; /* NUL behind it */
+};
+
 /* DH(s, s). -EINVAL if the public key is of low order:
  * no handshake with such a peer can succeed. */
 int handshake_static_dh(uint8_t ss[static KEY_LEN], const struct identity *self,
 			const uint8_t remote[static KEY_LEN]);
 
-/* Writes message 1 without its MACs. `claim` NULL: MSG_INITIATION, else MSG_INVITATION. Returns its
- * length or -EINVAL. hs->local_index, hs->timestamp and hs->psk are given by the caller; the rest
- * is filled. */
+/* Writes message 1 without its MACs: MSG_TOKEN if there is a token, MSG_INVITATION if there is a
+ * claim, else MSG_INITIATION. `msg` has room for it. Returns its length or -EINVAL.
+ * hs->local_index, hs->timestamp and hs->psk are given by the caller; the rest is filled. */
 int handshake_initiate(struct handshake *hs, uint8_t *msg, const struct identity *self,
-		       const uint8_t remote[static KEY_LEN], const struct invite_claim *claim);
-/* Opens message 1 (MSG_INITIATION or MSG_INVITATION), whose MAC1 has been checked. On 0 hs knows
- * remote_static, timestamp, remote_index; claim is filled for an invitation (else claim->name is
- * ""). -EBADMSG otherwise, hs untouched. The caller then finds the peer, checks the timestamp and
- * sets hs->psk. */
+		       const uint8_t remote[static KEY_LEN], const struct invite_claim *claim,
+		       const char *token, size_t token_len);
+/* Opens message 1 (of the three types), whose MAC1 has been checked. On 0 hs knows remote_static,
+ * timestamp, remote_index, and *in what it carried: wipe that. -EBADMSG otherwise: hs is untouched.
+ * The caller then finds the peer, checks the timestamp and sets hs->psk. */
 int handshake_consume_initiation(struct handshake *hs, const uint8_t *msg, size_t len,
-				 const struct identity *self, struct invite_claim *claim);
+				 const struct identity *self, struct initiation *in);
 /* Writes message 2 (MSG_RESPONSE_LEN) without MACs; needs hs->psk and hs->local_index; gives the
  * keys and wipes hs, except for the two indices, which now name the session. 0, or -EINVAL: then no
  * keys. */

@@ -22,6 +22,19 @@ struct wire_invitation_payload {
 	struct wire_claim claim;
 };
 
+/* What a MSG_TOKEN's first payload begins with; the token follows, and zeros up to a multiple of
+ * MSG_TOKEN_STEP of the whole. */
+struct wire_token_head {
+	uint8_t timestamp[TAI64N_LEN];
+	uint8_t token_len[2];
+};
+
+/* The longest first payload. */
+enum {
+	TOKEN_PAYLOAD_MAX = ROUND_UP(sizeof(struct wire_token_head) + (size_t)TOKEN_MAX,
+				     (size_t)MSG_TOKEN_STEP),
+};
+
 struct wire_macs {
 	uint8_t mac1[MAC_LEN];
 	uint8_t mac2[MAC_LEN];
@@ -44,6 +57,17 @@ struct wire_invitation {
 	uint8_t payload[sizeof(struct wire_invitation_payload) + TAG_LEN];
 	struct wire_macs macs;
 };
+
+/* Begins like the others; its payload's length varies. */
+struct wire_token {
+	uint8_t type[MSG_HEAD_LEN];
+	uint8_t sender[4];
+	uint8_t ephemeral[KEY_LEN];
+	uint8_t static_key[KEY_LEN + TAG_LEN];
+	uint8_t payload[]; /* then a tag, then struct wire_macs */
+};
+
+enum { TOKEN_OVERHEAD = sizeof(struct wire_token) + TAG_LEN + sizeof(struct wire_macs) };
 
 struct wire_response {
 	uint8_t type[MSG_HEAD_LEN];
@@ -74,6 +98,8 @@ static_assert(sizeof(struct wire_claim) == 88, "wire format");
 static_assert(sizeof(struct wire_invitation_payload) == 100, "wire format");
 static_assert(sizeof(struct wire_initiation) == MSG_INITIATION_LEN, "wire format");
 static_assert(sizeof(struct wire_invitation) == MSG_INVITATION_LEN, "wire format");
+static_assert(TOKEN_OVERHEAD + MSG_TOKEN_STEP == MSG_TOKEN_MIN_LEN, "wire format");
+static_assert(TOKEN_OVERHEAD + TOKEN_PAYLOAD_MAX == MSG_TOKEN_MAX_LEN, "wire format");
 static_assert(sizeof(struct wire_response) == MSG_RESPONSE_LEN, "wire format");
 static_assert(sizeof(struct wire_cookie) == MSG_COOKIE_LEN, "wire format");
 static_assert(sizeof(struct wire_data) == MSG_DATA_HEAD_LEN, "wire format");

@@ -55,9 +55,11 @@ static void on_back(void *arg, struct overlay_peer *op)
 }
 
 static struct overlay_peer *on_admit(void *arg, const uint8_t pub[static KEY_LEN],
-				     const struct invite_claim *claim)
+				     const struct overlay_credential *cred,
+				     const struct path *from)
 {
-	return peers_admit(arg, pub, claim);
+	(void)from;
+	return peers_admit(arg, pub, cred->claim);
 }
 
 static void on_stamp(void *arg, nsec_t last)

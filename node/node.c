@@ -92,11 +92,11 @@ static void on_back(void *arg, struct overlay_peer *p)
 }
 
 static struct overlay_peer *on_admit(void *arg, const uint8_t pub[static KEY_LEN],
-				     const struct invite_claim *claim)
+				     const struct overlay_credential *cred, const struct path *from)
 {
 	struct node *n = arg;
 
-	return n->ops->admit ? n->ops->admit(n->arg, pub, claim) : NULL;
+	return n->ops->admit ? n->ops->admit(n->arg, pub, cred, from) : NULL;
 }
 
 static void on_sooner(void *arg)

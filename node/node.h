@@ -28,7 +28,8 @@ struct node_ops {
 	void (*away)(void *arg, struct overlay_peer *p);
 	void (*back)(void *arg, struct overlay_peer *p);
 	struct overlay_peer *(*admit)(void *arg, const uint8_t pub[static KEY_LEN],
-				      const struct invite_claim *claim);
+				      const struct overlay_credential *cred,
+				      const struct path *from);
 	void (*stamp)(void *arg, nsec_t last);
 	/* An inner packet does not fit and may not be cut: the sender should hear Packet Too Big
 	 * (len > INNER_MTU). Optional. */

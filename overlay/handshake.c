@@ -39,7 +39,7 @@ void handshake_send_initiation(struct overlay_peer *p, nsec_t now)
 {
 	struct overlay *o = p->overlay;
 	struct pending *pe = &p->pending;
-	uint8_t msg[MSG_INVITATION_LEN];
+	uint8_t msg[MSG_TOKEN_MAX_LEN];
 
 	handshake_cancel(p);
 	pe->index.peer = p;
@@ -51,9 +51,10 @@ void handshake_send_initiation(struct overlay_peer *p, nsec_t now)
 		o->ops.stamp(o->arg, o->last_stamp);
 	pe->path = p->path;
 	pe->sent = now;
+	pe->token = p->token != NULL;
 	timers_initiated(p, now);
-	int len =
-		handshake_initiate(&pe->hs, msg, &o->self, p->pub, p->has_claim ? &p->claim : NULL);
+	int len = handshake_initiate(&pe->hs, msg, &o->self, p->pub,
+				     p->has_claim ? &p->claim : NULL, p->token, p->token_len);
 	if (len < 0) {
 		handshake_cancel(p);
 		return;
@@ -118,11 +119,17 @@ void handshake_complete(struct overlay_peer *p, bool fresh, nsec_t now)
  * if ours can have been on its way to where theirs came from; else ours may never arrive, and
  * ignoring theirs would be a deadlock.
  */
-static bool ours_wins(const struct overlay_peer *p, const struct path *from, nsec_t now)
+static bool ours_wins(const struct overlay_peer *p, bool token, const struct path *from, nsec_t now)
 {
-	return p->pending.index.value && now - p->pending.sent < SECONDS(COLLISION_TIME) &&
-	       path_equal(&p->pending.path, from) &&
-	       memcmp(p->overlay->self.pub, p->pub, KEY_LEN) < 0;
+	const struct pending *pe = &p->pending;
+	if (!pe->index.value || now - pe->sent >= SECONDS(COLLISION_TIME) ||
+	    !path_equal(&pe->path, from))
+		return false;
+	/* Who is asked by a token asks others, and initiates when it knows: it took our message
+	 * then, and not as an initiation. So the one without a token wins. */
+	if (pe->token != token)
+		return token;
+	return memcmp(p->overlay->self.pub, p->pub, KEY_LEN) < 0;
 }
 
 static bool peer_floods(struct overlay_peer *p, nsec_t now)
@@ -135,12 +142,12 @@ static bool peer_floods(struct overlay_peer *p, nsec_t now)
 }
 
 /* The sender is who it says, the message is new: `p` may change from here on. */
-static void respond(struct overlay_peer *p, struct handshake *hs, const struct path *from,
-		    nsec_t now)
+static void respond(struct overlay_peer *p, struct handshake *hs, bool token,
+		    const struct path *from, nsec_t now)
 {
 	struct overlay *o = p->overlay;
 	uint8_t msg[MSG_RESPONSE_LEN];
-	bool ignore = ours_wins(p, from, now);
+	bool ignore = ours_wins(p, token, from, now);
 
 	memcpy(p->greatest_stamp, hs->timestamp, TAI64N_LEN);
 	p->path = *from;
@@ -170,9 +177,13 @@ static void respond(struct overlay_peer *p, struct handshake *hs, const struct p
 
 /* Nobody we know, but holder of its key: the caller decides. NULL with the drop counted. */
 static struct overlay_peer *admit(struct overlay *o, const struct handshake *hs,
-				  const struct invite_claim *claim, const struct path *from,
-				  nsec_t now)
+				  const struct initiation *in, const struct path *from, nsec_t now)
 {
+	const struct overlay_credential cred = {
+		.claim = in->type == MSG_INVITATION ? &in->claim : NULL,
+		.token = in->type == MSG_TOKEN ? in->token : NULL,
+		.token_len = in->token_len,
+	};
 	if (!o->ops.admit) {
 		overlay_drop(o, DROP_HANDSHAKE);
 		return NULL;
@@ -182,7 +193,7 @@ static struct overlay_peer *admit(struct overlay *o, const struct handshake *hs,
 		overlay_drop(o, DROP_LIMIT);
 		return NULL;
 	}
-	struct overlay_peer *p = o->ops.admit(o->arg, hs->remote_static, claim);
+	struct overlay_peer *p = o->ops.admit(o->arg, hs->remote_static, &cred, from);
 	if (!p || memcmp(p->pub, hs->remote_static, KEY_LEN)) {
 		admission_half_open_end(&o->admission, source);
 		overlay_drop(o, DROP_HANDSHAKE);
@@ -204,17 +215,17 @@ static void send_cookie(struct overlay *o, const struct path *from, const uint8_
 }
 
 static void open_initiation(struct overlay *o, const struct path *from, const uint8_t *msg,
-			    size_t len, bool cookie, struct handshake *hs, nsec_t now)
+			    size_t len, bool cookie, struct handshake *hs, struct initiation *in,
+			    nsec_t now)
 {
-	struct invite_claim claim;
-	if (handshake_consume_initiation(hs, msg, len, &o->self, &claim)) {
+	if (handshake_consume_initiation(hs, msg, len, &o->self, in)) {
 		overlay_drop(o, DROP_HANDSHAKE);
 		return;
 	}
 	struct overlay_peer *p = overlay_peer_find(o, hs->remote_static);
 	if (!p) {
 		if (admission_half_open_fits(&o->admission, from, cookie))
-			p = admit(o, hs, msg[0] == MSG_INVITATION ? &claim : NULL, from, now);
+			p = admit(o, hs, in, from, now);
 		else if (cookie || !o->ops.admit)
 			overlay_drop(o, DROP_LIMIT);
 		else
@@ -227,7 +238,7 @@ static void open_initiation(struct overlay *o, const struct path *from, const ui
 	else if (peer_floods(p, now))
 		overlay_drop(o, DROP_LIMIT);
 	else
-		respond(p, hs, from, now);
+		respond(p, hs, in->type == MSG_TOKEN, from, now);
 	timers_update(p, now);
 }
 
@@ -245,8 +256,10 @@ static void receive_initiation(struct overlay *o, const struct path *from, const
 		}
 	}
 	struct handshake hs = {.initiator = false};
-	open_initiation(o, from, msg, len, cookie, &hs, now);
+	struct initiation in;
+	open_initiation(o, from, msg, len, cookie, &hs, &in, now);
 	handshake_wipe(&hs);
+	crypto_wipe(&in, sizeof(in));
 }
 
 /* --- the peer answers ------------------------------------------------------------------------- */

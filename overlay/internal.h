@@ -73,6 +73,7 @@ struct pending {
 	struct session_index index; /* .value != 0: it runs */
 	struct handshake hs;
 	struct path path; /* where the initiation went */
+	bool token;	  /* it carried one: whom it went to may have to ask others first */
 	nsec_t sent;
 };
 
@@ -106,6 +107,8 @@ struct overlay_peer {
 	struct prefix addr; /* its /64 */
 	struct invite_claim claim;
 	bool has_claim;
+	char *token; /* NULL = none */
+	size_t token_len;
 	void *user;
 
 	struct path path;

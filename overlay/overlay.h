@@ -50,6 +50,13 @@ enum overlay_drop {
 };
 const char *overlay_drop_name(enum overlay_drop d);
 
+/* What an initiation carried with it; each NULL when not carried. Valid during the call. */
+struct overlay_credential {
+	const struct invite_claim *claim;
+	const char *token; /* NUL behind it; nobody has looked at what it says */
+	size_t token_len;
+};
+
 struct overlay_ops {
 	/* Send these bytes (a handshake message, cookie, keepalive) over `path`. */
 	void (*send)(void *arg, const struct path *path, const uint8_t *data, size_t len);
@@ -64,11 +71,14 @@ struct overlay_ops {
 	void (*away)(void *arg, struct overlay_peer *p);
 	void (*back)(void *arg, struct overlay_peer *p);
 	/* An initiation by a key that is no peer. Return a peer made by overlay_peer_add() for it,
-	 * or NULL for silence. `claim` is NULL for a plain initiation. Who admits also removes: a
-	 * peer for which no `established` has come within 15 s is not coming, and counts no more
-	 * as half-open. Optional (NULL = silence). */
+	 * or NULL for silence. Who admits also removes: a peer for which no `established` has come
+	 * within 15 s is not coming, and counts no more as half-open. Who must ask others first
+	 * returns NULL, and when it knows: overlay_peer_add(), overlay_peer_set_path(from),
+	 * overlay_peer_initiate(force); it is asked again with each retry of the peer's.
+	 * Optional (NULL = silence). */
 	struct overlay_peer *(*admit)(void *arg, const uint8_t pub[static KEY_LEN],
-				      const struct invite_claim *claim);
+				      const struct overlay_credential *cred,
+				      const struct path *from);
 	/* overlay_next() has become earlier: look at it before you sleep. Called from anywhere, does
 	 * nothing but note that. Optional (NULL = asked after each call). */
 	void (*sooner)(void *arg);
@@ -90,6 +100,9 @@ const uint64_t *overlay_drops(const struct overlay *o); /* [OVERLAY_NUM_DROPS] *
  * own. */
 int overlay_peer_add(struct overlay *o, struct overlay_peer **pp, const uint8_t pub[static KEY_LEN],
 		     const uint8_t *psk, const struct invite_claim *claim, void *user);
+/* From now on our initiations to `p` carry this token, in place of a claim; NULL = no more. Copied.
+ * -EMSGSIZE above TOKEN_MAX or empty, -EINVAL if it is not visible ASCII, -ENOMEM. */
+int overlay_peer_set_token(struct overlay_peer *p, const char *token, size_t len);
 void overlay_peer_remove(struct overlay *o, struct overlay_peer *p); /* wipes; removes its routes */
 struct overlay_peer *overlay_peer_find(const struct overlay *o, const uint8_t pub[static KEY_LEN]);
 void *overlay_peer_user(const struct overlay_peer *p);

@@ -67,11 +67,38 @@ int overlay_peer_add(struct overlay *o, struct overlay_peer **pp, const uint8_t 
 	return 0;
 }
 
+static void forget_token(struct overlay_peer *p)
+{
+	if (p->token)
+		crypto_wipe(p->token, p->token_len);
+	free(p->token);
+	p->token = NULL;
+	p->token_len = 0;
+}
+
+int overlay_peer_set_token(struct overlay_peer *p, const char *token, size_t len)
+{
+	char *copy = NULL;
+	if (token && (!len || len > TOKEN_MAX))
+		return -EMSGSIZE;
+	if (token && !token_valid(token, len))
+		return -EINVAL;
+	if (token && !(copy = malloc(len)))
+		return -ENOMEM;
+	if (copy)
+		memcpy(copy, token, len);
+	forget_token(p);
+	p->token = copy;
+	p->token_len = copy ? len : 0;
+	return 0;
+}
+
 void overlay_peer_remove(struct overlay *o, struct overlay_peer *p)
 {
 	route_remove_all(p);
 	handshake_cancel(p);
 	half_open_end(p);
+	forget_token(p);
 	keypair_free(p, &p->current);
 	keypair_free(p, &p->previous);
 	keypair_free(p, &p->unconfirmed);

@@ -128,15 +128,10 @@ static int receive_data(struct overlay *o, const struct path *from, const uint8_
 int overlay_receive(struct overlay *o, const struct path *from, const uint8_t *data, size_t len,
 		    uint8_t *scratch, struct pkt *inner, struct overlay_peer **peer, nsec_t now)
 {
-	static const size_t lengths[] = {
-		[MSG_INITIATION] = MSG_INITIATION_LEN, [MSG_RESPONSE] = MSG_RESPONSE_LEN,
-		[MSG_COOKIE] = MSG_COOKIE_LEN,	       [MSG_DATA] = 0,
-		[MSG_INVITATION] = MSG_INVITATION_LEN,
-	};
 	uint32_t type = len >= MSG_HEAD_LEN ? get_le32(data) : 0;
 	if (likely(type == MSG_DATA && len >= MSG_DATA_OVERHEAD))
 		return receive_data(o, from, data, len, scratch, inner, peer, now);
-	if (type >= MSG_INITIATION && type < ARRAY_SIZE(lengths) && len == lengths[type])
+	if (type != MSG_DATA && message_length_valid(type, len))
 		handshake_receive(o, from, data, len, now);
 	else
 		overlay_drop(o, DROP_MALFORMED);

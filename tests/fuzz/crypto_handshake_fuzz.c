@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a stranger may send: handshake messages and cookies. The first byte chooses who takes the
- * rest, as it came or in place of what an honest sender would have sealed (0 to 4 below), so that
+ * rest, as it came or in place of what an honest sender would have sealed (below), so that
  * the fuzzer gets behind the tags too.
  */
 #include "crypto/messages.h"
@@ -22,40 +22,62 @@ static void setup(void)
 		abort();
 }
 
-/* A claim that opened can be sent on; a message that did not changes nothing. */
+/* What opened can be sent on; a message that did not changes nothing. */
 static void consume_initiation(const uint8_t *msg, size_t len)
 {
 	struct handshake hs, before;
-	struct invite_claim claim;
-	uint8_t out[MSG_INVITATION_LEN];
+	struct initiation in;
+	uint8_t out[MSG_TOKEN_MAX_LEN];
 
 	memset(&hs, 0x5a, sizeof(hs));
 	before = hs;
-	if (handshake_consume_initiation(&hs, msg, len, &self, &claim)) {
+	if (handshake_consume_initiation(&hs, msg, len, &self, &in)) {
 		if (memcmp(&hs, &before, sizeof(hs)))
 			abort();
 		return;
 	}
-	if (claim.name[0] && handshake_initiate(&hs, out, &peer, self.pub, &claim) < 0)
+	if (in.type == MSG_TOKEN && strlen(in.token) != in.token_len)
+		abort();
+	if (handshake_initiate(&hs, out, &peer, self.pub,
+			       in.type == MSG_INVITATION ? &in.claim : NULL,
+			       in.type == MSG_TOKEN ? in.token : NULL, in.token_len) != (int)len ||
+	    out[0] != msg[0])
 		abort();
 	handshake_wipe(&hs);
 }
 
-/* The payload of an initiation or an invitation, sealed as its sender would. */
-static void consume_payload(const uint8_t *data, size_t len)
+/* The payload of an initiation of this type, sealed as its sender would. */
+static void consume_payload_of(enum msg_type type, const uint8_t *payload, size_t len)
 {
 	static const char prologue[] = "culvert v1";
-	struct wire_invitation_payload payload = {0};
-	struct wire_invitation w = {0};
+	uint8_t msg[MSG_TOKEN_MAX_LEN] = {0};
+	struct wire_token *w = (struct wire_token *)msg;
 	struct noise n;
 	uint8_t ephemeral[KEY_LEN] = {3};
 
-	memcpy(&payload, data, MIN(len, sizeof(payload)));
-	put_le32(w.type, MSG_INVITATION);
+	put_le32(w->type, type);
 	noise_begin(&n, prologue, sizeof(prologue) - 1, self.pub);
-	if (noise_write_1(&n, w.ephemeral, &peer, ephemeral, self.pub, &payload, sizeof(payload)))
+	if (noise_write_1(&n, w->ephemeral, &peer, ephemeral, self.pub, payload, len))
 		abort();
-	consume_initiation((const uint8_t *)&w, sizeof(w));
+	consume_initiation(msg, TOKEN_OVERHEAD + len);
+}
+
+static void consume_payload(const uint8_t *data, size_t len)
+{
+	uint8_t payload[sizeof(struct wire_invitation_payload)] = {0};
+
+	memcpy(payload, data, MIN(len, sizeof(payload)));
+	consume_payload_of(MSG_INVITATION, payload, sizeof(payload));
+}
+
+static void consume_token_payload(const uint8_t *data, size_t len)
+{
+	uint8_t payload[TOKEN_PAYLOAD_MAX] = {0};
+
+	len = MIN(len, sizeof(payload));
+	memcpy(payload, data, len);
+	consume_payload_of(MSG_TOKEN, payload,
+			   MAX(ROUND_UP(len, (size_t)MSG_TOKEN_STEP), (size_t)MSG_TOKEN_STEP));
 }
 
 static void consume_response(const uint8_t *msg, size_t len)
@@ -64,7 +86,7 @@ static void consume_response(const uint8_t *msg, size_t len)
 	struct transport_keys keys;
 	uint8_t first[MSG_INITIATION_LEN];
 
-	if (handshake_initiate(&hs, first, &self, peer.pub, NULL) != MSG_INITIATION_LEN)
+	if (handshake_initiate(&hs, first, &self, peer.pub, NULL, NULL, 0) != MSG_INITIATION_LEN)
 		abort();
 	/* Nobody answered this initiation: nothing may open. */
 	if (!handshake_consume_response(&hs, msg, len, &self, &keys))
@@ -95,7 +117,8 @@ static void check_macs(const uint8_t *msg, size_t len)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	static void (*const take[])(const uint8_t *, size_t) = {
-		consume_initiation, consume_payload, consume_response, consume_cookie, check_macs,
+		consume_initiation, consume_payload, consume_response,
+		consume_cookie,	    check_macs,	     consume_token_payload,
 	};
 	static bool ready;
 

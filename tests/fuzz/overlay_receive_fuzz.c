@@ -22,7 +22,7 @@ static void op_send(void *arg, const struct path *path, const uint8_t *data, siz
 {
 	(void)arg;
 	(void)path;
-	if (!len || data[0] > MSG_INVITATION)
+	if (!len || data[0] > MSG_TOKEN)
 		abort();
 }
 
@@ -36,10 +36,14 @@ static void op_unqueue(void *arg, struct overlay_peer *p, const uint8_t *packet,
 }
 
 static struct overlay_peer *op_admit(void *arg, const uint8_t pub[static KEY_LEN],
-				     const struct invite_claim *claim)
+				     const struct overlay_credential *cred, const struct path *from)
 {
 	struct overlay_peer *p = NULL;
-	if (claim && !memchr(claim->name, 0, sizeof(claim->name)))
+	(void)from;
+	if (cred->claim && !memchr(cred->claim->name, 0, sizeof(cred->claim->name)))
+		abort();
+	if (cred->token &&
+	    (strlen(cred->token) != cred->token_len || !token_valid(cred->token, cred->token_len)))
 		abort();
 	return overlay_peer_add(*(struct overlay **)arg, &p, pub, NULL, NULL, NULL) ? NULL : p;
 }

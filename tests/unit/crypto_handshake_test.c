@@ -19,7 +19,7 @@ struct pair {
 	struct cookie_jar to_responder, to_initiator;
 	struct cookie_checker responder_checker, initiator_checker;
 	struct handshake hs_i, hs_r;
-	uint8_t msg[MSG_INVITATION_LEN]; /* message 1 */
+	uint8_t msg[MSG_TOKEN_MAX_LEN]; /* message 1 */
 	size_t len;
 	uint8_t response[MSG_RESPONSE_LEN];
 };
@@ -34,7 +34,16 @@ static const struct invite_claim claim_ok = {
 static const uint8_t stamp[TAI64N_LEN] = {0x40, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8};
 static const nsec_t now = 1000 * NSEC_PER_SEC;
 
-static void pair_start(struct pair *p, const struct invite_claim *claim)
+/* What message 1 carries: neither, or one of them. */
+struct carried {
+	const struct invite_claim *claim;
+	const char *token;
+};
+
+static const struct carried plain;
+static const char token_ok[] = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.eyJhdWQiOlsiY3VsdmVydCJdfQ.c2ln";
+
+static void pair_start(struct pair *p, struct carried c)
 {
 	memset(p, 0, sizeof(*p));
 	identity_generate(&p->initiator);
@@ -48,15 +57,19 @@ static void pair_start(struct pair *p, const struct invite_claim *claim)
 	p->hs_i.local_index = 0x11223344;
 	memcpy(p->hs_i.timestamp, stamp, TAI64N_LEN);
 	memcpy(p->hs_i.psk, p->psk, KEY_LEN);
-	int len = handshake_initiate(&p->hs_i, p->msg, &p->initiator, p->responder.pub, claim);
-	assert_int_equal(len, claim ? MSG_INVITATION_LEN : MSG_INITIATION_LEN);
+	size_t n = c.token ? strlen(c.token) : 0;
+	int len = handshake_initiate(&p->hs_i, p->msg, &p->initiator, p->responder.pub, c.claim,
+				     c.token, n);
+	assert_int_equal(len, c.token	? (int)(136 + ROUND_UP(14 + n, 64))
+			      : c.claim ? MSG_INVITATION_LEN
+					: MSG_INITIATION_LEN);
 	p->len = (size_t)len;
 	cookie_add_macs(&p->to_responder, p->msg, p->len, now);
 }
 
-static int consume(struct pair *p, struct invite_claim *claim)
+static int consume(struct pair *p, struct initiation *in)
 {
-	return handshake_consume_initiation(&p->hs_r, p->msg, p->len, &p->responder, claim);
+	return handshake_consume_initiation(&p->hs_r, p->msg, p->len, &p->responder, in);
 }
 
 static void respond(struct pair *p, struct transport_keys *keys)
@@ -82,26 +95,27 @@ static void assert_wiped(const struct handshake *hs, uint32_t local, uint32_t re
 	assert_false(hs->initiator);
 }
 
-static void meet(const struct invite_claim *claim)
+static void meet(struct carried c)
 {
 	struct pair p;
-	struct invite_claim got;
+	struct initiation got;
 	struct transport_keys ki, kr;
 
-	pair_start(&p, claim);
+	pair_start(&p, c);
 	assert_int_equal(check(&p.responder_checker, p.msg, p.len), MAC_VALID);
 	memset(&got, 0xff, sizeof(got));
 	assert_int_equal(consume(&p, &got), 0);
 	assert_memory_equal(p.hs_r.remote_static, p.initiator.pub, KEY_LEN);
 	assert_memory_equal(p.hs_r.timestamp, stamp, TAI64N_LEN);
 	assert_int_equal(p.hs_r.remote_index, 0x11223344);
-	if (claim) {
-		assert_memory_equal(got.id, claim->id, INVITE_ID_LEN);
-		assert_int_equal(got.role, claim->role);
-		assert_int_equal(got.expiry, claim->expiry);
-		assert_string_equal(got.name, claim->name);
-	} else {
-		assert_string_equal(got.name, "");
+	assert_int_equal(got.type, c.token ? MSG_TOKEN : c.claim ? MSG_INVITATION : MSG_INITIATION);
+	assert_string_equal(got.token, c.token ? c.token : "");
+	assert_int_equal(got.token_len, strlen(got.token));
+	assert_string_equal(got.claim.name, c.claim ? c.claim->name : "");
+	if (c.claim) {
+		assert_memory_equal(got.claim.id, c.claim->id, INVITE_ID_LEN);
+		assert_int_equal(got.claim.role, c.claim->role);
+		assert_int_equal(got.claim.expiry, c.claim->expiry);
 	}
 
 	respond(&p, &kr);
@@ -119,7 +133,7 @@ static void meet(const struct invite_claim *claim)
 static void initiation_and_response(void **state)
 {
 	(void)state;
-	meet(NULL);
+	meet(plain);
 }
 
 static void invitation_and_response(void **state)
@@ -127,14 +141,30 @@ static void invitation_and_response(void **state)
 	(void)state;
 	struct invite_claim c = claim_ok;
 
-	meet(&c);
+	meet((struct carried){.claim = &c});
 	c.role = ROLE_AGENT;
 	c.expiry = UINT64_MAX;
 	memset(c.name, 'z', NAME_MAX_LEN);
 	c.name[NAME_MAX_LEN] = '\0';
-	meet(&c);
+	meet((struct carried){.claim = &c});
 	strcpy(c.name, "a");
-	meet(&c);
+	meet((struct carried){.claim = &c});
+}
+
+static void token_and_response(void **state)
+{
+	(void)state;
+	char token[TOKEN_MAX + 1];
+
+	meet((struct carried){.token = token_ok});
+	memset(token, '~', TOKEN_MAX);
+	/* Each length's end of padding, both sides of the steps, and the longest. */
+	static const size_t lengths[] = {1, 49, 50, 51, 113, 114, 115, 800, TOKEN_MAX};
+	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
+		memset(token, '!' + (int)i, sizeof(token));
+		token[lengths[i]] = '\0';
+		meet((struct carried){.token = token});
+	}
 }
 
 static void flip(uint8_t *msg, size_t bit)
@@ -144,13 +174,13 @@ static void flip(uint8_t *msg, size_t bit)
 
 /* As it arrives: MAC1 covers all before it. As a forger sends it, who knows the public key and
  * makes a new MAC1: Noise covers all but the head, whose index only says where the answer goes. */
-static void flip_message_1(const struct invite_claim *claim)
+static void flip_message_1(struct carried c)
 {
 	struct pair p;
-	struct invite_claim got;
+	struct initiation got;
 	struct handshake before;
 
-	pair_start(&p, claim);
+	pair_start(&p, c);
 	memset(&p.hs_r, 0x5a, sizeof(p.hs_r));
 	before = p.hs_r;
 	for (size_t bit = 0; bit < (p.len - MAC_LEN) * 8; bit++) {
@@ -177,13 +207,19 @@ static void flip_message_1(const struct invite_claim *claim)
 static void every_bit_of_the_initiation(void **state)
 {
 	(void)state;
-	flip_message_1(NULL);
+	flip_message_1(plain);
 }
 
 static void every_bit_of_the_invitation(void **state)
 {
 	(void)state;
-	flip_message_1(&claim_ok);
+	flip_message_1((struct carried){.claim = &claim_ok});
+}
+
+static void every_bit_of_the_token_message(void **state)
+{
+	(void)state;
+	flip_message_1((struct carried){.token = token_ok});
 }
 
 /* Here the sender's index is left to MAC1 alone, as in WireGuard. */
@@ -191,11 +227,11 @@ static void every_bit_of_the_response(void **state)
 {
 	(void)state;
 	struct pair p;
-	struct invite_claim got;
+	struct initiation got;
 	struct transport_keys ki, kr;
 	struct handshake before;
 
-	pair_start(&p, NULL);
+	pair_start(&p, plain);
 	assert_int_equal(consume(&p, &got), 0);
 	respond(&p, &kr);
 	before = p.hs_i;
@@ -230,13 +266,13 @@ static void another_psk_or_node(void **state)
 {
 	(void)state;
 	struct pair p;
-	struct invite_claim got;
+	struct initiation got;
 	struct transport_keys ki, kr;
 	struct identity other;
 	struct handshake hs;
 
 	identity_generate(&other);
-	pair_start(&p, NULL);
+	pair_start(&p, plain);
 	assert_int_equal(handshake_consume_initiation(&hs, p.msg, p.len, &other, &got), -EBADMSG);
 	assert_int_equal(consume(&p, &got), 0);
 	p.psk[0] ^= 1;
@@ -263,7 +299,7 @@ static void low_order_points(void **state)
 	(void)state;
 	for (size_t i = 0; i < 2 * ARRAY_SIZE(low_order); i++) {
 		struct pair p;
-		struct invite_claim got;
+		struct initiation got;
 		struct transport_keys ki, kr;
 		uint8_t point[KEY_LEN], ss[KEY_LEN], msg[MSG_INVITATION_LEN];
 		struct handshake hs = {0};
@@ -271,10 +307,11 @@ static void low_order_points(void **state)
 		sodium_hex2bin(point, KEY_LEN, low_order[i / 2], 64, NULL, NULL, NULL);
 		if (i % 2)
 			point[KEY_LEN - 1] |= 0x80;
-		pair_start(&p, NULL);
+		pair_start(&p, plain);
 		assert_int_equal(handshake_static_dh(ss, &p.initiator, point), -EINVAL);
 		assert_true(sodium_is_zero(ss, KEY_LEN));
-		assert_int_equal(handshake_initiate(&hs, msg, &p.initiator, point, NULL), -EINVAL);
+		assert_int_equal(handshake_initiate(&hs, msg, &p.initiator, point, NULL, NULL, 0),
+				 -EINVAL);
 
 		assert_int_equal(consume(&p, &got), 0);
 		struct pair q = p;
@@ -305,15 +342,15 @@ static void bad_claims_are_not_sent(void **state)
 	identity_generate(&b);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		strcpy(c.name, bad[i]);
-		assert_int_equal(handshake_initiate(&hs, msg, &a, b.pub, &c), -EINVAL);
+		assert_int_equal(handshake_initiate(&hs, msg, &a, b.pub, &c, NULL, 0), -EINVAL);
 	}
 	memset(c.name, 'a', sizeof(c.name)); /* no end */
-	assert_int_equal(handshake_initiate(&hs, msg, &a, b.pub, &c), -EINVAL);
+	assert_int_equal(handshake_initiate(&hs, msg, &a, b.pub, &c, NULL, 0), -EINVAL);
 	strcpy(c.name, "ok");
 	c.role = ROLE_MANAGER;
-	assert_int_equal(handshake_initiate(&hs, msg, &a, b.pub, &c), -EINVAL);
+	assert_int_equal(handshake_initiate(&hs, msg, &a, b.pub, &c, NULL, 0), -EINVAL);
 	c.role = ROLE_AGENT;
-	assert_int_equal(handshake_initiate(&hs, msg, &a, b.pub, &c), MSG_INVITATION_LEN);
+	assert_int_equal(handshake_initiate(&hs, msg, &a, b.pub, &c, NULL, 0), MSG_INVITATION_LEN);
 }
 
 /* From one who holds a key and seals what no honest sender does. */
@@ -322,11 +359,11 @@ static int consume_claim(const struct wire_claim *claim)
 	struct pair p;
 	struct wire_invitation w = {0};
 	struct wire_invitation_payload payload = {.claim = *claim};
-	struct invite_claim got, got_before;
+	struct initiation got;
 	struct handshake before;
 	struct noise n;
 
-	pair_start(&p, NULL);
+	pair_start(&p, plain);
 	put_le32(w.type, MSG_INVITATION);
 	noise_begin(&n, "culvert v1", 10, p.responder.pub);
 	assert_int_equal(noise_write_1(&n, w.ephemeral, &p.initiator, p.hs_i.ephemeral,
@@ -334,14 +371,10 @@ static int consume_claim(const struct wire_claim *claim)
 			 0);
 	memset(&p.hs_r, 0x5a, sizeof(p.hs_r));
 	before = p.hs_r;
-	memset(&got, 0x5a, sizeof(got));
-	got_before = got;
 	int ret =
 		handshake_consume_initiation(&p.hs_r, (uint8_t *)&w, sizeof(w), &p.responder, &got);
-	if (ret) {
+	if (ret)
 		assert_memory_equal(&p.hs_r, &before, sizeof(before));
-		assert_memory_equal(&got, &got_before, sizeof(got));
-	}
 	return ret;
 }
 
@@ -369,18 +402,105 @@ static void bad_claims_are_not_taken(void **state)
 	assert_int_equal(consume_claim(&bad), 0);
 }
 
+static void bad_tokens_are_not_sent(void **state)
+{
+	(void)state;
+	struct identity a, b;
+	struct handshake hs = {0};
+	uint8_t msg[MSG_TOKEN_MAX_LEN];
+	char token[TOKEN_MAX + 2];
+
+	identity_generate(&a);
+	identity_generate(&b);
+	memset(token, 'x', sizeof(token));
+	assert_int_equal(handshake_initiate(&hs, msg, &a, b.pub, NULL, token, 0), -EINVAL);
+	assert_int_equal(handshake_initiate(&hs, msg, &a, b.pub, NULL, token, TOKEN_MAX + 1),
+			 -EINVAL);
+	assert_int_equal(handshake_initiate(&hs, msg, &a, b.pub, NULL, token, TOKEN_MAX),
+			 MSG_TOKEN_MAX_LEN);
+	for (int c = 0; c < 256; c++) {
+		token[2] = (char)c;
+		int r = handshake_initiate(&hs, msg, &a, b.pub, NULL, token, 4);
+		assert_int_equal(r, c > ' ' && c < 0x7f ? MSG_TOKEN_MIN_LEN : -EINVAL);
+	}
+}
+
+/* The payload of an initiation with a token, from one who seals what no honest sender does. */
+static int consume_token(const uint8_t *payload, size_t len)
+{
+	struct pair p;
+	uint8_t msg[MSG_TOKEN_MAX_LEN + 2 * MSG_TOKEN_STEP] = {0};
+	struct wire_token *w = (struct wire_token *)msg;
+	struct initiation got;
+	struct handshake before;
+	struct noise n;
+
+	pair_start(&p, plain);
+	put_le32(w->type, MSG_TOKEN);
+	noise_begin(&n, "culvert v1", 10, p.responder.pub);
+	assert_int_equal(noise_write_1(&n, w->ephemeral, &p.initiator, p.hs_i.ephemeral,
+				       p.responder.pub, payload, len),
+			 0);
+	memset(&p.hs_r, 0x5a, sizeof(p.hs_r));
+	before = p.hs_r;
+	int ret = handshake_consume_initiation(&p.hs_r, msg, TOKEN_OVERHEAD + len, &p.responder,
+					       &got);
+	if (ret)
+		assert_memory_equal(&p.hs_r, &before, sizeof(before));
+	return ret;
+}
+
+static void bad_tokens_are_not_taken(void **state)
+{
+	(void)state;
+	enum { AT = TAI64N_LEN, TEXT = AT + 2 };
+	uint8_t b[TOKEN_PAYLOAD_MAX + MSG_TOKEN_STEP] = {0};
+
+	memset(b + TEXT, 'x', 40);
+	b[AT] = 40;
+	assert_int_equal(consume_token(b, 64), 0);
+	assert_int_equal(consume_token(b, 128), -EBADMSG); /* more padding than it needs */
+	assert_int_equal(consume_token(b, 63), -EBADMSG);
+	assert_int_equal(consume_token(b, 65), -EBADMSG);
+	b[AT] = 39; /* something behind the end */
+	assert_int_equal(consume_token(b, 64), -EBADMSG);
+	b[AT] = 41; /* a zero in it */
+	assert_int_equal(consume_token(b, 64), -EBADMSG);
+	b[AT] = 0;
+	memset(b + TEXT, 0, 40);
+	assert_int_equal(consume_token(b, 64), -EBADMSG);
+	memset(b + TEXT, 'x', sizeof(b) - TEXT);
+	b[AT] = 51; /* longer than the message */
+	assert_int_equal(consume_token(b, 64), -EBADMSG);
+	b[AT] = 50;
+	assert_int_equal(consume_token(b, 64), 0);
+	b[AT] = b[AT + 1] = 0xff;
+	assert_int_equal(consume_token(b, 64), -EBADMSG);
+	b[AT] = 1, b[AT + 1] = TOKEN_MAX >> 8; /* TOKEN_MAX + 1 */
+	memset(b + TEXT + TOKEN_MAX + 1, 0, sizeof(b) - TEXT - TOKEN_MAX - 1);
+	assert_int_equal(consume_token(b, TOKEN_PAYLOAD_MAX), -EBADMSG);
+	b[AT] = 0, b[TEXT + TOKEN_MAX] = 0;
+	assert_int_equal(consume_token(b, TOKEN_PAYLOAD_MAX), 0);
+	b[TEXT + TOKEN_MAX - 1] = ' ';
+	assert_int_equal(consume_token(b, TOKEN_PAYLOAD_MAX), -EBADMSG);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(initiation_and_response),
 		cmocka_unit_test(invitation_and_response),
+		cmocka_unit_test(token_and_response),
 		cmocka_unit_test(every_bit_of_the_initiation),
 		cmocka_unit_test(every_bit_of_the_invitation),
+		cmocka_unit_test(every_bit_of_the_token_message),
 		cmocka_unit_test(every_bit_of_the_response),
 		cmocka_unit_test(another_psk_or_node),
 		cmocka_unit_test(low_order_points),
 		cmocka_unit_test(bad_claims_are_not_sent),
 		cmocka_unit_test(bad_claims_are_not_taken),
+		cmocka_unit_test(bad_tokens_are_not_sent),
+		cmocka_unit_test(bad_tokens_are_not_taken),
 	};
 	if (crypto_init())
 		return 1;

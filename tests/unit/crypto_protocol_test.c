@@ -148,21 +148,21 @@ static void reads_message_1(void **state)
 	cookie_checker_init(&checker, n.responder.pub);
 	for (size_t i = 0; i < ARRAY_SIZE(messages); i++) {
 		struct handshake hs = {0};
-		struct invite_claim c;
+		struct initiation in;
 
 		example(messages[i].name, msg, messages[i].len);
 		assert_int_equal(cookie_check(&checker, msg, messages[i].len, "", 0, NSEC_PER_SEC),
 				 MAC_VALID);
 		assert_int_equal(
-			handshake_consume_initiation(&hs, msg, messages[i].len, &n.responder, &c),
+			handshake_consume_initiation(&hs, msg, messages[i].len, &n.responder, &in),
 			0);
 		assert_memory_equal(hs.timestamp, stamp, TAI64N_LEN);
 		assert_memory_equal(hs.remote_static, n.initiator.pub, KEY_LEN);
 		assert_int_equal(hs.remote_index, 0x01020304);
 		if (i == 1)
-			check_claim(&c);
+			check_claim(&in.claim);
 		else
-			assert_string_equal(c.name, "");
+			assert_string_equal(in.claim.name, "");
 	}
 }
 

@@ -121,12 +121,14 @@ static void member_echo(void *arg, const struct flow *flow, uint16_t seq, const 
 
 /* As a manager: whoever has an invite of our one secret. */
 static struct overlay_peer *member_admit(void *arg, const uint8_t pub[static KEY_LEN],
-					 const struct invite_claim *claim)
+					 const struct overlay_credential *cred,
+					 const struct path *from)
 {
 	struct member *m = arg;
 	struct prefix own = overlay_prefix_of(pub);
 
-	if (!claim || m->peer ||
+	(void)from;
+	if (!cred->claim || m->peer ||
 	    overlay_peer_add(node_overlay(m->node), &m->peer, pub, m->psk, NULL, NULL))
 		return NULL;
 	overlay_route_add(node_overlay(m->node), &own, m->peer);

@@ -29,13 +29,15 @@ static void begin(struct sim *s, unsigned nnodes)
 /* A manager's: whoever claims an invite gets the psk that belongs to it;
  * nothing is stored before. */
 static struct overlay_peer *admit_claim(struct sim_node *n, const uint8_t *pub,
-					const struct invite_claim *claim)
+					const struct overlay_credential *cred,
+					const struct path *from)
 {
 	struct overlay_peer *p = NULL;
 	uint8_t psk[KEY_LEN];
-	if (!claim)
+	(void)from;
+	if (!cred->claim)
 		return NULL;
-	invite_psk(psk, secret, claim);
+	invite_psk(psk, secret, cred->claim);
 	assert_int_equal(overlay_peer_add(n->o, &p, pub, psk, NULL, NULL), 0);
 	return p;
 }
@@ -69,7 +71,7 @@ static size_t stranger_initiates(struct stranger *st, struct sim *s,
 {
 	struct handshake hs = {.local_index = 77};
 	tai64n_next(hs.timestamp, SECONDS(1700000000), &st->last_stamp);
-	int len = handshake_initiate(&hs, msg, &st->id, s->node[0].id.pub, claim);
+	int len = handshake_initiate(&hs, msg, &st->id, s->node[0].id.pub, claim, NULL, 0);
 	assert_true(len > 0);
 	cookie_add_macs(&st->jar, msg, (size_t)len, s->now);
 	handshake_wipe(&hs);

@@ -77,7 +77,8 @@ struct sim {
 		    uint8_t *data, size_t len);
 	void *tap_arg;
 	struct overlay_peer *(*admit)(struct sim_node *n, const uint8_t *pub,
-				      const struct invite_claim *claim);
+				      const struct overlay_credential *cred,
+				      const struct path *from);
 };
 
 /* A failure must name the seed: assert_true() alone would not. */
@@ -244,11 +245,12 @@ static inline void sim_op_back(void *arg, struct overlay_peer *p)
 }
 
 static inline struct overlay_peer *sim_op_admit(void *arg, const uint8_t pub[static KEY_LEN],
-						const struct invite_claim *claim)
+						const struct overlay_credential *cred,
+						const struct path *from)
 {
 	struct sim_node *n = arg;
 	n->admits++;
-	return n->sim->admit ? n->sim->admit(n, pub, claim) : NULL;
+	return n->sim->admit ? n->sim->admit(n, pub, cred, from) : NULL;
 }
 
 static inline void sim_op_stamp(void *arg, nsec_t last)

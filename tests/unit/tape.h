@@ -11,12 +11,12 @@ struct tape {
 	struct held {
 		unsigned from;
 		size_t len;
-		uint8_t data[2048];
+		uint8_t data[MSG_TOKEN_MAX_LEN];
 	} held[HELD_MAX];
 	unsigned count;
 	int lose_type;	    /* messages of this type are lost; 0 = none */
 	unsigned lose_from; /* ... of this node */
-	unsigned types[MSG_INVITATION + 1];
+	unsigned types[MSG_TOKEN + 1];
 };
 static struct tape tape;
 
