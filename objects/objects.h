@@ -25,14 +25,18 @@ enum {
 
 /* --- workloads ----------------------------------------------------------------------------------------- */
 
-/* "/apis/apps/v1/namespaces/NS/deployments[/NAME]"; name NULL = the collection, ns NULL = all namespaces. -ENOSPC. */
+/* "/apis/apps/v1/namespaces/NS/deployments[/NAME]"; name NULL = the collection, ns NULL = all namespaces. -ENOSPC; -EINVAL for what
+ * cannot be a name, or a host. */
 int workload_path(char *buf, size_t size, enum workload_kind kind, const char *ns,
 		  const char *name);
 
 /*
  * A workload from its object and the Services of its namespace (a JSON array of objects, or a ServiceList): those whose selector
  * matches the pod template's labels, their ports with named targets looked up in the template's containers (and native sidecars).
- * A port whose name no container has, is left out. Ports above WORKLOAD_PORTS etc.: the first ones. 0, or -EINVAL with the sentence.
+ * A port whose name no container has, is left out, and SCTP; a service without any port then too, unless no service has one. Services by
+ * name; ports above WORKLOAD_PORTS etc.: the first ones. An object of a list, which has no "kind", is told by its spec. Labels that a
+ * controller gives to pods (pod-template-hash; a StatefulSet's pod name) may be in a selector: it narrows to some of the pods.
+ * 0, or -EINVAL with the sentence.
  */
 int workload_from_object(struct workload *w, const json_t *object, const json_t *services,
 			 struct error *e);
@@ -66,7 +70,8 @@ struct mark {
 	unsigned nports;
 	struct mark_port port[MARK_PORTS];
 };
-/* decisions.md 48: a port that any selecting service names by number, or a headless service, is redirected, else renamed. */
+/* A port that any selecting service names by number, or a headless service, is redirected, else renamed. Sorted by number, whatever
+ * the order of the services. */
 int mark_from_workload(struct mark *m, const struct workload *w, const json_t *object,
 		       const json_t *services, struct error *e);
 bool mark_needs_redirect(const struct mark *m);
@@ -93,7 +98,7 @@ struct session_object {
 };
 struct intercept_object {
 	struct intercept
-		in; /* .owner is "USER" until its session is known; overlay ports from status */
+		in; /* .owner is "USER" ('/', '%' and spaces escaped as in a URL) until its session is known; overlay ports from status */
 	char object[OBJECT_NAME_MAX + 1]; /* metadata.name: NAME-xxxxx */
 	char uid[64], version[64];
 	char user[USER_NAME_MAX + 1], session[SESSION_NAME_LEN + 1];
@@ -102,12 +107,12 @@ struct intercept_object {
 };
 int session_from_object(struct session_object *s, const json_t *object, struct error *e);
 json_t *session_to_object(const char *user, const char *client, const uint8_t key[static 32]);
-/* `uid` of the Session, which owns it. metadata.generateName. */
+/* `uid` of the Session, which owns it. metadata.generateName; label culvert.dev/name, cut to 63 characters: spec.name is the name. */
 json_t *intercept_to_object(const struct intercept *i, const char *user, const char *session,
 			    const char *uid);
 int intercept_from_object(struct intercept_object *i, const json_t *object, struct error *e);
 
-/* "2026-11-23T05:00:00Z" (with or without a fraction) to seconds since 1970; -EINVAL. And back, 21 bytes. */
+/* "2026-11-23T05:00:00Z" (or with a fraction, or "+01:00") to seconds since 1970; -EINVAL. And back, 21 bytes. */
 int object_time(const char *text, int64_t *when);
 void object_time_format(int64_t when, char text[static 21]);
 /* A member of nested objects: get(o, "metadata", "name", NULL); NULL when any is missing. Borrowed. */
