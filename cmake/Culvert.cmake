@@ -18,6 +18,17 @@ pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl>=7.85)
 pkg_check_modules(OPENSSL REQUIRED IMPORTED_TARGET openssl>=3.0)
 find_package(wslay REQUIRED CONFIG) # Debian ships no .pc of it
 
+# A program with the property CULVERT_STATIC is linked without shared libraries: it takes the archives of these.
+foreach(lib SODIUM EVENT JANSSON FYAML)
+	list(GET ${lib}_LIBRARIES 0 name)
+	find_library(CULVERT_ARCHIVE_${lib} lib${name}.a)
+	get_target_property(shared PkgConfig::${lib} INTERFACE_LINK_LIBRARIES)
+	if(CULVERT_ARCHIVE_${lib})
+		set_target_properties(PkgConfig::${lib} PROPERTIES INTERFACE_LINK_LIBRARIES
+			"$<IF:$<BOOL:$<TARGET_PROPERTY:CULVERT_STATIC>>,${CULVERT_ARCHIVE_${lib}},${shared}>")
+	endif()
+endforeach()
+
 add_library(culvert_flags INTERFACE)
 target_include_directories(culvert_flags INTERFACE ${CMAKE_SOURCE_DIR})
 target_compile_definitions(culvert_flags INTERFACE _GNU_SOURCE CULVERT_VERSION="${PROJECT_VERSION}")
@@ -59,9 +70,10 @@ function(culvert_folder name)
 	target_link_libraries(culvert_${name} PUBLIC culvert_flags ${deps} ${arg_LIBS})
 endfunction()
 
-# culvert_program(NAME SOURCE DEPS folder...)
+# culvert_program(NAME SOURCE [STATIC] DEPS folder...). STATIC: without shared libraries, for a container with nothing else
+# in it; the sanitizers cannot be linked so.
 function(culvert_program name source)
-	cmake_parse_arguments(arg "" "" "DEPS" ${ARGN})
+	cmake_parse_arguments(arg "STATIC" "" "DEPS" ${ARGN})
 	if(NOT EXISTS ${CMAKE_SOURCE_DIR}/${source})
 		return()
 	endif()
@@ -69,4 +81,19 @@ function(culvert_program name source)
 	set(deps ${arg_DEPS})
 	list(TRANSFORM deps PREPEND culvert_)
 	target_link_libraries(${name} PRIVATE culvert_flags ${deps})
+	if(arg_STATIC AND NOT CULVERT_SANITIZE)
+		set_target_properties(${name} PROPERTIES CULVERT_STATIC ON)
+		target_link_options(${name} PRIVATE -static-pie)
+	endif()
+endfunction()
+
+# culvert_manifests(NAME): the folder's manifests, one behind the other, for embed.c to include.
+function(culvert_manifests name)
+	file(GLOB manifests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${name}/manifests/*.yaml)
+	list(SORT manifests)
+	set(all ${CMAKE_BINARY_DIR}/${name}-manifests.yaml)
+	add_custom_command(OUTPUT ${all} DEPENDS ${manifests} VERBATIM
+		COMMAND sh -c "for f; do echo ---; cat \"$f\"; done >\"$0\"" ${all} ${manifests})
+	set_source_files_properties(${CMAKE_SOURCE_DIR}/${name}/embed.c PROPERTIES
+		OBJECT_DEPENDS ${all} COMPILE_DEFINITIONS "DEPLOY_MANIFESTS=\"${all}\"")
 endfunction()

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * deploy: the objects of an installation, from one source (deploy/manifests/*.yaml, compiled in): rendered for `culvert install`, for
+ * deploy: the objects of an installation, from one source (the YAML in deploy/manifests/, compiled in): rendered for `culvert install`, for
  * --dry-run, and as a Helm chart.
  */
 #pragma once
@@ -31,5 +31,17 @@ void deploy_values_clear(struct deploy_values *v);
 int deploy_render(const struct deploy_values *v, json_t **objects, struct error *e);
 /* The same as YAML text, documents divided by ---; malloc'ed. */
 int deploy_render_yaml(const struct deploy_values *v, char **text, struct error *e);
+/* Where the API server has an object; texts are the object's or static. -EINVAL for a kind that deploy has not. */
+struct deploy_place {
+	const char *api;       /* "/apis/apps/v1" */
+	char group[64];	       /* "apps", "" = core */
+	const char *plural;    /* "deployments" */
+	const char *ns, *name; /* ns "" = cluster-scoped */
+};
+int deploy_place(const json_t *object, struct deploy_place *p);
 /* The API path of an object (its collection, then its name). -EINVAL for a kind that deploy has not. */
 int deploy_path(const json_t *object, char *buf, size_t size);
+/* Base64 of a text, malloc'ed: what the Secret's values are to be. NULL = no memory. */
+char *deploy_base64(const char *text);
+/* The services' range out of what the API server says to a Service with an address outside of it; -ENOENT. */
+int deploy_service_range(const char *message, char *buf, size_t size);
