@@ -59,6 +59,8 @@ static void end(struct capture *c)
 	free(c);
 	if (!evtimer_pending(a->tidy, NULL))
 		evtimer_add(a->tidy, &soon);
+	if (a->ending && !a->captures)
+		event_base_loopbreak(a->base);
 }
 
 /* The rule it is about, if it is still in force. */

@@ -170,6 +170,7 @@ void agent_config_free(struct agent_config *c)
 		return;
 	json_decref(c->environment);
 	free(c->environment_file);
+	free(c->token);
 	free(c->invite);
 	free(c->state);
 	free(c);

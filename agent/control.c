@@ -20,12 +20,14 @@ enum {
 	RETRY_REFUSED_MS = 30000,
 	ANSWER_S = 5,
 	TRAFFIC_EVERY_S = 1,
+	PING_EVERY_S = 5, /* a manager that was replaced keeps silent about our old session */
+	PONG_S = 3,
 };
 
 struct control {
 	struct agent *a;
 	struct ipaddr manager;
-	struct event *retry, *traffic;
+	struct event *retry, *traffic, *ping;
 	struct stream *opening;
 	struct rpc *rpc;
 	bool ready;
@@ -66,26 +68,16 @@ static void try_again(struct control *c)
 
 /* --- what the manager says ---------------------------------------------------------------------------------------- */
 
-static void on_call(void *arg, struct rpc *r, const char *method, json_t *params,
-		    struct rpc_request *req)
+static int take_rules(struct control *c, const json_t *params, struct error *e)
 {
-	struct control *c = arg;
-	json_t *before, *now;
-	struct error e;
+	json_t *before = rules_to_json(&c->a->rules), *now;
+	int r = rules_from_json(&c->a->rules, params, e);
 
-	(void)r;
-	if (req) {
-		rpc_fail(req, RPC_NO_METHOD, "There is no method '%.60s'.", method);
-		return;
-	}
-	if (strcmp(method, "rules"))
-		return;
-	before = rules_to_json(&c->a->rules);
-	if (rules_from_json(&c->a->rules, params, &e)) {
+	if (r) {
 		log_error("manager: sent rules that are not understood: %s; the old ones stay",
-			  e.text);
+			  e->text);
 		json_decref(before);
-		return;
+		return r;
 	}
 	/* Snapshots come with every change anywhere; most of them say nothing new to us. */
 	now = rules_to_json(&c->a->rules);
@@ -96,6 +88,24 @@ static void on_call(void *arg, struct rpc *r, const char *method, json_t *params
 	}
 	json_decref(before);
 	json_decref(now);
+	return 0;
+}
+
+/* `rules` as a call is answered when they are in force; as a notification (static platform) nobody waits for that. */
+static void on_call(void *arg, struct rpc *r, const char *method, json_t *params,
+		    struct rpc_request *req)
+{
+	struct error e;
+
+	(void)r;
+	if (!strcmp(method, "rules")) {
+		if (take_rules(arg, params, &e) && req)
+			rpc_fail(req, RPC_BAD_PARAMS, "%s", e.text);
+		else if (req)
+			rpc_reply(req, json_object());
+	} else if (req) {
+		rpc_fail(req, RPC_NO_METHOD, "There is no method '%.60s'.", method);
+	}
 }
 
 static void on_closed(void *arg, struct rpc *r, int error)
@@ -105,6 +115,7 @@ static void on_closed(void *arg, struct rpc *r, int error)
 	(void)r;
 	log_debug("manager: control connection ended: %s", error ? strerror(-error) : "in order");
 	try_again(c);
+	link_doubt(c->a->link);
 }
 
 static void on_hello(void *arg, json_t *result, int code, const char *sentence)
@@ -141,8 +152,25 @@ static void on_pong(void *arg, json_t *result, int code, const char *sentence)
 	struct control *c = arg;
 
 	(void)sentence;
-	if (!result && code == RPC_TIMEOUT)
-		reset(c, 0);
+	if (result || code != RPC_TIMEOUT)
+		return;
+	reset(c, 0);
+	link_doubt(c->a->link);
+}
+
+static void ping(struct control *c)
+{
+	rpc_call(c->rpc, "ping", NULL, PONG_S * NSEC_PER_SEC, on_pong, c);
+}
+
+static void on_ping(evutil_socket_t fd, short what, void *arg)
+{
+	struct control *c = arg;
+
+	(void)fd;
+	(void)what;
+	if (c->ready)
+		ping(c);
 }
 
 /* --- connecting --------------------------------------------------------------------------------------------------- */
@@ -178,12 +206,15 @@ static int say_hello(struct control *c)
 {
 	const struct agent_config *cfg = c->a->cfg;
 
-	return rpc_call(c->rpc, "hello",
-			json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "version", CULVERT_VERSION,
-				  "role", "agent", "kind", workload_kind_name(cfg->kind),
-				  "workload", cfg->workload, "namespace", cfg->ns, "ports",
-				  ports_json(cfg), "environment", environment(cfg)),
-			ANSWER_S * NSEC_PER_SEC, on_hello, c);
+	json_t *hello =
+		json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "version", CULVERT_VERSION, "role",
+			  "agent", "kind", workload_kind_name(cfg->kind), "workload", cfg->workload,
+			  "ports", ports_json(cfg), "environment", environment(cfg));
+
+	/* In a pod the token says it. */
+	if (hello && !cfg->kubernetes)
+		json_object_set_new(hello, "namespace", json_string(cfg->ns));
+	return rpc_call(c->rpc, "hello", hello, ANSWER_S * NSEC_PER_SEC, on_hello, c);
 }
 
 static void on_opening(struct stream *s, unsigned ev, void *arg)
@@ -232,7 +263,7 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 void control_kick(struct control *c)
 {
 	if (c->ready)
-		rpc_call(c->rpc, "ping", NULL, ANSWER_S * NSEC_PER_SEC, on_pong, c);
+		ping(c);
 	else if (!c->opening && !c->rpc && !c->refusal[0])
 		connect_manager(c);
 }
@@ -254,6 +285,7 @@ static void on_traffic(evutil_socket_t fd, short what, void *arg)
 int control_new(struct control **cp, struct agent *a, const struct ipaddr *manager)
 {
 	const struct timeval every = {.tv_sec = TRAFFIC_EVERY_S};
+	const struct timeval pings = {.tv_sec = PING_EVERY_S};
 	struct control *c = calloc(1, sizeof(*c));
 
 	if (!c)
@@ -261,7 +293,9 @@ int control_new(struct control **cp, struct agent *a, const struct ipaddr *manag
 	*c = (struct control){.a = a, .manager = *manager, .retry_ms = RETRY_FIRST_MS};
 	c->retry = evtimer_new(a->base, on_retry, c);
 	c->traffic = event_new(a->base, -1, EV_PERSIST, on_traffic, c);
-	if (!c->retry || !c->traffic || event_add(c->traffic, &every)) {
+	c->ping = event_new(a->base, -1, EV_PERSIST, on_ping, c);
+	if (!c->retry || !c->traffic || !c->ping || event_add(c->traffic, &every) ||
+	    event_add(c->ping, &pings)) {
 		control_free(c);
 		return -ENOMEM;
 	}
@@ -280,5 +314,7 @@ void control_free(struct control *c)
 		event_free(c->retry);
 	if (c->traffic)
 		event_free(c->traffic);
+	if (c->ping)
+		event_free(c->ping);
 	free(c);
 }

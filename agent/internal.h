@@ -3,9 +3,10 @@
  * What the files of agent/ share.
  *
  *   config.c   the file                           rules.c    which connections go to which laptop
- *   keep.c     what outlives us                   capture.c  one client connection: where it goes
- *   link.c     our member of the overlay          listen.c   the ports
- *   control.c  rpc with the manager               main.c     start, loop, end
+ *   pod.c      in a pod: the environment          capture.c  one client connection: where it goes
+ *   keep.c     what outlives us                   listen.c   the ports
+ *   link.c     our member of the overlay          main.c     start, loop, end
+ *   control.c  rpc with the manager
  *
  * listen, capture and rules work whether the rest does or not.
  */
@@ -78,9 +79,12 @@ void keep_save(struct agent *a); /* logs the first failure */
 
 struct link;
 int link_new(struct link **lp, struct agent *a);
-void link_free(struct link *l); /* NULL ok */
+void link_leave(struct link *l); /* the manager is told; it leaves as the loop turns */
+void link_free(struct link *l);	 /* NULL ok */
 /* NULL while there is no overlay (no invite yet, state folder not writable). */
 struct netstack *link_netstack(const struct link *l);
+/* The manager does not answer, whatever the session says: a handshake will tell. */
+void link_doubt(struct link *l);
 /* Is it any use to ask a laptop? The manager is heard, or we have just started. */
 bool link_usable(const struct link *l);
 const struct ipaddr *link_address(const struct link *l);
@@ -101,7 +105,7 @@ void capture_start(struct agent *a, const struct agent_port *port, struct stream
 void captures_recheck(struct agent *a);
 void captures_free(struct agent *a);
 int listeners_new(struct agent *a, struct error *e);
-void listeners_free(struct agent *a);
+void listeners_free(struct agent *a); /* no more connections are taken; those that were go on */
 
 struct agent {
 	struct event_base *base;
@@ -113,4 +117,5 @@ struct agent {
 	struct capture *captures;
 	struct event *tidy; /* some time after connections have ended */
 	struct listener *listeners;
+	struct event *ending; /* SIGTERM came: when to end at the latest */
 };

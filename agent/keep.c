@@ -64,7 +64,7 @@ void keep_load(struct agent *a)
 {
 	struct error e;
 
-	if (load(a, &e))
+	if (a->cfg->state && load(a, &e))
 		log_warn("state: %s; starting without the rules of the last run", e.text);
 }
 
@@ -94,7 +94,7 @@ static int save(struct agent *a, struct error *e)
 void keep_save(struct agent *a)
 {
 	struct error e;
-	int r = save(a, &e);
+	int r = a->cfg->state ? save(a, &e) : 0;
 
 	if (r && !a->keep_failed)
 		log_warn("state: %s; a restart may miss the last rules", e.text);

@@ -2,16 +2,29 @@
 /*
  * Our member of the overlay: one peer, the manager, kept up for ever. While there is none (no invite, no room for our key),
  * starting is tried again every half minute; the ports do not depend on it.
+ *
+ * In a pod the manager is behind a Service, whose address is translated by flow: datagrams from our port may still go to a manager
+ * that was replaced. So while handshakes fail we move to another port, which is another flow. Who we are, the stack and
+ * what it carries stay.
  */
 #include <errno.h>
 #include <event2/event.h>
 
 #include "agent/internal.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "netstack/netstack.h"
 #include "node/node.h"
 
-enum { START_RETRY_S = 30, NEXT_ENDPOINT_S = 5, STAMP_SAVE_S = 60, STARTING_S = 2 };
+enum {
+	START_RETRY_S = 30,
+	NEXT_ENDPOINT_S = 5,
+	STAMP_SAVE_S = 60,
+	STARTING_S = 2,
+	DOUBT_EVERY_S = 2,
+	REBIND_S = 5,	   /* without an answer; doubled up to ... */
+	REBIND_MAX_S = 40, /* ... since the wait may be for a manager that is not there */
+};
 
 struct link {
 	struct agent *a;
@@ -23,9 +36,16 @@ struct link {
 	struct ipaddr address;
 	union sockaddr_any endpoint[INVITE_ENDPOINTS];
 	unsigned nendpoints, at;
+	struct identity id;
+	struct invite inv; /* in a pod: its manager and endpoints alone */
 	bool up;
 	nsec_t started;
-	nsec_t saved; /* when the stamp was */
+	nsec_t unanswered; /* since when we wait for a session; 0 = we have one */
+	nsec_t doubted;
+	unsigned rebind_s;
+	char token[TOKEN_MAX + 1];
+	bool token_missing; /* told */
+	nsec_t saved;	    /* when the stamp was */
 	nsec_t saved_stamp;
 };
 
@@ -35,7 +55,15 @@ static void on_inner(void *arg, struct overlay_peer *p, struct pkt *pkt)
 {
 	struct link *l = arg;
 
-	netstack_input(l->ns, pkt, p);
+	(void)p;
+	netstack_input(l->ns, pkt, l);
+}
+
+static void answered(struct link *l)
+{
+	l->up = true;
+	l->unanswered = 0;
+	l->rebind_s = REBIND_S;
 }
 
 static void on_established(void *arg, struct overlay_peer *p, bool fresh)
@@ -45,9 +73,10 @@ static void on_established(void *arg, struct overlay_peer *p, bool fresh)
 	(void)p;
 	if (fresh || !l->up)
 		log_info("manager: session established");
-	l->up = true;
+	answered(l);
 	rules_trust(&l->a->rules);
-	control_kick(l->control);
+	if (l->control)
+		control_kick(l->control);
 }
 
 static void on_away(void *arg, struct overlay_peer *p)
@@ -56,6 +85,8 @@ static void on_away(void *arg, struct overlay_peer *p)
 
 	(void)p;
 	l->up = false;
+	if (!l->unanswered)
+		l->unanswered = clock_boot();
 	log_warn("manager: silent for %d s; the rules stay in force", PEER_DEAD_AFTER);
 }
 
@@ -64,10 +95,11 @@ static void on_back(void *arg, struct overlay_peer *p)
 	struct link *l = arg;
 
 	(void)p;
-	l->up = true;
+	answered(l);
 	log_info("manager: is back");
 	rules_trust(&l->a->rules);
-	control_kick(l->control);
+	if (l->control)
+		control_kick(l->control);
 }
 
 static void on_stamp(void *arg, nsec_t last)
@@ -81,7 +113,8 @@ static void on_output(void *arg, struct pkt *pkt)
 {
 	struct link *l = arg;
 
-	node_send(l->node, pkt);
+	if (l->node)
+		node_send(l->node, pkt);
 }
 
 /* Nobody connects to an agent. */
@@ -136,87 +169,153 @@ static void use_endpoint(struct link *l)
 	overlay_peer_set_path(l->manager, &path);
 }
 
-static int start_peer(struct link *l, const struct invite *inv, struct error *e)
+/* The kubelet writes a new one long before the old one expires. */
+static void read_token(struct link *l)
+{
+	cleanup(free_ptr) char *text = NULL;
+	size_t len = 0;
+	struct error e;
+
+	if (!l->a->cfg->token)
+		return;
+	if (file_read(l->a->cfg->token, TOKEN_MAX + 2, &text, &len, &e)) {
+		if (!l->token_missing)
+			log_error("token: %s; the manager will not know this pod", e.text);
+		l->token_missing = true;
+		return;
+	}
+	text[strcspn(text, "\n")] = '\0';
+	if (strcmp(text, l->token)) {
+		l->token_missing = overlay_peer_set_token(l->manager, text, strlen(text)) != 0;
+		if (l->token_missing)
+			log_error("token: %s: is no token", l->a->cfg->token);
+		else
+			snprintf(l->token, sizeof(l->token), "%s", text);
+	}
+	crypto_wipe(text, len);
+}
+
+static int start_peer(struct link *l, struct error *e)
 {
 	struct overlay *o = node_overlay(l->node);
 	const struct prefix all = overlay_prefix();
-	int r = overlay_peer_add(o, &l->manager, inv->manager, inv->psk, &inv->claim, l);
+	bool pod = l->a->cfg->kubernetes;
+	int r = overlay_peer_add(o, &l->manager, l->inv.manager, pod ? NULL : l->inv.psk,
+				 pod ? NULL : &l->inv.claim, l);
 
 	if (r)
-		return error_errno(e, r, "the manager's key in the invite");
+		return error_errno(e, r, "the manager's key");
 	r = overlay_route_add(o, &all, l->manager);
 	if (r)
 		return error_errno(e, r, "route");
+	l->token[0] = '\0';
+	read_token(l);
 	use_endpoint(l);
 	overlay_peer_persist(o, l->manager, true, clock_boot());
 	return 0;
 }
 
 /* The socket is of the family of the first endpoint: a machine without IPv6 has no wildcard of it. */
-static int start_node(struct link *l, const struct identity *id, struct error *e)
+static int start_node(struct link *l, struct error *e)
 {
-	static const struct node_ops node_ops = {.inner = on_inner,
-						 .established = on_established,
-						 .away = on_away,
-						 .back = on_back,
-						 .stamp = on_stamp};
-	static const struct netstack_ops stack_ops = {on_output, on_syn, on_cancel,
-						      on_open,	 on_udp, on_echo};
+	static const struct node_ops ops = {.inner = on_inner,
+					    .established = on_established,
+					    .away = on_away,
+					    .back = on_back,
+					    .stamp = on_stamp};
 	struct node_config nc = {
-		.base = l->a->base, .identity = *id, .last_stamp = l->a->keep.stamp};
+		.base = l->a->base, .identity = l->id, .last_stamp = l->a->keep.stamp};
 	int r;
 
 	sockaddr_parse(&nc.bind, l->endpoint[0].sa.sa_family == AF_INET6 ? "[::]:0" : "0.0.0.0:0");
-	r = node_new(&l->node, &nc, &node_ops, l, e);
+	r = node_new(&l->node, &nc, &ops, l, e);
 	crypto_wipe(&nc.identity, sizeof(nc.identity));
-	return r ? r : netstack_new(&l->ns, l->a->base, &stack_ops, l, NULL, e);
+	return r ? r : start_peer(l, e);
 }
 
-static void take_endpoints(struct link *l, const struct invite *inv)
+static void take_endpoints(struct link *l)
 {
 	l->nendpoints = 0;
-	for (unsigned i = 0; i < inv->nendpoints; i++) {
-		if (sockaddr_parse(&l->endpoint[l->nendpoints], inv->endpoint[i]) == 0)
+	for (unsigned i = 0; i < l->inv.nendpoints; i++) {
+		if (sockaddr_parse(&l->endpoint[l->nendpoints], l->inv.endpoint[i]) == 0)
 			l->nendpoints++;
 	}
+}
+
+/* A key per start of the program: in a pod it is the token that counts, and it need not outlive us. */
+static int take_identity(struct link *l, struct error *e)
+{
+	const struct agent_config *cfg = l->a->cfg;
+
+	if (!cfg->kubernetes)
+		return keep_identity(l->a, &l->inv, &l->id, e);
+	memcpy(l->inv.manager, cfg->manager, KEY_LEN);
+	memcpy(l->inv.endpoint, cfg->endpoint, sizeof(l->inv.endpoint));
+	l->inv.nendpoints = cfg->nendpoints;
+	identity_generate(&l->id);
+	return 0;
+}
+
+static void stop_node(struct link *l)
+{
+	node_free(l->node);
+	l->node = NULL;
+	l->manager = NULL;
+	l->up = false;
 }
 
 static void stop(struct link *l)
 {
 	control_free(l->control);
 	netstack_free(l->ns);
-	node_free(l->node);
+	stop_node(l);
 	l->control = NULL;
 	l->ns = NULL;
-	l->node = NULL;
-	l->manager = NULL;
-	l->up = false;
+	crypto_wipe(&l->id, sizeof(l->id));
+	crypto_wipe(&l->inv, sizeof(l->inv));
+	crypto_wipe(l->token, sizeof(l->token));
 }
 
 static int start(struct link *l, struct error *e)
 {
-	struct invite inv;
-	struct identity id;
+	static const struct netstack_ops ops = {on_output, on_syn, on_cancel,
+						on_open,   on_udp, on_echo};
 	struct ipaddr manager;
-	int r = keep_identity(l->a, &inv, &id, e);
+	int r = take_identity(l, e);
 
 	if (r)
 		return r;
-	take_endpoints(l, &inv);
-	l->started = clock_boot();
-	l->address = overlay_stack_addr(id.pub);
-	manager = overlay_stack_addr(inv.manager);
-	r = l->nendpoints ? start_node(l, &id, e)
-			  : error_set(e, -EINVAL, "the invite has no endpoint");
+	take_endpoints(l);
+	l->started = l->unanswered = clock_boot();
+	l->rebind_s = REBIND_S;
+	l->address = overlay_stack_addr(l->id.pub);
+	manager = overlay_stack_addr(l->inv.manager);
+	if (!l->nendpoints)
+		r = error_set(e, -EINVAL, "the invite has no endpoint");
+	if (r == 0)
+		r = netstack_new(&l->ns, l->a->base, &ops, l, NULL, e);
 	if (r == 0 && control_new(&l->control, l->a, &manager))
 		r = error_errno(e, -ENOMEM, "start");
 	if (r == 0)
-		r = start_peer(l, &inv, e);
-	crypto_wipe(&inv, sizeof(inv));
-	crypto_wipe(&id, sizeof(id));
+		r = start_node(l, e);
 	if (r)
 		stop(l);
 	return r;
+}
+
+/* Another port of ours, and so another flow through whatever translates addresses on the way. */
+static void rebind(struct link *l)
+{
+	struct error e;
+
+	log_info("manager: no answer for %u s; asking from another port", l->rebind_s);
+	l->rebind_s = MIN(l->rebind_s * 2, (unsigned)REBIND_MAX_S);
+	l->unanswered = clock_boot();
+	stop_node(l);
+	if (start_node(l, &e)) {
+		log_error("overlay: %s; passing traffic through, trying again", e.text);
+		stop_node(l);
+	}
 }
 
 static void wait(struct link *l, int seconds)
@@ -224,6 +323,15 @@ static void wait(struct link *l, int seconds)
 	const struct timeval tv = {.tv_sec = seconds};
 
 	evtimer_add(l->timer, &tv);
+}
+
+static void save_stamp(struct link *l, nsec_t now)
+{
+	if (l->a->keep.stamp == l->saved_stamp || now - l->saved <= STAMP_SAVE_S * NSEC_PER_SEC)
+		return;
+	l->saved_stamp = l->a->keep.stamp;
+	l->saved = now;
+	keep_save(l->a);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -234,22 +342,23 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (!l->node) {
-		if (start(l, &e)) {
-			log_error("overlay: %s; passing traffic through, trying again in %d s",
-				  e.text, START_RETRY_S);
-			wait(l, START_RETRY_S);
-			return;
+	if (!l->ns && start(l, &e)) {
+		log_error("overlay: %s; passing traffic through, trying again in %d s", e.text,
+			  START_RETRY_S);
+		wait(l, START_RETRY_S);
+		return;
+	}
+	if (l->node) {
+		read_token(l);
+		if (!l->up && l->nendpoints > 1) {
+			l->at = (l->at + 1) % l->nendpoints;
+			use_endpoint(l);
 		}
-	} else if (!l->up && l->nendpoints > 1) {
-		l->at = (l->at + 1) % l->nendpoints;
-		use_endpoint(l);
 	}
-	if (l->a->keep.stamp != l->saved_stamp && now - l->saved > STAMP_SAVE_S * NSEC_PER_SEC) {
-		l->saved_stamp = l->a->keep.stamp;
-		l->saved = now;
-		keep_save(l->a);
-	}
+	if (l->a->cfg->kubernetes &&
+	    (!l->node || (l->unanswered && now - l->unanswered >= l->rebind_s * NSEC_PER_SEC)))
+		rebind(l);
+	save_stamp(l, now);
 	wait(l, NEXT_ENDPOINT_S);
 }
 
@@ -272,6 +381,14 @@ int link_new(struct link **lp, struct agent *a)
 	return 0;
 }
 
+void link_leave(struct link *l)
+{
+	if (!l)
+		return;
+	control_free(l->control);
+	l->control = NULL;
+}
+
 void link_free(struct link *l)
 {
 	if (!l)
@@ -279,6 +396,19 @@ void link_free(struct link *l)
 	stop(l);
 	event_free(l->timer);
 	free(l);
+}
+
+void link_doubt(struct link *l)
+{
+	nsec_t now = clock_boot();
+
+	if (!l || !l->node || (l->doubted && now - l->doubted < DOUBT_EVERY_S * NSEC_PER_SEC))
+		return;
+	l->doubted = now;
+	if (!l->unanswered)
+		l->unanswered = now;
+	read_token(l);
+	overlay_peer_initiate(node_overlay(l->node), l->manager, true, now);
 }
 
 struct netstack *link_netstack(const struct link *l)

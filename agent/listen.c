@@ -29,16 +29,24 @@ static void wait(struct listener *l, unsigned ms)
 	evtimer_add(l->retry, &tv);
 }
 
-/* IP_FREEBIND: the address may come later than we do. */
+/* The IPv6 wildcard stands for IPv4 too, and for IPv4 alone on a kernel without IPv6. IP_FREEBIND: the address may come later
+ * than we do. */
 static int bind_port(const union sockaddr_any *at)
 {
-	const int on = 1;
+	const int on = 1, off = 0;
+	const struct ipaddr any4 = {.family = 4};
+	struct ipaddr ip = sockaddr_ip(at);
+	union sockaddr_any v4 = sockaddr_from(&any4, sockaddr_port(at));
 	int fd = socket(at->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), r;
 
+	if (fd < 0 && errno == EAFNOSUPPORT && ip.family == 6 && ipaddr_is_unspecified(&ip))
+		return bind_port(&v4);
 	if (fd < 0)
 		return -errno;
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &on, sizeof(on));
+	if (ip.family == 6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
 	if (bind(fd, &at->sa, sockaddr_len(at)) || listen(fd, BACKLOG)) {
 		r = -errno;
 		close(fd);

@@ -13,6 +13,7 @@
 
 static const char usage[] =
 	"Usage: culvert-agent --config FILE [--debug]\n"
+	"       culvert-agent --kubernetes [--debug]\n"
 	"       culvert-agent --version | --help\n"
 	"\n"
 	"Stands before the ports of an application. Passes connections through to it, except those "
@@ -20,15 +21,37 @@ static const char usage[] =
 	"an intercept sends to a laptop. Needs no privileges, and no manager to pass traffic.\n"
 	"\n"
 	"  --config FILE   YAML, described in docs/intercepts.md\n"
+	"  --kubernetes    in a pod: the environment says it, docs/kubernetes.md\n"
 	"  --debug         more lines in the log\n"
 	"\n"
 	"Example: culvert-agent --config /etc/culvert/agent.yaml\n";
 
+enum { DRAIN_S = 5 };
+
+static void on_drained(evutil_socket_t fd, short what, void *arg)
+{
+	struct agent *a = arg;
+
+	(void)fd;
+	(void)what;
+	event_base_loopbreak(a->base);
+}
+
+/* A sidecar is told to end after its application has: what still runs then are connections that laptops serve, and they may
+ * be about to finish. The second signal does not wait. */
 static void on_signal(evutil_socket_t sig, short what, void *arg)
 {
+	const struct timeval drain = {.tv_sec = DRAIN_S};
+	struct agent *a = arg;
+
 	(void)what;
 	log_info("ending on %s", sig == SIGTERM ? "SIGTERM" : "SIGINT");
-	event_base_loopbreak(arg);
+	if (a->cfg->kubernetes && a->captures && !a->ending)
+		a->ending = evtimer_new(a->base, on_drained, a);
+	if (!a->ending || evtimer_pending(a->ending, NULL) || evtimer_add(a->ending, &drain))
+		event_base_loopbreak(a->base);
+	else
+		listeners_free(a);
 }
 
 static void on_tidy(evutil_socket_t fd, short what, void *arg)
@@ -39,17 +62,22 @@ static void on_tidy(evutil_socket_t fd, short what, void *arg)
 	memory_tidy();
 }
 
+static bool has_manager(const struct agent_config *cfg)
+{
+	return !cfg->kubernetes || cfg->has_manager;
+}
+
 static int loop(struct agent *a)
 {
-	struct event *term = evsignal_new(a->base, SIGTERM, on_signal, a->base);
-	struct event *intr = evsignal_new(a->base, SIGINT, on_signal, a->base);
+	struct event *term = evsignal_new(a->base, SIGTERM, on_signal, a);
+	struct event *intr = evsignal_new(a->base, SIGINT, on_signal, a);
 	struct error e = {.text = "no memory"};
 	int r = -1;
 
 	a->tidy = evtimer_new(a->base, on_tidy, NULL);
 	keep_load(a);
 	if (a->tidy && term && intr && event_add(term, NULL) == 0 && event_add(intr, NULL) == 0 &&
-	    listeners_new(a, &e) == 0 && link_new(&a->link, a) == 0) {
+	    listeners_new(a, &e) == 0 && (!has_manager(a->cfg) || link_new(&a->link, a) == 0)) {
 		malloc_trim(0); /* what reading the configuration took */
 		r = event_base_dispatch(a->base);
 	} else {
@@ -57,6 +85,10 @@ static int loop(struct agent *a)
 	}
 	listeners_free(a);
 	captures_free(a);
+	link_leave(a->link);
+	/* What was closed and reset goes out: from the stack in one turn, and from the node in the next. */
+	for (int i = 0; i < 2; i++)
+		event_base_loop(a->base, EVLOOP_NONBLOCK);
 	link_free(a->link);
 	a->link = NULL;
 	if (a->tidy)
@@ -65,14 +97,17 @@ static int loop(struct agent *a)
 		event_free(term);
 	if (intr)
 		event_free(intr);
+	if (a->ending)
+		event_free(a->ending);
 	return r < 0 ? 1 : 0;
 }
 
+/* `config` NULL: in a pod. */
 static int serve(const char *config)
 {
 	struct agent a = {.captures = NULL};
-	struct error e;
-	int r = agent_config_load(&a.cfg, config, &e);
+	struct error e = {.text = "no memory"};
+	int r = config ? agent_config_load(&a.cfg, config, &e) : agent_config_from_pod(&a.cfg);
 
 	if (r) {
 		fprintf(stderr, "%s\n", e.text);
@@ -88,10 +123,37 @@ static int serve(const char *config)
 	return r;
 }
 
+/* -1 = it is for a pod, and nothing else was said. */
+static int pod_options(int argc, char **argv)
+{
+	enum log_level level = LOG_LEVEL_INFO;
+
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--debug"))
+			level = LOG_LEVEL_DEBUG;
+		else if (strcmp(argv[i], "--kubernetes")) {
+			fputs(usage, stderr);
+			return 2;
+		}
+	}
+	log_setup("culvert-agent", level);
+	return -1;
+}
+
+static bool in_a_pod(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--kubernetes"))
+			return true;
+	}
+	return false;
+}
+
 int agent_main(int argc, char **argv)
 {
-	const char *config;
-	int r = program_options("culvert-agent", usage, argc, argv, &config);
+	const char *config = NULL;
+	int r = in_a_pod(argc, argv) ? pod_options(argc, argv)
+				     : program_options("culvert-agent", usage, argc, argv, &config);
 
 	if (r >= 0)
 		return r;

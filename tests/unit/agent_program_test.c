@@ -1,28 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * The agent as a program: it runs in a child; this process is its manager, the laptop behind that, the
- * application, and the client.
- */
-#include "tests/unit/member.h"
+/* The agent as a program on the static platform: configured by a file, admitted by an invite. */
+#include "tests/unit/agent_world.h"
 
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-
-#include "agent/agent.h"
-
-enum { LAPTOP_REFUSES, LAPTOP_SERVES, LAPTOP_SILENT };
-
-static pid_t agent;
-static struct member me;
-static struct identity manager_key;
 static char config[128];
-static uint16_t base_port = 43000;
-static int application = -1;
-static unsigned hellos, syns;
-static int laptop;
-static const char *refuse_with;
-static struct stream *served[64];
-static unsigned nserved;
 
 static const char config_text[] =
 	"invite: %s/invite\n"
@@ -32,79 +12,6 @@ static const char config_text[] =
 	"  - {listen: '127.0.0.1:%u', application: '127.0.0.1:%u', target: 8080}\n"
 	"environment: {GREETING: hi, PORT: '80'}\n"
 	"environment-file: %s/env\n";
-
-/* --- we as the manager and the laptop ----------------------------------------------------------------------- */
-
-static void on_syn(struct member *m, struct netstack_syn *syn, const struct flow *flow)
-{
-	syns += flow->dport != 1;
-	if (flow->dport == 1 || laptop == LAPTOP_SERVES)
-		netstack_accept(m->ns, syn);
-	else if (laptop == LAPTOP_REFUSES)
-		netstack_reject(m->ns, syn, REJECT_REFUSED);
-	else
-		netstack_reject(m->ns, syn, REJECT_SILENT);
-}
-
-/* The laptop's side says who it is and stays open. */
-static void on_served(struct stream *s, unsigned ev, void *arg)
-{
-	(void)s;
-	(void)ev;
-	(void)arg;
-}
-
-static void on_open(struct member *m, struct stream *s, void *ctx)
-{
-	struct flow flow;
-
-	(void)ctx;
-	assert_int_equal(netstack_stream_info(s, &flow, NULL), 0);
-	if (flow.dport == 1) {
-		rpc_free(m->rpc);
-		assert_int_equal(rpc_new(&m->rpc, m->base, s, &member_rpc_ops, m), 0);
-		return;
-	}
-	assert_true(nserved < ARRAY_SIZE(served));
-	stream_set(s, on_served, NULL);
-	assert_int_equal(stream_write(s, "laptop", 6), 6);
-	served[nserved++] = s;
-}
-
-static void on_call(struct member *m, const char *method, json_t *params, struct rpc_request *req)
-{
-	if (!strcmp(method, "hello")) {
-		hellos++;
-		json_decref(m->note);
-		m->note = json_incref(params);
-		if (refuse_with)
-			rpc_fail(req, RPC_FORBIDDEN, "%s", refuse_with);
-		else
-			rpc_reply(req, json_pack("{s:s, s:s}", "version", CULVERT_VERSION, "name",
-						 "hello-1"));
-		return;
-	}
-	rpc_reply(req, json_object());
-}
-
-static void start_manager(void)
-{
-	char bind[40];
-
-	snprintf(bind, sizeof(bind), "127.0.0.1:%u", base_port);
-	member_start(&me, &manager_key, bind);
-	memset(me.psk, 7, KEY_LEN);
-	me.syn = on_syn;
-	me.open = on_open;
-	me.call = on_call;
-}
-
-static void stop_manager(void)
-{
-	for (; nserved; nserved--)
-		served[nserved - 1]->ops->abort(served[nserved - 1]);
-	member_stop(&me);
-}
 
 static void write_invite(void)
 {
@@ -123,20 +30,6 @@ static void write_invite(void)
 }
 
 /* --- setup ---------------------------------------------------------------------------------------------------- */
-
-static int listen_on(uint16_t at)
-{
-	struct sockaddr_in sin = {.sin_family = AF_INET,
-				  .sin_port = htons(at),
-				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	const int on = 1;
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	assert_int_equal(bind(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
-	assert_int_equal(listen(fd, 128), 0);
-	return fd;
-}
 
 static void start_agent(void)
 {
@@ -177,72 +70,10 @@ static int teardown(void **unused)
 	return member_unfolder(unused);
 }
 
-/* --- the client ------------------------------------------------------------------------------------------------ */
-
-static int client(void)
-{
-	struct sockaddr_in sin = {.sin_family = AF_INET,
-				  .sin_port = htons((uint16_t)(base_port + 1)),
-				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_int_equal(connect(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
-	return fd;
-}
-
-/* What the client reads: "pod", "laptop", "reset", "" at the end, or "nothing" in `ms`. The loop goes on meanwhile. */
-static const char *client_reads(int fd, unsigned ms)
-{
-	static char buf[32];
-	nsec_t end = clock_boot() + ms * NSEC_PER_MSEC;
-	ssize_t n = -1;
-
-	errno = EAGAIN;
-	while (n < 0 && errno == EAGAIN && clock_boot() < end) {
-		int c = application >= 0 ? accept(application, NULL, NULL) : -1;
-
-		if (c >= 0) {
-			assert_int_equal(write(c, "pod", 3), 3);
-			close(c);
-		}
-		if (me.base)
-			member_run(&me, 5);
-		else
-			poll(NULL, 0, 5);
-		n = recv(fd, buf, sizeof(buf) - 1, MSG_DONTWAIT);
-	}
-	if (n < 0)
-		snprintf(buf, sizeof(buf), "%s", errno == EAGAIN ? "nothing" : "reset");
-	else
-		buf[n] = '\0';
-	return buf;
-}
-
-static const char *who_serves_in(unsigned ms)
-{
-	int fd = client();
-	const char *who = client_reads(fd, ms);
-
-	close(fd);
-	return who;
-}
-
-static const char *who_serves(void)
-{
-	return who_serves_in(5000);
-}
-
 static void push_rules(const char *on_down, int hold_s, bool online)
 {
-	char address[ADDR_STRLEN];
-
-	ipaddr_format(&me.address, address);
 	assert_non_null(me.rpc);
-	rpc_notify(me.rpc, "rules",
-		   json_pack("{s:i, s:[{s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:b}]}", "epoch", 1,
-			     "rules", "intercept", "hello", "owner", "ana", "target", 8080,
-			     "address", address, "port", 20000, "on_down", on_down, "hold_s",
-			     hold_s, "online", online));
+	rpc_notify(me.rpc, "rules", rules_json(on_down, hold_s, online));
 	member_run(&me, 100);
 }
 

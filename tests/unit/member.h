@@ -46,6 +46,7 @@ struct member {
 	bool answered;
 	/* as a manager: what to do with a SYN and a call; otherwise NULL */
 	uint8_t psk[KEY_LEN];
+	const char *token; /* who shows this one is admitted, and no invite */
 	void (*syn)(struct member *m, struct netstack_syn *syn, const struct flow *flow);
 	void (*open)(struct member *m, struct stream *s, void *ctx);
 	void (*call)(struct member *m, const char *method, json_t *params, struct rpc_request *req);
@@ -119,7 +120,7 @@ static void member_echo(void *arg, const struct flow *flow, uint16_t seq, const 
 	member_udp(arg, flow, data, len, peer);
 }
 
-/* As a manager: whoever has an invite of our one secret. */
+/* As a manager: whoever has an invite of our one secret, or the token. */
 static struct overlay_peer *member_admit(void *arg, const uint8_t pub[static KEY_LEN],
 					 const struct overlay_credential *cred,
 					 const struct path *from)
@@ -128,8 +129,9 @@ static struct overlay_peer *member_admit(void *arg, const uint8_t pub[static KEY
 	struct prefix own = overlay_prefix_of(pub);
 
 	(void)from;
-	if (!cred->claim || m->peer ||
-	    overlay_peer_add(node_overlay(m->node), &m->peer, pub, m->psk, NULL, NULL))
+	if (m->peer || (m->token ? !cred->token || strcmp(cred->token, m->token) : !cred->claim) ||
+	    overlay_peer_add(node_overlay(m->node), &m->peer, pub, m->token ? NULL : m->psk, NULL,
+			     NULL))
 		return NULL;
 	overlay_route_add(node_overlay(m->node), &own, m->peer);
 	m->other = overlay_stack_addr(pub);
@@ -332,7 +334,7 @@ static pid_t member_spawn(const char *const *args)
 	return pid;
 }
 
-static pid_t member_serve(const char *config)
+static maybe_unused pid_t member_serve(const char *config)
 {
 	return member_spawn((const char *const[]){"--config", config, NULL});
 }
