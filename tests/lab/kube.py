@@ -20,9 +20,11 @@ import sys
 import tempfile
 import time
 
-import image
 from lab import NOBODY, ROOT, Failed, Lab, Process, sh, wait_for
 from pki import Pki
+
+sys.path.append(os.path.join(ROOT, "deploy/images"))
+import image  # noqa: E402
 
 HERE = os.path.join(ROOT, "tests/cluster")
 NODE_ADDRESS = "10.99.2.2"
