@@ -12,7 +12,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { STEP_MAX = 2048 };
+enum { STEP_MAX = MSG_TOKEN_MAX_LEN };
 
 static struct identity self, other;
 static nsec_t now;

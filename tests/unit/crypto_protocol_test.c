@@ -138,9 +138,12 @@ static void reads_message_1(void **state)
 	static const struct {
 		const char *name;
 		size_t len;
-	} messages[] = {{"initiation", MSG_INITIATION_LEN}, {"invitation", MSG_INVITATION_LEN}};
+	} messages[] = {{"initiation", MSG_INITIATION_LEN},
+			{"invitation", MSG_INVITATION_LEN},
+			{"token_initiation", MSG_TOKEN_MIN_LEN + MSG_TOKEN_STEP}};
 	struct nodes n;
-	uint8_t stamp[TAI64N_LEN], msg[MSG_INVITATION_LEN];
+	uint8_t stamp[TAI64N_LEN], msg[MSG_TOKEN_MIN_LEN + MSG_TOKEN_STEP];
+	char token[TOKEN_MAX + 1];
 	struct cookie_checker checker;
 
 	load_nodes(&n);
@@ -163,6 +166,12 @@ static void reads_message_1(void **state)
 			check_claim(&in.claim);
 		else
 			assert_string_equal(in.claim.name, "");
+		if (i == 2) {
+			assert_int_equal(example_text("token", token, sizeof(token)), in.token_len);
+			assert_string_equal(in.token, token);
+		} else {
+			assert_int_equal(in.token_len, 0);
+		}
 	}
 }
 

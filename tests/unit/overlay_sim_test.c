@@ -31,8 +31,8 @@ static bool trace(struct sim *s, struct sim_node *from, const union sockaddr_any
 		  size_t len)
 {
 	char text[ADDR_STRLEN];
-	static const char *const types[] = {"?",      "initiation", "response",
-					    "cookie", "data",	    "invitation"};
+	static const char *const types[] = {"?",    "initiation", "response", "cookie",
+					    "data", "invitation", "token"};
 	fprintf(stderr, "%9.3f node %u %s of %zu, %08x -> %s\n", (double)s->now / 1e9, from->no,
 		types[data[0]], len, get_le32(data + 4), sockaddr_format(to, text));
 	return true;
