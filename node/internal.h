@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Inside node/: the state that sending, receiving and the timers share. */
+/* Inside node/: the state that sending, receiving, the streams and the timers share. */
 #pragma once
+
+#include <sys/queue.h>
 
 #include "node/merge.h"
 #include "node/node.h"
@@ -9,6 +11,7 @@
 struct event;
 
 enum {
+	UDP_ID = 0, /* in paths; streams have greater ones */
 	/* What transport/ sends at once (TRANSPORT_BATCH less the outer headers). */
 	BATCH_BYTES = 65000,
 	BATCH_DATAGRAMS = 64,
@@ -23,9 +26,23 @@ struct batch {
 	uint8_t *arena; /* AEAD_HEAD bytes into its memory */
 };
 
+/* A stream that carries messages. */
+struct carrier {
+	struct node *node;
+	struct transport *transport;
+	uint32_t id;
+	bool proven; /* something authentic has come */
+	bool gone;   /* no path any more; freed at the end of the turn */
+	bool dirty;  /* in node.dirty: has something to flush */
+	nsec_t prove_by;
+	TAILQ_ENTRY(carrier) link; /* in node.unproven or node.gone */
+	LIST_ENTRY(carrier) dirty_link;
+};
+
 struct node {
 	struct overlay *overlay;
-	struct transport *udp;
+	struct event_base *base;
+	struct transport *udp; /* NULL: none */
 	const struct node_ops *ops;
 	void *arg;
 	struct node_stats stats;
@@ -43,16 +60,49 @@ struct node {
 	uint8_t *received; /* a packet just opened: the same */
 	bool just_opened;  /* no callback has run since */
 	uint8_t *memory;   /* of these three */
+
+	/* Streams. An id's place is id % NODE_STREAMS; ids only grow, so none comes again. */
+	struct carrier *carriers[NODE_STREAMS];
+	uint32_t last_id;
+	unsigned n_carriers, n_unproven;
+	TAILQ_HEAD(carriers, carrier)
+	unproven, gone; /* unproven: the oldest first */
+	LIST_HEAD(, carrier)
+	dirty;
+	struct event *prove_timer;
+	struct transport_stats past, *sum; /* of those that are freed; what stats() returned */
+
+	/* A handshake message that came out of a call to seal, while its stream's queue was lent
+	 * out. */
+	bool sealing;
+	struct path late_path;
+	size_t late_len;
+	uint8_t late[MSG_TOKEN_MAX_LEN];
 };
+
+/* NULL: gone, or there never was one. */
+struct transport *node_transport(const struct node *n, const struct path *path);
+
+/* carrier.c */
+struct carrier *carrier_of(const struct node *n, const struct path *path);
+int carriers_init(struct node *n);
+void carriers_free(struct node *n);
+void carriers_flush(struct node *n);
+void carriers_reap(struct node *n); /* frees those that are gone */
+void carrier_touch(struct carrier *c);
+void carrier_prove(struct carrier *c);
 
 /* node.c: have the turn end with a flush and a look at the timers. */
 void node_end_turn(struct node *n);
 
-/* send.c: overlay_ops.unqueue */
+/* send.c: overlay_ops.send and .unqueue */
+void node_on_send(void *arg, const struct path *path, const uint8_t *data, size_t len);
 void node_on_unqueue(void *arg, struct overlay_peer *p, const uint8_t *packet, size_t len);
 
 /* receive.c: transport_ops and the coalescer's delivery */
 void node_on_datagrams(void *arg, const struct path *from, const uint8_t *data, size_t len,
 		       size_t stride);
+void node_on_frame(void *arg, const struct path *from, const uint8_t *data, size_t len,
+		   size_t stride);
 void node_on_idle(void *arg);
 void node_on_merged(void *arg, void *owner, struct pkt *pkt);

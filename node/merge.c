@@ -148,7 +148,8 @@ void merge_packet(struct merge *m, void *owner, uint8_t *data, size_t len)
 	struct segment s;
 
 	if (segment_parse(&s, data, len)) {
-		bool plain = s.payload && (s.flags & ~TCP_PSH) == TCP_ACK;
+		bool super = len > INNER_MTU;
+		bool plain = !super && s.payload && (s.flags & ~TCP_PSH) == TCP_ACK;
 
 		for (unsigned i = 0; i < m->n; i++) {
 			if (!same_flow(m->open[i], owner, data, &s))
@@ -164,6 +165,9 @@ void merge_packet(struct merge *m, void *owner, uint8_t *data, size_t len)
 			start(m, owner, data, &s);
 			return;
 		}
+		/* It does not say what it stands for; and a full segment fits everywhere. */
+		if (super)
+			pkt.gso = (uint16_t)(INNER_MTU - s.headers);
 	}
 	m->deliver(m->arg, owner, &pkt);
 }

@@ -4,6 +4,9 @@
  * flow from one peer become a super-packet, if cutting that gives the same segments back. Several
  * flows may be under way at once.
  *
+ * A super-packet that came whole (longer than INNER_MTU; the caller lets only TCP through) is large
+ * enough, and goes on as it is.
+ *
  * Order is kept within a flow: what does not continue the flow's run sends the run on first. Other
  * packets are delivered at once.
  */

@@ -6,8 +6,6 @@
 
 #include "node/internal.h"
 
-enum { UDP_ID = 0 /* of the one transport there is, in paths */ };
-
 /* --- timers --- */
 
 /*
@@ -47,6 +45,7 @@ static void on_turn_end(int fd, short what, void *arg)
 	(void)what;
 	n->turn_pending = false;
 	node_flush(n);
+	carriers_reap(n);
 	set_timer(n);
 }
 
@@ -60,17 +59,14 @@ void node_end_turn(struct node *n)
 
 /* --- what overlay/ calls --- */
 
-static void on_send(void *arg, const struct path *path, const uint8_t *data, size_t len)
-{
-	struct node *n = arg;
-
-	transport_send(n->udp, path, data, len, len);
-}
-
 static void on_established(void *arg, struct overlay_peer *p, bool fresh)
 {
 	struct node *n = arg;
+	const struct path *path = overlay_peer_path(p);
+	struct carrier *c = path ? carrier_of(n, path) : NULL;
 
+	if (c)
+		carrier_prove(c);
 	if (n->ops->established)
 		n->ops->established(n->arg, p, fresh);
 }
@@ -119,7 +115,7 @@ static nsec_t on_real(void *arg)
 }
 
 static const struct overlay_ops overlay_ops = {
-	.send = on_send,
+	.send = node_on_send,
 	.unqueue = node_on_unqueue,
 	.established = on_established,
 	.away = on_away,
@@ -145,8 +141,8 @@ static int make_buffers(struct node *n)
 	enum {
 		AROUND = AEAD_HEAD + TAG_LEN + AEAD_TAIL,
 		ARENA = ROUND_UP(BATCH_BYTES + DATAGRAM_MAX, 64) + AROUND,
-		SEGMENT = ROUND_UP(INNER_MTU, 64) + AROUND,
-		RECEIVED = TRANSPORT_BATCH + AROUND,
+		SEGMENT = ROUND_UP(PKT_MAX, 64) + AROUND,
+		RECEIVED = ROUND_UP(TRANSPORT_FRAME_MAX, 64) + AROUND,
 	};
 
 	n->memory = calloc(1, ARENA + SEGMENT + RECEIVED);
@@ -173,8 +169,11 @@ int node_new(struct node **np, const struct node_config *cfg, const struct node_
 		return error_errno(e, -ENOMEM, "node");
 	n->ops = ops;
 	n->arg = arg;
+	n->base = cfg->base;
 	n->timer_fd = -1;
 	err = make_buffers(n);
+	if (!err)
+		err = carriers_init(n);
 	if (!err)
 		err = overlay_new(&n->overlay, &overlay_ops, n, &cfg->identity, cfg->last_stamp);
 	if (err)
@@ -186,9 +185,12 @@ int node_new(struct node **np, const struct node_config *cfg, const struct node_
 	n->turn_end = event_new(cfg->base, -1, 0, on_turn_end, n);
 	if (!n->timer || !n->turn_end || event_add(n->timer, NULL) < 0)
 		return error_errno(e, -ENOMEM, "node");
-	err = transport_udp_new(&n->udp, cfg->base, &cfg->bind, UDP_ID, &transport_ops, n, e);
-	if (err)
-		return err;
+	if (cfg->bind.sa.sa_family) {
+		err = transport_udp_new(&n->udp, cfg->base, &cfg->bind, UDP_ID, &transport_ops, n,
+					e);
+		if (err)
+			return err;
+	}
 	*np = steal_ptr(n);
 	return 0;
 }
@@ -197,8 +199,8 @@ void node_free(struct node *n)
 {
 	if (!n)
 		return;
-	if (n->udp)
-		node_flush(n);
+	node_flush(n);
+	carriers_free(n);
 	if (n->timer)
 		event_free(n->timer);
 	if (n->turn_end)
@@ -218,7 +220,7 @@ struct overlay *node_overlay(struct node *n)
 
 int node_local(const struct node *n, union sockaddr_any *sa)
 {
-	return transport_local(n->udp, sa);
+	return n->udp ? transport_local(n->udp, sa) : -ENOTSUP;
 }
 
 struct path node_udp_path(const struct node *n, const union sockaddr_any *remote)
@@ -229,7 +231,8 @@ struct path node_udp_path(const struct node *n, const union sockaddr_any *remote
 
 void node_kick(struct node *n)
 {
-	transport_rebind(n->udp);
+	if (n->udp)
+		transport_rebind(n->udp);
 	overlay_kick(n->overlay, clock_boot());
 	node_end_turn(n);
 }
@@ -239,7 +242,20 @@ const struct node_stats *node_stats(const struct node *n)
 	return &n->stats;
 }
 
-const struct transport_stats *node_transport_stats(const struct node *n)
+struct transport *node_transport(const struct node *n, const struct path *path)
 {
-	return transport_stats(n->udp);
+	struct carrier *c;
+
+	if (path->transport == UDP_ID)
+		return n->udp;
+	c = carrier_of(n, path);
+	return c ? c->transport : NULL;
+}
+
+bool node_ready(const struct node *n, const struct overlay_peer *p)
+{
+	const struct path *path = overlay_peer_path(p);
+	const struct transport *t = path ? node_transport(n, path) : NULL;
+
+	return !t || !transport_full(t);
 }

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * node: one member of the overlay on the event loop: overlay/ + transport/ + clock + batches.
+ * node: one member of the overlay on the event loop: overlay/ + transports + clock + batches.
+ *
+ * Transports: UDP, and any number of streams (a WebSocket, TCP) that the caller connects or
+ * accepts. All carry the same messages; a peer's packets take the path that overlay/ names.
  *
  * Way out: node_send() cuts super-packets to the path's MTU, seals each segment into one arena, and
  * flushes a batch when it is full, when the path changes, or when the loop turn ends. Way in:
  * datagrams are opened, consecutive TCP segments of a flow are coalesced into super-packets again,
- * and ops->inner gets them. One thread.
+ * and ops->inner gets them. A stream carries super-packets whole. One thread.
  */
 #pragma once
 
@@ -15,6 +18,13 @@
 
 struct event_base;
 struct node;
+struct stream;
+
+enum {
+	NODE_STREAMS = 4096, /* at once */
+	NODE_UNPROVEN = 256, /* of them, on which nothing authentic has come yet: ... */
+	NODE_PROVE_S = 10,   /* ... for as long */
+};
 
 struct node_ops {
 	/* Inner packets from `p` whose source was accepted; valid during the call; the caller may
@@ -34,13 +44,18 @@ struct node_ops {
 	/* An inner packet does not fit and may not be cut: the sender should hear Packet Too Big
 	 * (len > INNER_MTU). Optional. */
 	void (*too_big)(void *arg, const struct pkt *pkt, uint32_t mtu);
+	/* A stream has ended (0 = in order), or proved nothing in time (-ETIMEDOUT). The overlay
+	 * knows already. From the loop, never from inside a call. Optional. */
+	void (*path_gone)(void *arg, const struct path *path, int error);
+	/* A peer for which node_ready() was false may be ready again: ask. Optional. */
+	void (*writable)(void *arg);
 };
 
 struct node_config {
 	struct event_base *base;
 	struct identity identity;
 	nsec_t last_stamp;	 /* persisted TAI64N, 0 = none */
-	union sockaddr_any bind; /* UDP; port 0 = any */
+	union sockaddr_any bind; /* UDP; port 0 = any; family 0 = no UDP, streams alone */
 };
 
 struct node_stats {
@@ -48,7 +63,7 @@ struct node_stats {
 	uint64_t inner_in, inner_out; /* inner packets (segments) */
 	uint64_t too_big;
 	uint64_t no_route;    /* no peer for the destination, or no path to the peer */
-	uint64_t oversize_in; /* a peer sent more than INNER_MTU in one datagram */
+	uint64_t oversize_in; /* a peer sent more than INNER_MTU where that may not be */
 };
 
 int node_new(struct node **np, const struct node_config *cfg, const struct node_ops *ops, void *arg,
@@ -56,9 +71,22 @@ int node_new(struct node **np, const struct node_config *cfg, const struct node_
 void node_free(struct node *n);
 /* Peers and routes are managed there. */
 struct overlay *node_overlay(struct node *n);
-int node_local(const struct node *n, union sockaddr_any *sa);
+int node_local(const struct node *n, union sockaddr_any *sa); /* of UDP; -ENOTSUP without */
 /* A path over this node's UDP transport to `remote`. */
 struct path node_udp_path(const struct node *n, const union sockaddr_any *remote);
+
+/*
+ * From now on messages come and go over `s`, too, which must be connected; owned on success. *path
+ * is the token for it, unique in the node's life. It is closed if nothing authentic comes within
+ * NODE_PROVE_S. -ENOSPC above NODE_STREAMS or NODE_UNPROVEN, -ENOMEM.
+ */
+int node_add_stream(struct node *n, struct stream *s, struct path *path, struct error *e);
+/* Closes it, after what is queued as far as that goes at once; the overlay forgets the path.
+ * No path_gone(). From any callback; a path that is gone is ignored. */
+void node_drop_stream(struct node *n, const struct path *path);
+/* Back-pressure: false = what carries this peer's packets has more than enough to send. Who can
+ * (the TUN's reader) waits for writable(); packets sent all the same are queued up to a bound. */
+bool node_ready(const struct node *n, const struct overlay_peer *p);
 
 /* Routes by the destination, or sends to `p`. The packet is consumed during the call; its bytes may
  * be changed. */
@@ -68,4 +96,7 @@ void node_flush(struct node *n);
 /* The network or the power state changed: handshakes with all persistent peers start at once. */
 void node_kick(struct node *n);
 const struct node_stats *node_stats(const struct node *n);
+/* Summed up over all transports there have been; valid until the next call. */
 const struct transport_stats *node_transport_stats(const struct node *n);
+/* Of the one that `path` names; NULL = gone. */
+const struct transport_stats *node_path_stats(const struct node *n, const struct path *path);

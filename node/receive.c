@@ -4,9 +4,16 @@
  * all that lay ready in the socket is read (idle), so nothing ever waits for a segment that may not
  * come.
  */
-#include "node/internal.h"
-
 #include "base/ip.h"
+#include "node/internal.h"
+#include "node/segment.h"
+
+static void take(struct node *n, struct overlay_peer *p, struct pkt *pkt)
+{
+	n->stats.inner_in++;
+	n->just_opened = true;
+	merge_packet(n->merge, p, pkt->data, pkt->len);
+}
 
 void node_on_datagrams(void *arg, const struct path *from, const uint8_t *data, size_t len,
 		       size_t stride)
@@ -26,10 +33,60 @@ void node_on_datagrams(void *arg, const struct path *from, const uint8_t *data, 
 			n->stats.oversize_in++;
 			continue;
 		}
-		n->stats.inner_in++;
-		n->just_opened = true;
-		merge_packet(n->merge, p, pkt.data, pkt.len);
+		take(n, p, &pkt);
 	}
+}
+
+static uint64_t dropped(const struct node *n)
+{
+	const uint64_t *drops = overlay_drops(n->overlay);
+	uint64_t sum = 0;
+
+	for (int i = 0; i < OVERLAY_NUM_DROPS; i++)
+		sum += drops[i];
+	return sum;
+}
+
+/* A stream that has proved nothing so far. Whoever sends data that opens, and is no replay, holds
+ * a session; handshakes are heard of when they are complete (established). */
+static int receive_unproven(struct node *n, struct carrier *c, const struct path *from,
+			    const uint8_t *data, size_t len, struct pkt *pkt,
+			    struct overlay_peer **p)
+{
+	bool is_data = len >= MSG_DATA_OVERHEAD && get_le32(data) == MSG_DATA;
+	uint64_t before = dropped(n);
+	int r = overlay_receive(n->overlay, from, data, len, n->received, pkt, p, clock_boot());
+
+	if (r == 1 || (is_data && dropped(n) == before))
+		carrier_prove(c);
+	return r;
+}
+
+/* A super-packet may be in it, whole. */
+void node_on_frame(void *arg, const struct path *from, const uint8_t *data, size_t len,
+		   size_t stride)
+{
+	struct carrier *c = arg;
+	struct node *n = c->node;
+	struct overlay_peer *p;
+	struct segment s;
+	struct pkt pkt;
+	int r;
+
+	(void)stride;
+	if (c->gone)
+		return;
+	if (unlikely(!c->proven))
+		r = receive_unproven(n, c, from, data, len, &pkt, &p);
+	else
+		r = overlay_receive(n->overlay, from, data, len, n->received, &pkt, &p,
+				    clock_boot());
+	if (r != 1)
+		return;
+	if (pkt.len > INNER_MTU && !segment_parse(&s, pkt.data, pkt.len))
+		n->stats.oversize_in++;
+	else
+		take(n, p, &pkt);
 }
 
 /*

@@ -21,29 +21,29 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 
-#include "transport/internal.h"
+#include "transport/udp.h"
 
-bool udp_source_known(const struct transport *t, const struct ipaddr *a)
+bool udp_source_known(const struct udp *u, const struct ipaddr *a)
 {
 	for (unsigned i = 0; i < SOURCES_MAX; i++)
-		if (ipaddr_equal(&t->sources[i], a))
+		if (ipaddr_equal(&u->sources[i], a))
 			return true;
 	return false;
 }
 
 /* A machine with more than SOURCES_MAX addresses in use loses stickiness for some, nothing else. */
-void udp_source_learn(struct transport *t, const struct ipaddr *a)
+void udp_source_learn(struct udp *u, const struct ipaddr *a)
 {
-	if (likely(udp_source_known(t, a)))
+	if (likely(udp_source_known(u, a)))
 		return;
-	t->sources[t->next_source++ % SOURCES_MAX] = *a;
+	u->sources[u->next_source++ % SOURCES_MAX] = *a;
 }
 
-void udp_source_forget(struct transport *t, const struct ipaddr *a)
+void udp_source_forget(struct udp *u, const struct ipaddr *a)
 {
 	for (unsigned i = 0; i < SOURCES_MAX; i++)
-		if (ipaddr_equal(&t->sources[i], a))
-			t->sources[i] = (struct ipaddr){0};
+		if (ipaddr_equal(&u->sources[i], a))
+			u->sources[i] = (struct ipaddr){0};
 }
 
 /* Root may go above net.core.{r,w}mem_max; others get what the limit allows. */
@@ -70,34 +70,34 @@ static int set_ipv4_options(int fd)
 	return err;
 }
 
-static int set_options(struct transport *t)
+static int set_options(struct udp *u)
 {
-	int err = set_ipv4_options(t->fd);
+	int err = set_ipv4_options(u->fd);
 	int zero = 0;
 
-	if (!err && t->v6) {
-		err = set_option(t->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT);
+	if (!err && u->v6) {
+		err = set_option(u->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT);
 		if (!err)
-			err = set_option(t->fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
+			err = set_option(u->fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
 		if (!err)
-			err = set_option(t->fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+			err = set_option(u->fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
 	} else if (!err) {
-		err = set_option(t->fd, IPPROTO_IP, IP_PKTINFO, 1);
+		err = set_option(u->fd, IPPROTO_IP, IP_PKTINFO, 1);
 	}
 	if (err)
 		return err;
 
-	set_buffer(t->fd, SO_RCVBUFFORCE, SO_RCVBUF);
-	set_buffer(t->fd, SO_SNDBUFFORCE, SO_SNDBUF);
+	set_buffer(u->fd, SO_RCVBUFFORCE, SO_RCVBUF);
+	set_buffer(u->fd, SO_SNDBUFFORCE, SO_SNDBUF);
 	/* Without GRO datagrams come one by one and all else is the same. */
-	set_option(t->fd, IPPROTO_UDP, UDP_GRO, 1);
-	t->gso = setsockopt(t->fd, IPPROTO_UDP, UDP_SEGMENT, &zero, sizeof(zero)) == 0;
+	set_option(u->fd, IPPROTO_UDP, UDP_GRO, 1);
+	u->gso = setsockopt(u->fd, IPPROTO_UDP, UDP_SEGMENT, &zero, sizeof(zero)) == 0;
 	return 0;
 }
 
-/* Sets t->fd and t->v6. A kernel without IPv6 gets the IPv4 wildcard where the IPv6 one was asked
+/* Sets u->fd and u->v6. A kernel without IPv6 gets the IPv4 wildcard where the IPv6 one was asked
  * for. */
-static int open_socket(struct transport *t, const union sockaddr_any *bind_to, struct error *e)
+static int open_socket(struct udp *u, const union sockaddr_any *bind_to, struct error *e)
 {
 	union sockaddr_any local = *bind_to;
 	bool wildcard6 =
@@ -105,94 +105,100 @@ static int open_socket(struct transport *t, const union sockaddr_any *bind_to, s
 	char text[ADDR_STRLEN];
 	int type = SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
 
-	t->fd = socket(local.sa.sa_family, type, 0);
-	if (t->fd < 0 && errno == EAFNOSUPPORT && wildcard6) {
+	u->fd = socket(local.sa.sa_family, type, 0);
+	if (u->fd < 0 && errno == EAFNOSUPPORT && wildcard6) {
 		local = (union sockaddr_any){
 			.in = {.sin_family = AF_INET, .sin_port = bind_to->in6.sin6_port}};
 		wildcard6 = false;
-		t->fd = socket(AF_INET, type, 0);
+		u->fd = socket(AF_INET, type, 0);
 	}
-	if (t->fd < 0)
+	if (u->fd < 0)
 		return error_errno(e, -errno, "UDP socket");
-	t->v6 = local.sa.sa_family == AF_INET6;
-	if (t->v6 && set_option(t->fd, IPPROTO_IPV6, IPV6_V6ONLY, !wildcard6))
+	u->v6 = local.sa.sa_family == AF_INET6;
+	if (u->v6 && set_option(u->fd, IPPROTO_IPV6, IPV6_V6ONLY, !wildcard6))
 		return error_errno(e, -errno, "UDP socket: IPV6_V6ONLY");
-	if (bind(t->fd, &local.sa, sockaddr_len(&local)) < 0)
+	if (bind(u->fd, &local.sa, sockaddr_len(&local)) < 0)
 		return error_errno(e, -errno, "UDP: cannot bind %s", sockaddr_format(&local, text));
 	return 0;
 }
 
-static void free_transport(struct transport **t)
+static void destroy(struct transport *t)
 {
-	transport_free(*t);
+	struct udp *u = udp_self(t);
+
+	if (u->read_event)
+		event_free(u->read_event);
+	if (u->write_event)
+		event_free(u->write_event);
+	if (u->fd >= 0)
+		close(u->fd);
+	udp_backlog_free(u);
+	free(u->rx);
+	free(u);
+}
+
+static int local(const struct transport *t, union sockaddr_any *sa)
+{
+	const struct udp *u = container_of(t, const struct udp, t);
+	union sockaddr_any got = {0};
+	socklen_t len = sizeof(got);
+
+	if (getsockname(u->fd, &got.sa, &len) < 0)
+		return -errno;
+	*sa = got;
+	return 0;
+}
+
+static void rebind(struct transport *t)
+{
+	struct udp *u = udp_self(t);
+
+	memset(u->sources, 0, sizeof(u->sources));
+	udp_mtu_forget_all(u);
+}
+
+static const struct transport_kind udp_kind = {
+	.free = destroy,
+	.local = local,
+	.send = udp_send,
+	.mtu = udp_mtu,
+	.rebind = rebind,
+};
+
+static void free_udp(struct udp **u)
+{
+	if (*u)
+		destroy(&(*u)->t);
 }
 
 int transport_udp_new(struct transport **tp, struct event_base *base,
 		      const union sockaddr_any *bind, uint32_t id, const struct transport_ops *ops,
 		      void *arg, struct error *e)
 {
-	cleanup(free_transport) struct transport *t = calloc(1, sizeof(*t));
+	cleanup(free_udp) struct udp *u = calloc(1, sizeof(*u));
 	int err;
 
-	if (!t)
+	if (!u)
 		return error_errno(e, -ENOMEM, "UDP transport");
-	t->fd = -1;
-	t->id = id;
-	t->ops = ops;
-	t->arg = arg;
-	t->backlog_end = &t->backlog;
-	if (getrandom(t->mtu_key, sizeof(t->mtu_key), 0) != sizeof(t->mtu_key))
+	u->t = (struct transport){.kind = &udp_kind, .id = id, .ops = ops, .arg = arg};
+	u->fd = -1;
+	u->backlog_end = &u->backlog;
+	if (getrandom(u->mtu_key, sizeof(u->mtu_key), 0) != sizeof(u->mtu_key))
 		return error_errno(e, -EIO, "UDP transport: getrandom");
 
-	err = open_socket(t, bind, e);
+	err = open_socket(u, bind, e);
 	if (err)
 		return err;
-	err = set_options(t);
+	err = set_options(u);
 	if (err)
 		return error_errno(e, err, "UDP socket options");
 
-	t->rx = calloc(1, RX_HEAD + TRANSPORT_BATCH + RX_TAIL);
-	t->read_event = event_new(base, t->fd, EV_READ | EV_PERSIST, udp_on_readable, t);
-	t->write_event = event_new(base, t->fd, EV_WRITE | EV_PERSIST, udp_on_writable, t);
-	if (!t->rx || !t->read_event || !t->write_event || event_add(t->read_event, NULL) < 0)
+	u->rx = calloc(1, TRANSPORT_HEAD + TRANSPORT_BATCH + TRANSPORT_TAIL);
+	u->read_event = event_new(base, u->fd, EV_READ | EV_PERSIST, udp_on_readable, u);
+	u->write_event = event_new(base, u->fd, EV_WRITE | EV_PERSIST, udp_on_writable, u);
+	if (!u->rx || !u->read_event || !u->write_event || event_add(u->read_event, NULL) < 0)
 		return error_errno(e, -ENOMEM, "UDP transport");
-	*tp = steal_ptr(t);
+	*tp = &u->t;
+	u = NULL;
 	return 0;
-}
-
-void transport_free(struct transport *t)
-{
-	if (!t)
-		return;
-	if (t->read_event)
-		event_free(t->read_event);
-	if (t->write_event)
-		event_free(t->write_event);
-	if (t->fd >= 0)
-		close(t->fd);
-	udp_backlog_free(t);
-	free(t->rx);
-	free(t);
-}
-
-int transport_local(const struct transport *t, union sockaddr_any *sa)
-{
-	union sockaddr_any got = {0};
-	socklen_t len = sizeof(got);
-
-	if (getsockname(t->fd, &got.sa, &len) < 0)
-		return -errno;
-	*sa = got;
-	return 0;
-}
-
-const struct transport_stats *transport_stats(const struct transport *t)
-{
-	return &t->stats;
-}
-
-void transport_rebind(struct transport *t)
-{
-	memset(t->sources, 0, sizeof(t->sources));
-	udp_mtu_forget_all(t);
 }

@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 
 #include "base/hash.h"
-#include "transport/internal.h"
+#include "transport/udp.h"
 
 enum {
 	IPV4_OVERHEAD = 20 + 8,
@@ -36,7 +36,7 @@ static size_t ask_kernel(const union sockaddr_any *remote)
 	return (size_t)MAX(LEAST_PAYLOAD, MIN(mtu, MOST_PAYLOAD));
 }
 
-static struct mtu_slot *slot_of(struct transport *t, const union sockaddr_any *remote)
+static struct mtu_slot *slot_of(struct udp *u, const union sockaddr_any *remote)
 {
 	struct {
 		struct ipaddr ip;
@@ -44,15 +44,16 @@ static struct mtu_slot *slot_of(struct transport *t, const union sockaddr_any *r
 	} key = {.ip = sockaddr_ip(remote)};
 
 	put_be16(key.port, sockaddr_port(remote));
-	return &t->mtu[siphash(t->mtu_key, &key, sizeof(key)) % MTU_SLOTS];
+	return &u->mtu[siphash(u->mtu_key, &key, sizeof(key)) % MTU_SLOTS];
 }
 
-size_t transport_mtu(struct transport *t, const struct path *to)
+size_t udp_mtu(struct transport *t, const struct path *to)
 {
-	struct mtu_slot *slot = slot_of(t, &to->remote);
+	struct udp *u = udp_self(t);
+	struct mtu_slot *slot = slot_of(u, &to->remote);
 	nsec_t now = clock_boot();
 
-	if (likely(slot->expires > MAX(now, t->mtu_stale) &&
+	if (likely(slot->expires > MAX(now, u->mtu_stale) &&
 		   sockaddr_equal(&slot->remote, &to->remote)))
 		return slot->payload;
 	slot->remote = to->remote;
@@ -61,13 +62,13 @@ size_t transport_mtu(struct transport *t, const struct path *to)
 	return slot->payload;
 }
 
-void udp_mtu_forget(struct transport *t, const struct path *to)
+void udp_mtu_forget(struct udp *u, const struct path *to)
 {
-	slot_of(t, &to->remote)->expires = 0;
+	slot_of(u, &to->remote)->expires = 0;
 }
 
 /* Leaves the slots alone: most were never touched, and have no memory yet. */
-void udp_mtu_forget_all(struct transport *t)
+void udp_mtu_forget_all(struct udp *u)
 {
-	t->mtu_stale = clock_boot() + MTU_LIFETIME;
+	u->mtu_stale = clock_boot() + MTU_LIFETIME;
 }

@@ -11,7 +11,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "transport/internal.h"
+#include "transport/udp.h"
 
 enum { CONTROL_SIZE = 512 };
 
@@ -61,11 +61,11 @@ static void read_control(struct msghdr *msg, struct path *from, size_t *stride)
 }
 
 /* Takes what lies in the error queue, else the socket stays "readable" for ever. */
-static void drain_errors(struct transport *t)
+static void drain_errors(struct udp *u)
 {
 	for (int i = 0; i < ERROR_BUDGET; i++) {
 		_Alignas(struct cmsghdr) char control[CONTROL_SIZE];
-		struct path to = {.transport = t->id};
+		struct path to = {.transport = u->t.id};
 		union sockaddr_any name = {0};
 		struct msghdr msg = {
 			.msg_name = &name,
@@ -75,7 +75,7 @@ static void drain_errors(struct transport *t)
 		};
 		int error = 0;
 
-		if (recvmsg(t->fd, &msg, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
+		if (recvmsg(u->fd, &msg, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
 			return;
 		for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
 			struct sock_extended_err ee;
@@ -90,20 +90,20 @@ static void drain_errors(struct transport *t)
 			continue;
 		to.remote = unmapped(&name);
 		if (error == -EMSGSIZE)
-			udp_mtu_forget(t, &to);
-		else if (t->ops->unreachable)
-			t->ops->unreachable(t->arg, &to, error);
+			udp_mtu_forget(u, &to);
+		else if (u->t.ops->unreachable)
+			u->t.ops->unreachable(u->t.arg, &to, error);
 	}
 }
 
 /* Reads once: 1 delivered, 0 nothing to deliver (an error of an earlier datagram, a truncated one),
  * -EAGAIN. */
-static int receive_one(struct transport *t)
+static int receive_one(struct udp *u)
 {
 	_Alignas(struct cmsghdr) char control[CONTROL_SIZE];
-	struct path from = {.transport = t->id};
+	struct path from = {.transport = u->t.id};
 	union sockaddr_any name = {0};
-	struct iovec iov = {.iov_base = t->rx + RX_HEAD, .iov_len = TRANSPORT_BATCH};
+	struct iovec iov = {.iov_base = u->rx + TRANSPORT_HEAD, .iov_len = TRANSPORT_BATCH};
 	struct msghdr msg = {
 		.msg_name = &name,
 		.msg_namelen = sizeof(name),
@@ -112,7 +112,7 @@ static int receive_one(struct transport *t)
 		.msg_control = control,
 		.msg_controllen = sizeof(control),
 	};
-	ssize_t n = recvmsg(t->fd, &msg, 0);
+	ssize_t n = recvmsg(u->fd, &msg, 0);
 	size_t len, stride;
 
 	if (n < 0 && errno == EAGAIN)
@@ -127,24 +127,24 @@ static int receive_one(struct transport *t)
 	if (!stride || stride > len)
 		stride = len;
 	if (from.local.family && !ipaddr_is_multicast(&from.local))
-		udp_source_learn(t, &from.local);
+		udp_source_learn(u, &from.local);
 
-	t->stats.rx_calls++;
-	t->stats.rx_bytes += len;
-	t->stats.rx_datagrams += (len + stride - 1) / stride;
-	t->ops->receive(t->arg, &from, t->rx + RX_HEAD, len, stride);
+	u->t.stats.rx_calls++;
+	u->t.stats.rx_bytes += len;
+	u->t.stats.rx_datagrams += (len + stride - 1) / stride;
+	u->t.ops->receive(u->t.arg, &from, u->rx + TRANSPORT_HEAD, len, stride);
 	return 1;
 }
 
 void udp_on_readable(int fd, short what, void *arg)
 {
-	struct transport *t = arg;
+	struct udp *u = arg;
 	bool delivered = false, error = false;
 
 	(void)fd;
 	(void)what;
 	for (int i = 0; i < RX_BUDGET; i++) {
-		int r = receive_one(t);
+		int r = receive_one(u);
 
 		if (r < 0)
 			break;
@@ -153,7 +153,7 @@ void udp_on_readable(int fd, short what, void *arg)
 	}
 	/* Woken for nothing: the error that goes with it was reported to a sendmsg. */
 	if (error || !delivered)
-		drain_errors(t);
-	if (delivered && t->ops->idle)
-		t->ops->idle(t->arg);
+		drain_errors(u);
+	if (delivered && u->t.ops->idle)
+		u->t.ops->idle(u->t.arg);
 }

@@ -25,7 +25,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "transport/internal.h"
+#include "transport/udp.h"
 
 enum { SEND_TRIES = 3 };
 
@@ -48,9 +48,9 @@ static struct in6_addr mapped(const void *v4)
 	return a;
 }
 
-static void add_source(const struct transport *t, struct msghdr *msg, const struct path *to)
+static void add_source(const struct udp *u, struct msghdr *msg, const struct path *to)
 {
-	if (t->v6) {
+	if (u->v6) {
 		struct in6_pktinfo info = {.ipi6_ifindex = to->ifindex};
 
 		if (to->local.family == 4)
@@ -67,9 +67,9 @@ static void add_source(const struct transport *t, struct msghdr *msg, const stru
 }
 
 /* As the socket's family wants it. */
-static union sockaddr_any destination(const struct transport *t, const union sockaddr_any *remote)
+static union sockaddr_any destination(const struct udp *u, const union sockaddr_any *remote)
 {
-	if (!t->v6 || remote->sa.sa_family != AF_INET)
+	if (!u->v6 || remote->sa.sa_family != AF_INET)
 		return *remote;
 	return (union sockaddr_any){.in6 = {.sin6_family = AF_INET6,
 					    .sin6_port = remote->in.sin_port,
@@ -77,12 +77,12 @@ static union sockaddr_any destination(const struct transport *t, const union soc
 }
 
 /* One sendmsg: one datagram, or (segment != 0) a super-datagram. */
-static int send_message(struct transport *t, const struct path *to, const uint8_t *data, size_t len,
+static int send_message(struct udp *u, const struct path *to, const uint8_t *data, size_t len,
 			uint16_t segment, bool source)
 {
 	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(struct in6_pktinfo)) +
 					      CMSG_SPACE(sizeof(uint16_t))] = {0};
-	union sockaddr_any name = destination(t, &to->remote);
+	union sockaddr_any name = destination(u, &to->remote);
 	struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
 	struct msghdr msg = {
 		.msg_name = &name,
@@ -93,13 +93,13 @@ static int send_message(struct transport *t, const struct path *to, const uint8_
 	};
 
 	if (source)
-		add_source(t, &msg, to);
+		add_source(u, &msg, to);
 	if (segment)
 		add_control(&msg, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof(segment));
 	if (!msg.msg_controllen)
 		msg.msg_control = NULL;
-	t->stats.tx_calls++;
-	return sendmsg(t->fd, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+	u->t.stats.tx_calls++;
+	return sendmsg(u->fd, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
 static bool source_may_be_wrong(int err)
@@ -109,14 +109,14 @@ static bool source_may_be_wrong(int err)
 }
 
 /* As send_message(), having dealt with sources that are gone and errors of other datagrams. */
-static int send_chunk(struct transport *t, const struct path *to, const uint8_t *data, size_t len,
+static int send_chunk(struct udp *u, const struct path *to, const uint8_t *data, size_t len,
 		      uint16_t segment)
 {
-	bool source = to->local.family && udp_source_known(t, &to->local);
+	bool source = to->local.family && udp_source_known(u, &to->local);
 	int err = 0;
 
 	for (int i = 0; i < SEND_TRIES; i++) {
-		err = send_message(t, to, data, len, segment, source);
+		err = send_message(u, to, data, len, segment, source);
 		switch (err) {
 		case 0:
 		case -EAGAIN:
@@ -128,7 +128,7 @@ static int send_chunk(struct transport *t, const struct path *to, const uint8_t 
 				return err;
 		}
 		if (source && source_may_be_wrong(err)) {
-			udp_source_forget(t, &to->local);
+			udp_source_forget(u, &to->local);
 			source = false;
 		} else if (segment && err == -EINVAL) {
 			return err;
@@ -151,109 +151,108 @@ static size_t chunk_size(size_t len, size_t stride, bool gso)
 
 /* Returns how many bytes are dealt with: sent, or dropped and counted; less than `len` = buffer
  * full. */
-static size_t send_batch(struct transport *t, const struct path *to, const uint8_t *data,
-			 size_t len, size_t stride)
+static size_t send_batch(struct udp *u, const struct path *to, const uint8_t *data, size_t len,
+			 size_t stride)
 {
 	/* The kernel fragments single datagrams only, and an older one says EINVAL to
 	 * super-datagrams that would need it: not a reason to give up GSO for everybody. */
-	bool gso = t->gso && len > stride && stride <= transport_mtu(t, to);
+	bool gso = u->gso && len > stride && stride <= udp_mtu(&u->t, to);
 	bool refused = false;
 	size_t done = 0;
 
 	while (done < len) {
 		size_t n = chunk_size(len - done, stride, gso);
 		uint64_t count = datagrams(n, stride);
-		int err = send_chunk(t, to, data + done, n, count > 1 ? (uint16_t)stride : 0);
+		int err = send_chunk(u, to, data + done, n, count > 1 ? (uint16_t)stride : 0);
 
 		if (err == -EAGAIN)
 			return done;
 		if (err == -EMSGSIZE || err == -EINVAL)
-			udp_mtu_forget(t, to);
+			udp_mtu_forget(u, to);
 		if (count > 1 && (err == -EMSGSIZE || err == -EIO || err == -EINVAL)) {
 			gso = false;
-			refused = err != -EMSGSIZE && stride <= transport_mtu(t, to);
+			refused = err != -EMSGSIZE && stride <= udp_mtu(&u->t, to);
 			continue;
 		}
 		done += n;
 		if (!err) {
-			t->gso &= !refused;
-			t->stats.tx_datagrams += count;
-			t->stats.tx_bytes += n;
+			u->gso &= !refused;
+			u->t.stats.tx_datagrams += count;
+			u->t.stats.tx_bytes += n;
 		} else if (err == -ENOBUFS) {
-			t->stats.tx_full += count;
+			u->t.stats.tx_full += count;
 		} else if (err == -EMSGSIZE) {
-			t->stats.tx_too_big += count;
+			u->t.stats.tx_too_big += count;
 		} else {
-			t->stats.tx_errors += count;
+			u->t.stats.tx_errors += count;
 		}
 	}
 	return done;
 }
 
-static void backlog_push(struct transport *t, const struct path *to, const uint8_t *data,
-			 size_t len, size_t stride)
+static void backlog_push(struct udp *u, const struct path *to, const uint8_t *data, size_t len,
+			 size_t stride)
 {
 	struct backlog_entry *b = NULL;
 
-	if (t->backlog_bytes + len <= BACKLOG_MAX)
+	if (u->backlog_bytes + len <= BACKLOG_MAX)
 		b = malloc(sizeof(*b) + len);
 	if (!b) {
-		t->stats.tx_full += datagrams(len, stride);
+		u->t.stats.tx_full += datagrams(len, stride);
 		return;
 	}
 	*b = (struct backlog_entry){.to = *to, .len = len, .stride = stride};
 	memcpy(b->data, data, len);
-	if (!t->backlog)
-		event_add(t->write_event, NULL);
-	*t->backlog_end = b;
-	t->backlog_end = &b->next;
-	t->backlog_bytes += len;
+	if (!u->backlog)
+		event_add(u->write_event, NULL);
+	*u->backlog_end = b;
+	u->backlog_end = &b->next;
+	u->backlog_bytes += len;
 }
 
-static void backlog_pop(struct transport *t)
+static void backlog_pop(struct udp *u)
 {
-	struct backlog_entry *b = t->backlog;
+	struct backlog_entry *b = u->backlog;
 
-	t->backlog = b->next;
-	t->backlog_bytes -= b->len;
-	if (!t->backlog)
-		t->backlog_end = &t->backlog;
+	u->backlog = b->next;
+	u->backlog_bytes -= b->len;
+	if (!u->backlog)
+		u->backlog_end = &u->backlog;
 	free(b);
 }
 
-void udp_backlog_free(struct transport *t)
+void udp_backlog_free(struct udp *u)
 {
-	while (t->backlog)
-		backlog_pop(t);
+	while (u->backlog)
+		backlog_pop(u);
 }
 
 void udp_on_writable(int fd, short what, void *arg)
 {
-	struct transport *t = arg;
+	struct udp *u = arg;
 
 	(void)fd;
 	(void)what;
-	while (t->backlog) {
-		struct backlog_entry *b = t->backlog;
+	while (u->backlog) {
+		struct backlog_entry *b = u->backlog;
 
-		b->done += send_batch(t, &b->to, b->data + b->done, b->len - b->done, b->stride);
+		b->done += send_batch(u, &b->to, b->data + b->done, b->len - b->done, b->stride);
 		if (b->done < b->len)
 			return;
-		backlog_pop(t);
+		backlog_pop(u);
 	}
-	event_del(t->write_event);
+	event_del(u->write_event);
 }
 
-void transport_send(struct transport *t, const struct path *to, const uint8_t *data, size_t len,
-		    size_t stride)
+void udp_send(struct transport *t, const struct path *to, const uint8_t *data, size_t len,
+	      size_t stride)
 {
+	struct udp *u = udp_self(t);
 	size_t done = 0;
 
-	if (!len || !stride)
-		return;
 	/* Behind those that wait: order is kept. */
-	if (likely(!t->backlog))
-		done = send_batch(t, to, data, len, stride);
+	if (likely(!u->backlog))
+		done = send_batch(u, to, data, len, stride);
 	if (done < len)
-		backlog_push(t, to, data + done, len - done, stride);
+		backlog_push(u, to, data + done, len - done, stride);
 }

@@ -20,7 +20,7 @@
 #include "node/cut.h"
 #include "node/internal.h"
 #include "node_packets.h"
-#include "transport/internal.h"
+#include "transport/udp.h"
 
 enum { FLOWS = 8, STREAM_MAX = 4 << 20, OTHERS_MAX = 512, WAIT_MS = 5000 };
 
@@ -372,7 +372,7 @@ static void what_cannot_be_cut_is_told(void **state)
 static void small_path_gets_small_segments(void **state)
 {
 	struct rng r = {5};
-	const struct transport_stats *st = node_transport_stats(a.node);
+	const struct transport_stats *st = transport_stats(a.node->udp);
 	const struct path *path;
 	uint64_t datagrams;
 
@@ -381,7 +381,7 @@ static void small_path_gets_small_segments(void **state)
 	run_until(all_came);
 	path = overlay_peer_path(a.peer);
 	for (unsigned i = 0; i < MTU_SLOTS; i++) /* as if the kernel had told so */
-		a.node->udp->mtu[i] = (struct mtu_slot){
+		udp_self(a.node->udp)->mtu[i] = (struct mtu_slot){
 			.remote = path->remote, .payload = 1280 - 28, .expires = UINT64_MAX};
 	datagrams = st->tx_datagrams;
 	send_tcp(&r, 3, 40000, 1348);

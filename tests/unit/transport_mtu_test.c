@@ -12,7 +12,7 @@
 #include <event2/event.h>
 
 #include "private_net.h"
-#include "transport/internal.h"
+#include "transport/udp.h"
 
 enum { SMALL_MTU = 1280, WAIT_MS = 3000 };
 
@@ -120,19 +120,20 @@ static void check_path(const char *ip, size_t overhead)
 	assert_int_equal(st->tx_calls - calls, 1); /* fits, so at once */
 	check_arrives(&to, 10 * 1452, 1452);
 	assert_int_equal(st->tx_calls - calls, 11); /* not tried as a super-datagram */
-	assert_true(a->gso);
+	assert_true(udp_self(a)->gso);
 	assert_int_equal(st->tx_too_big + st->tx_errors, 0);
 
 	/* The transport's knowledge is out of date: the kernel refuses, and all arrives still. */
 	for (unsigned i = 0; i < MTU_SLOTS; i++)
-		a->mtu[i] = (struct mtu_slot){to.remote, 1500, UINT64_MAX};
+		udp_self(a)->mtu[i] = (struct mtu_slot){to.remote, 1500, UINT64_MAX};
 	check_arrives(&to, 10 * 1452, 1452);
-	assert_true(a->gso);
+	assert_true(udp_self(a)->gso);
 	assert_int_equal(transport_mtu(a, &to), SMALL_MTU - overhead); /* learned */
 
 	/* Of the network before. */
 	for (unsigned i = 0; i < MTU_SLOTS; i++)
-		a->mtu[i] = (struct mtu_slot){to.remote, 1500, clock_boot() + 5 * NSEC_PER_SEC};
+		udp_self(a)->mtu[i] =
+			(struct mtu_slot){to.remote, 1500, clock_boot() + 5 * NSEC_PER_SEC};
 	assert_int_equal(transport_mtu(a, &to), 1500);
 	transport_rebind(a);
 	assert_int_equal(transport_mtu(a, &to), SMALL_MTU - overhead);

@@ -15,7 +15,7 @@
 #include <linux/udp.h>
 #include <sys/syscall.h>
 
-#include "transport/internal.h"
+#include "transport/udp.h"
 
 enum { RECEIVED_MAX = 1 << 21, WAIT_MS = 3000 };
 
@@ -80,8 +80,8 @@ static void on_receive(void *arg, const struct path *from, const uint8_t *data, 
 	volatile uint8_t touch;
 
 	assert_true(stride > 0 && stride <= len && e->len + len <= RECEIVED_MAX);
-	touch = data[-RX_HEAD];		 /* readable before */
-	touch = data[len + RX_TAIL - 1]; /* and after */
+	touch = data[-TRANSPORT_HEAD];		/* readable before */
+	touch = data[len + TRANSPORT_TAIL - 1]; /* and after */
 	(void)touch;
 	memcpy(e->data + e->len, data, len);
 	e->len += len;
@@ -105,7 +105,8 @@ static void on_unreachable(void *arg, const struct path *to, int error)
 	e->from = *to;
 }
 
-static const struct transport_ops ops = {on_receive, on_idle, on_unreachable};
+static const struct transport_ops ops = {
+	.receive = on_receive, .idle = on_idle, .unreachable = on_unreachable};
 
 static void make_end(struct end *e, const char *bind)
 {
@@ -239,7 +240,7 @@ static void gso_refused_by_device(void **state)
 	refuse.with_gso = true;
 	check_one_by_one();
 	assert_int_equal(refuse.refused, 1);
-	assert_false(a.t->gso); /* given up */
+	assert_false(udp_self(a.t)->gso); /* given up */
 	assert_int_equal(transport_stats(a.t)->tx_calls, 12);
 }
 
@@ -262,7 +263,7 @@ static void mtu_that_shrank_does_not_end_gso(void **state)
 	refuse.times = 1;
 	refuse.with_gso = true;
 	check_one_by_one();
-	assert_true(a.t->gso);
+	assert_true(udp_self(a.t)->gso);
 	assert_int_equal(transport_stats(a.t)->tx_too_big, 0); /* all arrived */
 
 	struct path to = path_to("127.0.0.1", &b);
@@ -284,7 +285,7 @@ static void port_0_does_not_end_gso(void **state)
 	nowhere.remote.in.sin_port = 0;
 	transport_send(a.t, &nowhere, pattern, 3000, 1000);
 	assert_int_equal(transport_stats(a.t)->tx_errors, 3);
-	assert_true(a.t->gso);
+	assert_true(udp_self(a.t)->gso);
 }
 
 /* Neither GSO nor GRO: the same bytes, more calls. */
@@ -296,8 +297,8 @@ static void without_offloads_all_arrives(void **state)
 	(void)state;
 	make_ends("127.0.0.1:0", "127.0.0.1:0");
 	to = path_to("127.0.0.1", &b);
-	a.t->gso = false;
-	assert_int_equal(setsockopt(b.t->fd, IPPROTO_UDP, UDP_GRO, &off, sizeof(off)), 0);
+	udp_self(a.t)->gso = false;
+	assert_int_equal(setsockopt(udp_self(b.t)->fd, IPPROTO_UDP, UDP_GRO, &off, sizeof(off)), 0);
 	transport_send(a.t, &to, pattern, TRANSPORT_BATCH, 1452);
 	wait_for(&b.len, TRANSPORT_BATCH);
 	check_received(&b, TRANSPORT_BATCH);
@@ -325,8 +326,8 @@ static void full_buffer_waits_in_order(void **state)
 	assert_memory_equal(b.data, pattern, 100);
 	assert_memory_equal(b.data + 100, pattern + 1000, 7000);
 	assert_int_equal(transport_stats(a.t)->tx_full, 0);
-	assert_null(a.t->backlog);
-	assert_int_equal(a.t->backlog_bytes, 0);
+	assert_null(udp_self(a.t)->backlog);
+	assert_int_equal(udp_self(a.t)->backlog_bytes, 0);
 }
 
 static void backlog_is_bounded(void **state)
@@ -341,9 +342,9 @@ static void backlog_is_bounded(void **state)
 	refuse.times = UINT32_MAX;
 	for (unsigned i = 0; i < 40; i++)
 		transport_send(a.t, &to, pattern, 40 * 1000, 1000);
-	assert_in_range(a.t->backlog_bytes, BACKLOG_MAX - 40000, BACKLOG_MAX);
+	assert_in_range(udp_self(a.t)->backlog_bytes, BACKLOG_MAX - 40000, BACKLOG_MAX);
 	dropped = transport_stats(a.t)->tx_full;
-	assert_int_equal(dropped, 40 * 40 - a.t->backlog_bytes / 1000);
+	assert_int_equal(dropped, 40 * 40 - udp_self(a.t)->backlog_bytes / 1000);
 	/* freed with a backlog: the leak checker looks */
 }
 
@@ -396,11 +397,11 @@ static void source_that_is_gone_is_forgotten(void **state)
 	make_ends("127.0.0.1:0", "[::]:0");
 	back = path_to("127.0.0.1", &a);
 	back.local = ipaddr_v4((uint8_t[]){192, 0, 2, 1}); /* is nobody's here */
-	udp_source_learn(b.t, &back.local);
+	udp_source_learn(udp_self(b.t), &back.local);
 	transport_send(b.t, &back, pattern, 5000, 1000);
 	wait_for(&a.len, 5000);
-	assert_false(udp_source_known(b.t, &back.local));
-	assert_true(b.t->gso); /* not what was wrong */
+	assert_false(udp_source_known(udp_self(b.t), &back.local));
+	assert_true(udp_self(b.t)->gso); /* not what was wrong */
 	assert_int_equal(transport_stats(b.t)->tx_errors, 0);
 }
 
@@ -450,7 +451,7 @@ static void check_refused(const char *bind_a, const char *ip)
 		event_base_loop(base, EVLOOP_NONBLOCK);
 	char control[512];
 	struct msghdr msg = {.msg_control = control, .msg_controllen = sizeof(control)};
-	assert_int_equal(recvmsg(a.t->fd, &msg, MSG_ERRQUEUE | MSG_DONTWAIT), -1);
+	assert_int_equal(recvmsg(udp_self(a.t)->fd, &msg, MSG_ERRQUEUE | MSG_DONTWAIT), -1);
 	assert_int_equal(errno, EAGAIN);
 }
 
@@ -481,7 +482,7 @@ static void mtu_is_the_kernels(void **state)
 	to = path_to("127.0.0.1", &b);
 	assert_int_equal(transport_mtu(a.t, &to), 65535 - 48); /* lo has 65536 */
 	for (unsigned i = 0; i < MTU_SLOTS; i++)
-		a.t->mtu[i].payload = 1000;
+		udp_self(a.t)->mtu[i].payload = 1000;
 	assert_int_equal(transport_mtu(a.t, &to), 1000); /* kept */
 	transport_rebind(a.t);
 	assert_int_equal(transport_mtu(a.t, &to), 65535 - 48);
