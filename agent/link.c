@@ -337,8 +337,8 @@ static void save_stamp(struct link *l, nsec_t now)
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct link *l = arg;
-	nsec_t now = clock_boot();
 	struct error e;
+	nsec_t now;
 
 	(void)fd;
 	(void)what;
@@ -348,6 +348,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		wait(l, START_RETRY_S);
 		return;
 	}
+	now = clock_boot();
 	if (l->node) {
 		read_token(l);
 		if (!l->up && l->nendpoints > 1) {
