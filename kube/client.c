@@ -47,3 +47,28 @@ const struct kube_config *kube_client_config(const struct kube_client *c)
 {
 	return c->config;
 }
+
+void kube_note_address(struct kube_client *c, CURL *easy)
+{
+	char *text = NULL;
+	struct ipaddr a;
+	unsigned i = 0;
+
+	if (curl_easy_getinfo(easy, CURLINFO_PRIMARY_IP, &text) || !text || ipaddr_parse(&a, text))
+		return;
+	while (i < c->naddresses && !ipaddr_equal(&c->address[i], &a))
+		i++;
+	if (i == c->naddresses)
+		c->naddresses = MIN(c->naddresses + 1, (unsigned)KUBE_ADDRESSES);
+	i = MIN(i, (unsigned)KUBE_ADDRESSES - 1);
+	memmove(c->address + 1, c->address, i * sizeof(a));
+	c->address[0] = a;
+}
+
+unsigned kube_client_addresses(const struct kube_client *c, struct ipaddr *out, unsigned max)
+{
+	unsigned n = MIN(max, c->naddresses);
+
+	memcpy(out, c->address, n * sizeof(*out));
+	return n;
+}

@@ -84,6 +84,8 @@ struct kube_client {
 	struct kube_auth *auth;
 	struct kube_multi *multi;
 	char *agent;
+	unsigned naddresses;
+	struct ipaddr address[KUBE_ADDRESSES];
 	TAILQ_HEAD(request_list, kube_request)
 	requests;
 	TAILQ_HEAD(watch_list, kube_watch)
@@ -91,6 +93,8 @@ struct kube_client {
 	TAILQ_HEAD(upgrade_list, kube_upgrade)
 	upgrades;
 };
+
+void kube_note_address(struct kube_client *c, CURL *easy); /* of a connection that was made */
 
 struct kube_request {
 	struct kube_client *client;

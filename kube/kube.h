@@ -11,6 +11,7 @@
 
 #include <jansson.h>
 
+#include "base/addr.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/stream.h"
@@ -29,7 +30,8 @@ enum {
 	KUBE_LINE_MAX =
 		4 << 20, /* bytes of one watch event: etcd holds objects of 1.5 MiB at most */
 	KUBE_PAGE = 500, /* objects asked for at a time by the list of a watch */
-	KUBE_CREDENTIAL_MAX = 1 << 20 /* bytes an exec plugin may print */
+	KUBE_CREDENTIAL_MAX = 1 << 20, /* bytes an exec plugin may print */
+	KUBE_ADDRESSES = 4	       /* of the server that are remembered */
 };
 
 /* --- configuration ------------------------------------------------------------------------------------ */
@@ -85,6 +87,9 @@ int kube_client_new(struct kube_client **cp, struct event_base *base, struct kub
 /* Cancels all requests, watches and upgrades under way (their handles are void then); streams handed over live on. */
 void kube_client_free(struct kube_client *c); /* NULL ok */
 const struct kube_config *kube_client_config(const struct kube_client *c);
+/* Where its connections went, the latest first (the proxy, where there is one): what must stay outside of a tunnel that leads
+ * into the cluster. How many of `max` were filled. */
+unsigned kube_client_addresses(const struct kube_client *c, struct ipaddr *out, unsigned max);
 
 /* --- requests ----------------------------------------------------------------------------------------- */
 

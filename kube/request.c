@@ -110,6 +110,7 @@ static void on_transfer_done(struct kube_transfer *t, CURLcode code)
 	long status = status_of(r);
 	curl_off_t after = 0;
 
+	kube_note_address(r->client, t->easy);
 	if (code == CURLE_OK && status == 401 && retry(r))
 		return;
 	if (r->too_large)

@@ -249,6 +249,7 @@ static void on_connected(void *arg, CURLcode code)
 		finish(u, NULL, &j);
 		return;
 	}
+	kube_note_address(u->client, u->connection->transfer.easy);
 	kube_handshake_key(u->key);
 	if (kube_setup_headers(u->client, &headers) == 0)
 		u->out = kube_handshake_request(u->client->config, u->target, u->key, u->protocol,
