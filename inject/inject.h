@@ -9,6 +9,13 @@
 
 enum { INJECT_ENDPOINTS = 4 };
 
+/* What the manager knows of a pod's namespace; the review does not say it. */
+struct inject_namespace {
+	char pod_security
+		[16]; /* label pod-security.kubernetes.io/enforce: "", "baseline", "restricted", ... */
+	bool opted_out; /* label culvert.dev/inject=disabled */
+};
+
 struct inject_config {
 	char image[512];
 	char pull_policy[16]; /* "" = Kubernetes' own rule */
@@ -16,6 +23,9 @@ struct inject_config {
 	unsigned nendpoints;
 	char endpoint[INJECT_ENDPOINTS][ADDR_STRLEN]; /* of the manager, UDP, numeric */
 	char cpu_request[16], memory_request[16], cpu_limit[16], memory_limit[16];
+	/* Fills *to, which is zeroed; NULL = nothing is known of any namespace. */
+	void (*look)(void *arg, const char *ns, struct inject_namespace *to);
+	void *arg;
 	bool sidecar; /* native (1.29 on by default; named ports reach EndpointSlices from 1.32); else an ordinary container */
 };
 
@@ -25,6 +35,6 @@ struct inject_config {
  */
 int inject_review(const struct inject_config *cfg, const char *body, size_t len, char **answer,
 		  struct error *what);
-/* The patch alone, for tests: an array, empty = unchanged and `why` says it. */
+/* The patch alone, for tests: an array, empty = unchanged and `why` says it; else `why` is "" or what could not be done. */
 int inject_patch(const struct inject_config *cfg, const json_t *pod, const char *ns, json_t **patch,
 		 struct error *why);
