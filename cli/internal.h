@@ -12,7 +12,7 @@
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 extern const struct command cmd_connect, cmd_list, cmd_intercept, cmd_leave, cmd_status, cmd_quit,
-	cmd_completion, cmd_help, cmd_man, cmd_complete;
+	cmd_install, cmd_uninstall, cmd_completion, cmd_help, cmd_man, cmd_complete;
 extern const struct command *const commands[]; /* NULL-ended */
 const struct command *command_find(const char *name);
 
