@@ -25,23 +25,23 @@
 
 bool udp_source_known(const struct udp *u, const struct ipaddr *a)
 {
-	for (unsigned i = 0; i < SOURCES_MAX; i++)
+	for (unsigned i = 0; i < UDP_SOURCES_MAX; i++)
 		if (ipaddr_equal(&u->sources[i], a))
 			return true;
 	return false;
 }
 
-/* A machine with more than SOURCES_MAX addresses in use loses stickiness for some, nothing else. */
+/* A machine with more than UDP_SOURCES_MAX addresses in use loses stickiness for some, nothing else. */
 void udp_source_learn(struct udp *u, const struct ipaddr *a)
 {
 	if (likely(udp_source_known(u, a)))
 		return;
-	u->sources[u->next_source++ % SOURCES_MAX] = *a;
+	u->sources[u->next_source++ % UDP_SOURCES_MAX] = *a;
 }
 
 void udp_source_forget(struct udp *u, const struct ipaddr *a)
 {
-	for (unsigned i = 0; i < SOURCES_MAX; i++)
+	for (unsigned i = 0; i < UDP_SOURCES_MAX; i++)
 		if (ipaddr_equal(&u->sources[i], a))
 			u->sources[i] = (struct ipaddr){0};
 }

@@ -15,7 +15,7 @@ enum {
 	GSO_MAX_DATAGRAMS = 64, /* UDP_MAX_SEGMENTS of older kernels */
 	GSO_MAX_BYTES = 65000,	/* a super-datagram and its headers stay below 64 KiB */
 	BACKLOG_MAX = 1 << 20,	/* see udp_send.c */
-	SOURCES_MAX = 8,
+	UDP_SOURCES_MAX = 8,
 	MTU_SLOTS = 4096, /* a hub of 1000 peers asks for few of them twice */
 };
 
@@ -44,7 +44,7 @@ struct udp {
 
 	/* Own addresses that datagrams came to since the last rebind:
 	 * the only ones we answer from. */
-	struct ipaddr sources[SOURCES_MAX];
+	struct ipaddr sources[UDP_SOURCES_MAX];
 	unsigned next_source;
 
 	struct backlog_entry *backlog, **backlog_end;
