@@ -37,7 +37,7 @@ static bool alnum(char c)
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
-bool name_valid(const char *name, size_t max)
+bool label_valid(const char *name, size_t max)
 {
 	size_t len = strnlen(name, max + 1);
 
@@ -54,7 +54,7 @@ bool port_name_valid(const char *name)
 {
 	bool letter = false;
 
-	if (!name_valid(name, PORT_NAME_MAX))
+	if (!label_valid(name, PORT_NAME_MAX))
 		return false;
 	for (const char *p = name; *p; p++) {
 		if (*p == '.' || *p == '_' || (*p >= 'A' && *p <= 'Z') || !strncmp(p, "--", 2))
@@ -94,7 +94,7 @@ int take_name(const json_t *from, const char *key, char *to, size_t size, struct
 {
 	int r = take_text(from, key, to, size, false, e);
 
-	if (r == 0 && !name_valid(to, size - 1))
+	if (r == 0 && !label_valid(to, size - 1))
 		return error_set(e, -EINVAL,
 				 "'%s' must consist of letters, digits, '.', '_' and '-'", key);
 	return r;
