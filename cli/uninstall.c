@@ -124,6 +124,7 @@ static int wait_gone(struct uninstall *u, struct error *e)
 		const char *kind = get_text(o, "kind");
 		char path[320], text[400];
 		json_t *now = NULL;
+		bool said;
 		int err;
 
 		if (deploy_path(o, path, sizeof(path)) ||
@@ -131,8 +132,11 @@ static int wait_gone(struct uninstall *u, struct error *e)
 			continue;
 		snprintf(text, sizeof(text), "Waiting for the end of %s %s", kind,
 			 text_at(o, "metadata", "name", NULL));
-		progress_say(u->p, text);
+		said = false;
 		while (!(err = cluster_find(&u->c, &now, e, path)) && now) {
+			if (!said)
+				progress_say(u->p, text);
+			said = true;
 			json_decref(now);
 			if (clock_boot() > end)
 				return error_set(
