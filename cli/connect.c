@@ -60,6 +60,92 @@ static json_t *string_list(const struct args *a, const char *flag)
 	return list;
 }
 
+/* --- Kubernetes --- */
+
+extern char **environ;
+
+/* Credential plugins and proxies are this shell's; the daemon may have been started by another one. What is no text no
+ * plugin reads either. */
+static json_t *environment(void)
+{
+	json_t *env = json_object();
+
+	for (char **p = environ; *p; p++) {
+		const char *eq = strchr(*p, '=');
+		json_t *value = eq && eq > *p ? json_string(eq + 1) : NULL;
+		char name[256];
+
+		if (!value || (size_t)(eq - *p) >= sizeof(name)) {
+			json_decref(value);
+			continue;
+		}
+		snprintf(name, sizeof(name), "%.*s", (int)(eq - *p), *p);
+		json_object_set_new(env, name, value);
+	}
+	return env;
+}
+
+/* The daemon works in another folder. */
+static int absolute(char *out, size_t size, const char *path)
+{
+	char here[4096] = "";
+
+	if (*path && *path != '/' && !getcwd(here, sizeof(here)))
+		return -errno;
+	return snprintf(out, size, "%s%s%s", here, *here ? "/" : "", path) < (int)size
+		       ? 0
+		       : -ENAMETOOLONG;
+}
+
+/* $KUBECONFIG is a list of files. */
+static void absolute_list(json_t *env)
+{
+	const char *list = json_string_value(json_object_get(env, "KUBECONFIG"));
+	char one[4096], *next, *part, all[65536] = "";
+	cleanup(free_ptr) char *copy = strdup(list ? list : "");
+	size_t len = 0;
+
+	if (!list || !copy)
+		return;
+	for (next = copy; (part = strsep(&next, ":"));) {
+		if (absolute(one, sizeof(one), part) || len + strlen(one) + 2 > sizeof(all))
+			return;
+		len += (size_t)snprintf(all + len, sizeof(all) - len, "%s%s", len ? ":" : "", one);
+	}
+	json_object_set_new(env, "KUBECONFIG", json_string(all));
+}
+
+static json_t *make_cluster_request(const struct args *a, struct error *e)
+{
+	static const char *const keys[][2] = {{"context", "context"},
+					      {"as", "as"},
+					      {"namespace", "namespace"},
+					      {"manager-namespace", "manager_namespace"},
+					      {"transport", "transport"}};
+	const char *kubeconfig = args_text(a, "kubeconfig");
+	char path[4096];
+	json_t *env, *req;
+	int err;
+
+	err = kubeconfig ? absolute(path, sizeof(path), kubeconfig) : 0;
+	if (err) {
+		error_errno(e, err, "--kubeconfig %s", kubeconfig);
+		return NULL;
+	}
+	env = environment();
+	absolute_list(env);
+	req = json_pack("{s:o,s:o,s:o}", "environment", env, "also_proxy",
+			string_list(a, "also-proxy"), "never_proxy", string_list(a, "never-proxy"));
+	if (kubeconfig)
+		json_object_set_new(req, "kubeconfig", json_string(path));
+	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++)
+		if (args_text(a, keys[i][0]))
+			json_object_set_new(req, keys[i][1], json_string(args_text(a, keys[i][0])));
+	return req;
+}
+
+/* --- the static platform --- */
+
 /* The request, or NULL with the sentence. */
 static json_t *make_request(const struct args *a, const char *manager, struct error *e)
 {
@@ -86,11 +172,17 @@ static json_t *make_request(const struct args *a, const char *manager, struct er
 
 static void describe(const json_t *r, char *text, size_t size)
 {
-	snprintf(text, size, "%s %s as %s, namespace %s, via %s, %.1f ms",
-		 json_is_true(json_object_get(r, "already")) ? "Already connected to"
-							     : "Connected to",
-		 get_text(r, "manager"), get_text(r, "name"), get_text(r, "namespace"),
-		 get_text(r, "transport"), get_number(r, "round_trip_ms"));
+	const char *verb =
+		json_is_true(json_object_get(r, "already")) ? "Already connected" : "Connected";
+
+	if (!strcmp(get_text(r, "platform"), "kubernetes"))
+		snprintf(text, size, "%s to context %s, namespace %s (%s) via %s, %.1f ms", verb,
+			 get_text(r, "context"), get_text(r, "namespace"), get_text(r, "server"),
+			 get_text(r, "transport"), get_number(r, "round_trip_ms"));
+	else
+		snprintf(text, size, "%s to %s as %s, namespace %s, via %s, %.1f ms", verb,
+			 get_text(r, "manager"), get_text(r, "name"), get_text(r, "namespace"),
+			 get_text(r, "transport"), get_number(r, "round_trip_ms"));
 	if (!json_is_true(json_object_get(r, "already"))) {
 		size_t len = strlen(text);
 
@@ -138,6 +230,25 @@ static int connect_now(const struct args *a, json_t *req)
 	return EXIT_OK;
 }
 
+/* Flags of both platforms at once leave it open which was meant. */
+static int check_flags(const struct args *a, struct error *e)
+{
+	static const char *const kube[] = {"context", "kubeconfig", "as", "transport",
+					   "manager-namespace"};
+
+	if (args_text(a, "manager") && !args_text(a, "invite"))
+		return error_set(e, -EINVAL,
+				 "--manager needs --invite FILE; whoever runs the manager makes "
+				 "one with: culvert-manager invite laptop NAME");
+	for (unsigned i = 0; args_text(a, "invite") && i < ARRAY_SIZE(kube); i++)
+		if (args_text(a, kube[i]))
+			return error_set(e, -EINVAL,
+					 "--%s is for Kubernetes, --invite for a manager without "
+					 "it: leave one out",
+					 kube[i]);
+	return 0;
+}
+
 static int exec_connect(const struct args *a)
 {
 	const char *manager = args_text(a, "manager");
@@ -146,11 +257,11 @@ static int exec_connect(const struct args *a)
 	json_t *req;
 	int err;
 
-	if (!args_text(a, "invite")) {
-		error_set(&e, 0,
-			  "connect needs --invite FILE; whoever runs the manager makes one with: "
-			  "culvert-manager invite laptop NAME");
+	if (check_flags(a, &e))
 		return cli_fail_usage(a->cmd, &e);
+	if (!args_text(a, "invite")) {
+		req = make_cluster_request(a, &e);
+		return req ? connect_now(a, req) : cli_fail(&e);
 	}
 	err = manager ? resolve_manager(manager, endpoint, &e) : 0;
 	if (err)
@@ -159,10 +270,23 @@ static int exec_connect(const struct args *a)
 	return req ? connect_now(a, req) : cli_fail(&e);
 }
 
+static const char *const transports[] = {"auto", "udp", "websocket", "portforward", NULL};
+
 static const struct flag flags[] = {
+	{"context", 0, FLAG_TEXT, false, "NAME", "of the kubeconfig; else its current one", NULL},
+	{"kubeconfig", 0, FLAG_FILE, false, "FILE",
+	 "else the files of $KUBECONFIG, else ~/.kube/config", NULL},
+	{"as", 0, FLAG_TEXT, false, "USER", "impersonate this user", NULL},
+	{"transport", 0, FLAG_CHOICE, false, "auto|udp|websocket|portforward",
+	 "how the manager is reached; auto: at once through the API server, and UDP when it "
+	 "answers",
+	 transports},
+	{"manager-namespace", 0, FLAG_TEXT, false, "NAME", "where culvert is installed (culvert)",
+	 NULL},
 	{"manager", 0, FLAG_TEXT, false, "HOST:PORT",
-	 "where the manager listens (UDP); else the invite's addresses", NULL},
-	{"invite", 0, FLAG_FILE, false, "FILE", "the invite for this laptop", NULL},
+	 "without Kubernetes: where the manager listens (UDP); else the invite's addresses", NULL},
+	{"invite", 0, FLAG_FILE, false, "FILE", "without Kubernetes: the invite for this laptop",
+	 NULL},
 	{"namespace", 'n', FLAG_TEXT, false, "NAME", "the namespace of commands that name none",
 	 NULL},
 	{"also-proxy", 0, FLAG_CIDR, true, "CIDR", "route this too into the cluster", NULL},
@@ -175,10 +299,11 @@ const struct command cmd_connect = {
 	.name = "connect",
 	.args = "",
 	.summary = "Join a cluster's network: its addresses and names work here",
-	.about = "Starts the daemon if it does not run. culvert-helper must run as root; it makes "
+	.about = "Reads the kubeconfig as kubectl does. Starts the daemon if it does not run. "
+		 "culvert-helper must run as root; it makes "
 		 "the network device, routes and\n"
 		 "DNS settings, and takes them back whatever happens.",
 	.flags = flags,
-	.example = "culvert connect --manager 192.0.2.1:7400 --invite laptop.invite",
+	.example = "culvert connect --context dev -n shop",
 	.exec = exec_connect,
 };

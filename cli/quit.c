@@ -25,6 +25,8 @@ static int quit(int fd, struct progress *p, struct error *e)
 
 	if (!err)
 		await_end(fd);
+	if (!err && *get_text(result, "warning"))
+		fprintf(stderr, "Warning: %s\n", get_text(result, "warning"));
 	json_decref(result);
 	close(fd);
 	return err;

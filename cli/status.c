@@ -38,13 +38,34 @@ static void print_list(const json_t *list, const char *none)
 		fputs(none, stdout);
 }
 
+static void print_path(const json_t *path)
+{
+	const json_t *others = json_object_get(path, "standing_by");
+
+	label("Path");
+	printf("%s%s%s", get_text(path, "transport"), *get_text(path, "remote") ? " " : "",
+	       get_text(path, "remote"));
+	if (json_array_size(others)) {
+		fputs(" (also: ", stdout);
+		print_list(others, "");
+		fputs(", standing by)", stdout);
+	}
+	putchar('\n');
+}
+
 static void print_manager(const json_t *j)
 {
 	const json_t *m = json_object_get(j, "manager"), *path = json_object_get(j, "path");
 	bool hello = *get_text(j, "name");
 
+	const json_t *cluster = json_object_get(j, "cluster");
+
 	label("Cluster");
-	if (hello)
+	if (cluster)
+		printf("%s (%s), namespace %s%s%s\n", get_text(cluster, "context"),
+		       get_text(cluster, "server"), get_text(j, "namespace"), hello ? "" : ": ",
+		       hello ? "" : get_text(j, "state"));
+	else if (hello)
 		printf("%s (static) as %s, namespace %s\n", get_text(path, "remote"),
 		       get_text(j, "name"), get_text(j, "namespace"));
 	else
@@ -59,8 +80,7 @@ static void print_manager(const json_t *j)
 		printf("does not answer; last packet %.0f s ago\n", get_number(m, "last_packet_s"));
 	else
 		puts("no answer yet");
-	label("Path");
-	printf("%s %s\n", get_text(path, "transport"), get_text(path, "remote"));
+	print_path(path);
 }
 
 static bool in_list(const json_t *list, const json_t *what)

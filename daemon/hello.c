@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The manager's answer to hello. Lists that are longer than our bounds are refused, not cut: half a
- * set of routes is a riddle. */
+ * set of routes is a riddle. Only of the domains, one per namespace, the last ones are left out, and counted. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -38,15 +38,16 @@ static int parse_prefixes(struct hello *h, const json_t *list, struct error *e)
 
 /* A domain name goes into resolv.conf by root's hand: letters, digits, dots, dashes, underscores
  * only. */
-static bool domain_ok(const char *s, size_t size)
+bool domain_valid(const char *s, size_t size)
 {
 	return s && *s && *s != '.' && *s != '-' && strlen(s) < size &&
 	       s[strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_")] ==
 		       0;
 }
 
+/* `left_out` NULL: more than `max` are refused. */
 static int parse_names(const json_t *list, char *out, size_t size, unsigned max, unsigned *n,
-		       struct error *e)
+		       unsigned *left_out, struct error *e)
 {
 	json_t *v;
 	size_t i;
@@ -55,9 +56,13 @@ static int parse_names(const json_t *list, char *out, size_t size, unsigned max,
 	{
 		const char *s = json_string_value(v);
 
-		if (!domain_ok(s, size))
+		if (!domain_valid(s, size))
 			return error_set(e, -EINVAL, "the manager named '%s', which is no domain",
 					 s ? s : "?");
+		if (*n == max && left_out) {
+			++*left_out;
+			continue;
+		}
 		if (*n == max)
 			return error_set(e, -EINVAL, "the manager has more than %u DNS domains",
 					 max);
@@ -66,11 +71,15 @@ static int parse_names(const json_t *list, char *out, size_t size, unsigned max,
 	return 0;
 }
 
-static int parse_dns(struct hello *h, const json_t *dns, struct error *e)
+int hello_set_dns(struct hello *h, const json_t *dns, struct error *e)
 {
 	const char *server = json_string_value(json_object_get(dns, "server"));
 	int err;
 
+	h->has_dns = false;
+	h->ndomains = h->nsearch = h->domains_left_out = 0;
+	memset(h->domain, 0, sizeof(h->domain));
+	memset(h->search, 0, sizeof(h->search));
 	if (!server || !*server)
 		return 0;
 	if (sockaddr_parse(&h->dns_server, server))
@@ -78,10 +87,10 @@ static int parse_dns(struct hello *h, const json_t *dns, struct error *e)
 				 "the manager named the DNS server '%s', which is no IP:PORT",
 				 server);
 	err = parse_names(json_object_get(dns, "domains"), h->domain[0], sizeof(h->domain[0]),
-			  DNS_DOMAINS, &h->ndomains, e);
+			  DNS_DOMAINS, &h->ndomains, &h->domains_left_out, e);
 	if (!err)
 		err = parse_names(json_object_get(dns, "search"), h->search[0],
-				  sizeof(h->search[0]), PRIVSEP_SEARCH, &h->nsearch, e);
+				  sizeof(h->search[0]), PRIVSEP_SEARCH, &h->nsearch, NULL, e);
 	h->has_dns = !err && h->ndomains;
 	return err;
 }
@@ -102,5 +111,16 @@ int hello_parse(struct hello *h, const json_t *j, struct error *e)
 	if (!address || ipaddr_parse(&h->address, address) || h->address.family != 4)
 		return error_set(e, -EINVAL, "the manager gave this laptop no IPv4 address");
 	err = parse_prefixes(h, json_object_get(j, "prefixes"), e);
-	return err ? err : parse_dns(h, json_object_get(j, "dns"), e);
+	return err ? err : hello_set_dns(h, json_object_get(j, "dns"), e);
+}
+
+void hello_search(struct hello *h, const char *domain, const char *ns)
+{
+	memset(h->search, 0, sizeof(h->search));
+	h->nsearch = h->has_dns ? 3 : 0;
+	if (!h->has_dns)
+		return;
+	snprintf(h->search[0], sizeof(h->search[0]), "%.63s.svc.%.127s", ns, domain);
+	snprintf(h->search[1], sizeof(h->search[1]), "svc.%.127s", domain);
+	snprintf(h->search[2], sizeof(h->search[2]), "%.127s", domain);
 }

@@ -41,6 +41,7 @@ struct hostnet {
 	struct helper_client *helper;
 	struct event *retry;
 	struct dns_stub *stub;
+	struct dns_config stub_cfg; /* in force */
 	char tun_name[16];
 	char trouble[512];
 	void (*undone)(void *arg);
@@ -193,6 +194,7 @@ static void got_dns(struct hostnet *h, const struct privsep_answer *ans, const i
 		cfg.nresolvers = MIN(ans->nresolvers, (uint32_t)PRIVSEP_RESOLVERS);
 		memcpy(cfg.resolver, ans->resolver, sizeof(cfg.resolver));
 		if (!dns_stub_new(&h->stub, h->base, fds[0], fds[1], &cfg, &e)) {
+			h->stub_cfg = cfg;
 			now_up(h);
 			return;
 		}
@@ -341,21 +343,37 @@ static bool same_dns(const struct dns_config *a, const struct dns_config *b)
 	       !memcmp(a->domain, b->domain, sizeof(a->domain));
 }
 
-static bool same_config(const struct hostnet_config *a, const struct hostnet_config *b)
+/* All that the helper did. */
+static bool same_kernel(const struct hostnet_config *a, const struct hostnet_config *b)
 {
 	return ipaddr_equal(&a->v4, &b->v4) && ipaddr_equal(&a->v6, &b->v6) &&
-	       prefixes_equal(&a->routes, &b->routes) && same_dns(&a->dns, &b->dns) &&
+	       prefixes_equal(&a->routes, &b->routes) && !a->dns.ndomains == !b->dns.ndomains &&
 	       a->nsearch == b->nsearch && !memcmp(a->search, b->search, sizeof(a->search));
+}
+
+/* Other domains are the stub's matter alone: connections go on. */
+static void set_domains(struct hostnet *h)
+{
+	struct dns_config cfg = h->cfg.dns;
+
+	cfg.nresolvers = h->stub_cfg.nresolvers;
+	memcpy(cfg.resolver, h->stub_cfg.resolver, sizeof(cfg.resolver));
+	h->stub_cfg = cfg;
+	dns_stub_set(h->stub, &cfg);
 }
 
 void hostnet_apply(struct hostnet *h, const struct hostnet_config *cfg)
 {
-	bool same = h->wanted && same_config(&h->cfg, cfg);
+	bool same_dom = h->wanted && same_dns(&h->cfg.dns, &cfg->dns);
+	bool same = h->wanted && same_kernel(&h->cfg, cfg);
 
 	h->cfg = *cfg;
 	h->wanted = true;
-	if (same)
+	if (same) {
+		if (!same_dom && h->stub)
+			set_domains(h);
 		return;
+	}
 	if (h->state == HN_READY)
 		ask_tun(h);
 	else if (h->state == HN_UP)

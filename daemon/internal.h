@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include <sys/queue.h>
 
+#include "base/addr.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/userdir.h"
@@ -27,6 +28,9 @@ struct daemon {
 	nsec_t started;
 	bool exit_idle; /* ends when nobody is connected and nothing is to be kept up */
 	bool stopping;
+	/* Why the last session ended without our doing; "" = it did not. A daemon stays to tell it. */
+	char ended[512];
+	char left_behind[768]; /* what quit could not undo, for its answer */
 
 	/* The connect under way: its caller gets the progress lines and the answer. */
 	struct control_client *connecting; /* NULL = none, or the caller went away */
@@ -60,6 +64,8 @@ void daemon_connect_abandoned(struct daemon *d);
 void daemon_quit(struct daemon *d, struct rpc_request *req); /* `req` may be NULL: a signal */
 void daemon_check_idle(struct daemon *d);
 
+/* status.c: the path in use as text, into `remote` (an address, or ""), and its transport's name. */
+const char *path_text(struct session *s, char remote[static ADDR_STRLEN]);
 /* status.c: what is so now, each line measured. `round_trip` of a ping to the manager, 0 = no
  * answer. */
 json_t *status_json(struct daemon *d, nsec_t round_trip);

@@ -159,6 +159,8 @@ static void on_call(void *arg, struct rpc *r, const char *method, json_t *params
 	(void)r;
 	if (!strcmp(method, "intercepts") && l->state == LINK_UP)
 		l->ops->intercepts(l->arg, params);
+	if (!strcmp(method, "dns") && l->state == LINK_UP)
+		l->ops->dns(l->arg, params);
 	if (req)
 		rpc_fail(req, RPC_NO_METHOD, "a laptop has no method %s", method);
 }

@@ -22,6 +22,7 @@ struct link_ops {
 	/* The manager answered hello with a refusal: no use in trying again. */
 	void (*refused)(void *arg, int code, const char *text);
 	void (*intercepts)(void *arg, json_t *params); /* the whole snapshot; borrowed */
+	void (*dns)(void *arg, json_t *params);	       /* as in hello's answer; borrowed */
 	void (*down)(void *arg); /* it was up; calls under way on it end without callback */
 };
 

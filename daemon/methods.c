@@ -7,6 +7,7 @@
 #include "daemon/internal.h"
 #include "daemon/link.h"
 #include "daemon/session.h"
+#include "daemon/workloads.h"
 #include "intercept/intercept.h"
 
 enum { SNAPSHOT_LIMIT = 1 /* s */ };
@@ -177,9 +178,17 @@ static void on_no_snapshot(evutil_socket_t fd, short what, void *arg)
 	answer_granted(arg);
 }
 
+static bool on_kubernetes(const struct daemon *d)
+{
+	return d->session && session_cluster(d->session);
+}
+
 void method_snapshot(struct daemon *d)
 {
 	struct errand *er, *next;
+
+	if (on_kubernetes(d))
+		workloads_snapshot(d);
 
 	for (er = TAILQ_FIRST(&d->errands); er; er = next) {
 		next = TAILQ_NEXT(er, entry);
@@ -308,9 +317,43 @@ static void status(struct daemon *d, struct control_client *cl, struct rpc_reque
 
 /* --- the table --- */
 
+/* What differs by platform: the manager is asked, or Kubernetes' objects. */
+struct platform {
+	void (*list)(struct daemon *, struct control_client *, json_t *, struct rpc_request *);
+	void (*intercept)(struct daemon *, struct control_client *, json_t *, struct rpc_request *);
+	void (*leave)(struct daemon *, struct control_client *, json_t *, struct rpc_request *);
+};
+
+static const struct platform static_platform = {list, intercept, leave};
+
+static void list_workloads(struct daemon *d, struct control_client *cl, json_t *params,
+			   struct rpc_request *req)
+{
+	if (connected(d, req))
+		workloads_list(d, cl, params, req);
+}
+
+static void intercept_workload(struct daemon *d, struct control_client *cl, json_t *params,
+			       struct rpc_request *req)
+{
+	if (connected(d, req))
+		workloads_intercept(d, cl, params, req);
+}
+
+static void leave_workload(struct daemon *d, struct control_client *cl, json_t *params,
+			   struct rpc_request *req)
+{
+	if (connected(d, req))
+		workloads_leave(d, cl, params, req);
+}
+
+static const struct platform kubernetes = {list_workloads, intercept_workload, leave_workload};
+
 void method_call(struct daemon *d, struct control_client *cl, const char *method, json_t *params,
 		 struct rpc_request *req)
 {
+	const struct platform *p = on_kubernetes(d) ? &kubernetes : &static_platform;
+
 	if (!strcmp(method, "version"))
 		rpc_reply(req, json_pack("{s:s}", "version", CULVERT_VERSION));
 	else if (!strcmp(method, "connect"))
@@ -318,11 +361,11 @@ void method_call(struct daemon *d, struct control_client *cl, const char *method
 	else if (!strcmp(method, "status"))
 		status(d, cl, req);
 	else if (!strcmp(method, "list"))
-		list(d, cl, params, req);
+		p->list(d, cl, params, req);
 	else if (!strcmp(method, "intercept"))
-		intercept(d, cl, params, req);
+		p->intercept(d, cl, params, req);
 	else if (!strcmp(method, "leave"))
-		leave(d, cl, params, req);
+		p->leave(d, cl, params, req);
 	else if (!strcmp(method, "quit"))
 		daemon_quit(d, req);
 	else
@@ -344,6 +387,7 @@ void method_client_gone(struct daemon *d, struct control_client *cl)
 		undo_grant(d, json_object_get(er->granted, "intercept")); /* before the snapshot */
 		errand_fail(er, RPC_FAILED, "interrupted");
 	}
+	workloads_client_gone(d, cl);
 	if (d->connecting == cl)
 		daemon_connect_abandoned(d);
 }

@@ -7,32 +7,35 @@
 /* Shorter ones take the default route: they are for the helper to refuse, under their own name. */
 enum { SHORTEST_V4 = 8, SHORTEST_V6 = 16 };
 
-static int spare_manager(struct prefixes *routes, const struct ipaddr *manager,
-			 struct prefix *spared, struct error *e)
+static int spare_address(struct prefixes *routes, const struct ipaddr *addr,
+			 struct plan_spared *spared, struct error *e)
 {
-	const struct prefix *in = prefixes_find(routes, manager);
-	struct prefix host = prefix_host(manager);
+	const struct prefix *in = prefixes_find(routes, addr);
+	struct prefix host = prefix_host(addr), from;
 	char a[ADDR_STRLEN], p[ADDR_STRLEN];
 
-	if (!in || in->len < (manager->family == 4 ? SHORTEST_V4 : SHORTEST_V6))
+	if (!in || in->len < (addr->family == 4 ? SHORTEST_V4 : SHORTEST_V6))
 		return 0;
-	*spared = *in;
+	from = *in;
 	if (prefixes_subtract(routes, &host))
-		return error_set(
-			e, -ENOSPC,
-			"the manager's own address %s cannot be kept out of %s: use --never-proxy",
-			ipaddr_format(manager, a), prefix_format(spared, p));
+		return error_set(e, -ENOSPC,
+				 "%s, by which the cluster is reached, cannot be kept out of %s: "
+				 "use --never-proxy",
+				 ipaddr_format(addr, a), prefix_format(&from, p));
+	spared->addr[spared->n] = *addr;
+	spared->from[spared->n++] = from;
 	return 0;
 }
 
-static int plan_routes(struct prefixes *routes, const struct plan_input *in, struct prefix *spared,
-		       struct error *e)
+static int plan_routes(struct prefixes *routes, const struct plan_input *in,
+		       struct plan_spared *spared, struct error *e)
 {
 	struct ipaddr dns = sockaddr_ip(&in->hello->dns_server);
 	struct prefix host = prefix_host(&dns);
 	struct prefixes all = in->hello->prefixes;
 	bool full = false;
 	unsigned i;
+	int err = 0;
 
 	for (i = 0; i < in->also->n; i++)
 		full |= prefixes_add(&all, &in->also->p[i]) != 0;
@@ -48,11 +51,13 @@ static int plan_routes(struct prefixes *routes, const struct plan_input *in, str
 	for (i = 0; i < all.n; i++)
 		if (in->kernel_v6.family || all.p[i].addr.family == 4)
 			routes->p[routes->n++] = all.p[i];
-	return spare_manager(routes, &in->manager, spared, e);
+	for (i = 0; i < in->nspare && !err; i++)
+		err = spare_address(routes, &in->spare[i], spared, e);
+	return err;
 }
 
-int plan_hostnet(struct hostnet_config *out, const struct plan_input *in, struct prefix *spared,
-		 struct error *e)
+int plan_hostnet(struct hostnet_config *out, const struct plan_input *in,
+		 struct plan_spared *spared, struct error *e)
 {
 	const struct hello *h = in->hello;
 

@@ -6,13 +6,24 @@
 #include "daemon/hostnet.h"
 #include "daemon/prefixes.h"
 
+enum { SPARE_MAX = 8 };
+
 struct plan_input {
 	const struct hello *hello;
 	const struct prefixes *also, *never; /* --also-proxy, --never-proxy */
-	struct ipaddr manager;	 /* where its datagrams go: the tunnel must never swallow them */
+	/* Where the tunnel's own packets go: it must never swallow them. */
+	unsigned nspare;
+	struct ipaddr spare[SPARE_MAX];
 	struct ipaddr kernel_v6; /* our ::2; family 0 = this laptop has no IPv6 */
 };
 
-/* `spared` is the prefix that the manager's address was cut out of; family 0 = none. -ENOSPC with the sentence. */
-int plan_hostnet(struct hostnet_config *out, const struct plan_input *in, struct prefix *spared,
-		 struct error *e);
+/* Those of `spare` that lay in a routed prefix, and in which. */
+struct plan_spared {
+	unsigned n;
+	struct ipaddr addr[SPARE_MAX];
+	struct prefix from[SPARE_MAX];
+};
+
+/* -ENOSPC with the sentence. */
+int plan_hostnet(struct hostnet_config *out, const struct plan_input *in,
+		 struct plan_spared *spared, struct error *e);

@@ -11,20 +11,20 @@
  */
 #include <errno.h>
 #include <event2/event.h>
-#include <ifaddrs.h>
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "base/file.h"
 #include "base/log.h"
+#include "daemon/cluster.h"
 #include "daemon/hostnet.h"
 #include "daemon/intake.h"
+#include "daemon/intercepts.h"
 #include "daemon/keys.h"
+#include "daemon/laptop.h"
 #include "daemon/link.h"
 #include "daemon/plan.h"
 #include "daemon/session.h"
 #include "daemon/tunnel.h"
-#include "intercept/intercept.h"
 #include "node/node.h"
 
 enum {
@@ -35,6 +35,8 @@ enum {
 	LEAVE_LIMIT = 2,      /* s that quit waits for the manager */
 };
 
+enum { UNDO_HOSTNET = 1, UNDO_CLUSTER = 2 };
+
 struct session {
 	struct event_base *base;
 	const struct session_ops *ops;
@@ -42,6 +44,8 @@ struct session {
 	struct session_config cfg;
 	enum session_state state;
 	struct keys keys;
+	struct cluster *cluster; /* NULL = the static platform */
+	bool helper_ready, cluster_ready, cluster_ended;
 	struct tunnel *tunnel;
 	struct link *link;
 	struct hostnet *hostnet;
@@ -52,10 +56,11 @@ struct session {
 	nsec_t started, connected;
 	struct hello hello;
 	bool ipv6;
-	json_t *intercepts;
+	struct intercepts intercepts;
 	int failed_code;
-	struct error failure;
+	struct error failure, left_behind;
 	unsigned leaving;
+	unsigned undoing; /* parts that are under way */
 	void (*closed)(void *arg);
 	void *closed_arg;
 };
@@ -82,6 +87,17 @@ static void fail(struct session *s, int code, const char *text)
 	event_active(s->tell, EV_TIMEOUT, 0);
 }
 
+static void end_cluster(struct session *s);
+
+static void on_cluster_end(void *arg, const char *left_behind)
+{
+	struct session *s = arg;
+
+	error_set(&s->left_behind, 0, "%s", left_behind);
+	s->undoing &= ~(unsigned)UNDO_CLUSTER;
+	event_active(s->tell, EV_TIMEOUT, 0);
+}
+
 /* From the loop, where the owner may free us. */
 static void tell_end(evutil_socket_t fd, short what, void *arg)
 {
@@ -89,6 +105,10 @@ static void tell_end(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	if (s->state == SESSION_FAILED && s->cluster)
+		end_cluster(s);
+	if (s->undoing)
+		return;
 	if (s->state == SESSION_CLOSING)
 		s->closed(s->closed_arg);
 	else
@@ -119,17 +139,53 @@ static union sockaddr_any current_endpoint(const struct session *s)
 	return sa;
 }
 
+/* Where the manager is called, for sentences. */
+static const char *called(const struct session *s, char buf[static ADDR_STRLEN])
+{
+	union sockaddr_any sa;
+
+	if (s->cluster)
+		return "the manager";
+	sa = current_endpoint(s);
+	return sockaddr_format(&sa, buf);
+}
+
+static void add_udp(struct session *s)
+{
+	const struct told *told = cluster_told(s->cluster);
+
+	for (unsigned i = 0; i < told->nudp; i++)
+		tunnel_add_udp(s->tunnel, &told->udp[i]);
+}
+
+static void call_manager(struct session *s)
+{
+	union sockaddr_any sa;
+	char buf[ADDR_STRLEN];
+
+	if (!s->cluster) {
+		sa = current_endpoint(s);
+		progress(s, "Calling the manager at %s", sockaddr_format(&sa, buf));
+		enter(s, SESSION_HANDSHAKE);
+		tunnel_set_endpoint(s->tunnel, &sa);
+	} else if (s->cluster_ready) {
+		progress(s, "Calling the manager");
+		enter(s, SESSION_HANDSHAKE);
+		if (s->cfg.cluster.allowed == WAYS_UDP)
+			add_udp(s);
+		tunnel_call(s->tunnel);
+	} else {
+		enter(s, SESSION_CLUSTER);
+	}
+}
+
 static void on_helper_ready(void *arg)
 {
 	struct session *s = arg;
-	union sockaddr_any sa = current_endpoint(s);
-	char buf[ADDR_STRLEN];
 
-	if (s->state != SESSION_HELPER)
-		return;
-	progress(s, "Calling the manager at %s", sockaddr_format(&sa, buf));
-	enter(s, SESSION_HANDSHAKE);
-	tunnel_set_endpoint(s->tunnel, &sa);
+	s->helper_ready = true;
+	if (s->state == SESSION_HELPER)
+		call_manager(s);
 }
 
 static void on_established(void *arg, bool fresh)
@@ -139,6 +195,8 @@ static void on_established(void *arg, bool fresh)
 	if (s->state == SESSION_HANDSHAKE) {
 		progress(s, "The manager answered");
 		enter(s, SESSION_HELLO);
+		if (s->cluster && s->cfg.cluster.allowed == WAYS_AUTO)
+			add_udp(s); /* beside the stream, taken when they answer */
 	} else if (fresh && s->state == SESSION_CONNECTED) {
 		log_info("manager: a new session of keys was made");
 	}
@@ -166,8 +224,16 @@ static void on_stamp(void *arg, nsec_t last)
 	struct session *s = arg;
 	struct error e;
 
-	if (keys_stamp(&s->keys, last, &e))
+	/* On Kubernetes the key is of this connect alone: nobody can replay it to anybody. */
+	if (!s->cluster && keys_stamp(&s->keys, last, &e))
 		log_warn("%s", e.text);
+}
+
+static void on_stream_gone(void *arg, const char *why)
+{
+	struct session *s = arg;
+
+	cluster_stream_gone(s->cluster, why);
 }
 
 static void on_tun_gone(void *arg)
@@ -183,14 +249,42 @@ static const struct tunnel_ops tunnel_callbacks = {
 	.back = on_back,
 	.stamp = on_stamp,
 	.tun_gone = on_tun_gone,
+	.stream_gone = on_stream_gone,
 };
+
+static void give_up_cluster(struct session *s)
+{
+	const char *ns = cluster_manager_namespace(s->cluster);
+	struct error e;
+
+	if (*cluster_trouble(s->cluster))
+		error_set(&e, 0, "there is no way to the manager: %.900s",
+			  cluster_trouble(s->cluster));
+	else if (s->cfg.cluster.allowed == WAYS_UDP)
+		error_set(
+			&e, 0,
+			"no answer over UDP in %d s; is it blocked on the way? Without --transport "
+			"udp the API server carries it",
+			HANDSHAKE_LIMIT);
+	else
+		error_set(&e, 0,
+			  "the manager is reached, but does not answer this session's key in %d s; "
+			  "see its log: kubectl -n %s logs deployment/culvert-manager",
+			  HANDSHAKE_LIMIT, ns);
+	fail(s, RPC_TIMEOUT, e.text);
+}
 
 static void give_up_handshake(struct session *s)
 {
-	union sockaddr_any sa = current_endpoint(s);
+	union sockaddr_any sa;
 	char buf[ADDR_STRLEN];
 	struct error e;
 
+	if (s->cluster) {
+		give_up_cluster(s);
+		return;
+	}
+	sa = current_endpoint(s);
 	error_set(&e, 0,
 		  "no answer from %s in %d s. A manager is silent to strangers, so this can mean: "
 		  "no manager runs there, UDP is "
@@ -219,61 +313,114 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 		give_up_handshake(s);
 		return;
 	}
-	if (!s->cfg.manager_given && s->cfg.invite.nendpoints > 1 &&
+	if (!s->cluster && !s->cfg.manager_given && s->cfg.invite.nendpoints > 1 &&
 	    s->waited % ENDPOINT_EVERY == 0) {
 		s->endpoint = (s->endpoint + 1) % s->cfg.invite.nendpoints;
 		sa = current_endpoint(s);
 		progress(s, "No answer yet; calling the manager at %s", sockaddr_format(&sa, buf));
 		tunnel_set_endpoint(s->tunnel, &sa);
 	} else if (s->waited == HANDSHAKE_HINT) {
-		sa = current_endpoint(s);
-		progress(s, "No answer from %s yet; still trying", sockaddr_format(&sa, buf));
+		progress(s, "No answer from %s yet; still trying", called(s, buf));
 	}
 }
 
+/* --- the API server --- */
+
+static void on_cluster_progress(void *arg, const char *text)
+{
+	struct session *s = arg;
+
+	progress(s, "%s", text);
+}
+
+static void on_cluster_ready(void *arg)
+{
+	struct session *s = arg;
+	struct error e;
+
+	if (tunnel_set_manager(s->tunnel, cluster_told(s->cluster)->key, NULL, NULL, &e)) {
+		fail(s, RPC_FAILED, e.text);
+		return;
+	}
+	s->cluster_ready = true;
+	if (s->state == SESSION_CLUSTER)
+		call_manager(s);
+}
+
+static void on_cluster_stream(void *arg, struct stream *stream, enum way way)
+{
+	struct session *s = arg;
+	struct error e;
+
+	log_info("manager: a stream to it by %s", way_name(way));
+	if (tunnel_add_stream(s->tunnel, stream, &e)) {
+		log_warn("manager: %s", e.text);
+		cluster_stream_gone(s->cluster, e.text);
+	}
+}
+
+static void on_cluster_failed(void *arg, int code, const char *text)
+{
+	fail(arg, code, text);
+}
+
+static void on_cluster_ended(void *arg, const char *text)
+{
+	struct session *s = arg;
+
+	if (s->state < SESSION_CONNECTED)
+		fail(s, RPC_FAILED, text);
+	else
+		s->ops->ended(s->arg, text);
+}
+
+static const struct cluster_ops cluster_callbacks = {
+	.progress = on_cluster_progress,
+	.ready = on_cluster_ready,
+	.stream = on_cluster_stream,
+	.failed = on_cluster_failed,
+	.ended = on_cluster_ended,
+};
+
 /* --- hello, and what follows from it --- */
+
+/* What carries the tunnel must never be led into it. */
+static void find_spare(struct session *s, struct plan_input *in)
+{
+	union sockaddr_any sa;
+
+	if (!s->cluster) {
+		sa = current_endpoint(s);
+		in->spare[in->nspare++] = sockaddr_ip(&sa);
+		return;
+	}
+	in->nspare =
+		kube_client_addresses(cluster_client(s->cluster), in->spare, SPARE_MAX - TOLD_UDP);
+	for (unsigned i = 0; i < cluster_told(s->cluster)->nudp; i++)
+		in->spare[in->nspare++] = sockaddr_ip(&cluster_told(s->cluster)->udp[i]);
+}
 
 static int plan(struct session *s, struct hostnet_config *c, struct error *e)
 {
-	union sockaddr_any sa = current_endpoint(s);
 	struct plan_input in = {
 		.hello = &s->hello,
 		.also = &s->cfg.also,
 		.never = &s->cfg.never,
-		.manager = sockaddr_ip(&sa),
 	};
 	char a[ADDR_STRLEN], p[ADDR_STRLEN];
-	struct prefix spared;
+	struct plan_spared spared;
 	int err;
 
+	find_spare(s, &in);
 	if (s->ipv6)
 		in.kernel_v6 = overlay_kernel_addr(s->keys.id.pub);
 	err = plan_hostnet(c, &in, &spared, e);
-	if (!err && spared.addr.family && s->state < SESSION_CONNECTED)
-		progress(s, "The manager's own address %s lies in %s; it stays outside the tunnel",
-			 ipaddr_format(&in.manager, a), prefix_format(&spared, p));
+	for (unsigned i = 0; !err && i < spared.n && s->state < SESSION_CONNECTED; i++)
+		progress(s,
+			 "%s, by which the cluster is reached, lies in %s; it stays outside the "
+			 "tunnel",
+			 ipaddr_format(&spared.addr[i], a), prefix_format(&spared.from[i], p));
 	return err;
-}
-
-/* Has another interface of this laptop the address that the manager gave? */
-static bool address_taken(struct session *s)
-{
-	struct ifaddrs *all, *i;
-	bool taken = false;
-
-	if (getifaddrs(&all))
-		return false;
-	for (i = all; i; i = i->ifa_next) {
-		struct ipaddr ip;
-
-		if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET ||
-		    !strcmp(i->ifa_name, hostnet_tun_name(s->hostnet)))
-			continue;
-		ip = ipaddr_v4(&((struct sockaddr_in *)(void *)i->ifa_addr)->sin_addr);
-		taken |= ipaddr_equal(&ip, &s->hello.address);
-	}
-	freeifaddrs(all);
-	return taken;
 }
 
 static int on_hello(void *arg, json_t *answer)
@@ -285,9 +432,12 @@ static int on_hello(void *arg, json_t *answer)
 	struct error e;
 	int err = hello_parse(&hello, answer, &e);
 
+	if (!err && s->cluster)
+		hello_search(&hello, cluster_told(s->cluster)->domain,
+			     cluster_namespace(s->cluster));
 	if (!err)
 		s->hello = hello; /* one that cannot be read leaves us as the last one said */
-	if (!err && address_taken(s)) {
+	if (!err && laptop_has_address(&s->hello.address, hostnet_tun_name(s->hostnet))) {
 		log_info("connect: this laptop has %s already; asking for another address",
 			 ipaddr_format(&s->hello.address, buf));
 		link_avoid(s->link, buf);
@@ -312,6 +462,28 @@ static int on_hello(void *arg, json_t *answer)
 	return 0;
 }
 
+/* Namespaces come and go. */
+static void on_dns(void *arg, json_t *params)
+{
+	struct session *s = arg;
+	struct hostnet_config cfg;
+	struct hello hello = s->hello;
+	struct error e;
+
+	if (!s->cluster || s->state != SESSION_CONNECTED)
+		return;
+	if (hello_set_dns(&hello, params, &e)) {
+		log_warn("manager: %s", e.text);
+		return;
+	}
+	hello_search(&hello, cluster_told(s->cluster)->domain, cluster_namespace(s->cluster));
+	s->hello = hello;
+	if (plan(s, &cfg, &e))
+		log_warn("manager: %s", e.text);
+	else
+		hostnet_apply(s->hostnet, &cfg);
+}
+
 static void on_refused(void *arg, int code, const char *text)
 {
 	struct session *s = arg;
@@ -322,85 +494,22 @@ static void on_refused(void *arg, int code, const char *text)
 
 /* --- intercepts --- */
 
-/* Opens the intake for exactly the ports of the snapshot. */
-static void set_intake(struct session *s)
-{
-	struct intake_port ports[INTAKE_PORTS];
-	struct intercept in;
-	unsigned n = 0, k;
-	size_t i;
-	json_t *v;
-
-	json_array_foreach(s->intercepts, i, v)
-	{
-		struct error e;
-
-		if (intercept_from_json(&in, json_object_get(v, "intercept"), &e)) {
-			log_warn("manager: an intercept cannot be read: %s", e.text);
-			continue;
-		}
-		for (k = 0; k < in.nports && n < INTAKE_PORTS; k++, n++) {
-			snprintf(ports[n].intercept, sizeof(ports[n].intercept), "%s", in.name);
-			ports[n].overlay = in.port[k].overlay;
-			ports[n].local = in.port[k].local;
-		}
-	}
-	if (intake_set(tunnel_intake(s->tunnel), ports, n))
-		log_warn("intake: out of memory");
-}
-
 static void on_intercepts(void *arg, json_t *params)
 {
 	struct session *s = arg;
-	json_t *list = json_object_get(params, "intercepts");
 
-	if (!json_is_array(list))
-		return;
-	json_decref(s->intercepts);
-	s->intercepts = json_incref(list);
-	set_intake(s);
-	s->ops->snapshot(s->arg);
-}
-
-static void drop_intercept(json_t *list, const char *name)
-{
-	size_t i = json_array_size(list);
-
-	while (i--) {
-		json_t *in = json_object_get(json_array_get(list, i), "intercept");
-		const char *has = json_string_value(json_object_get(in, "name"));
-
-		if (has && !strcmp(has, name))
-			json_array_remove(list, i);
-	}
+	if (!intercepts_take(&s->intercepts, json_object_get(params, "intercepts")))
+		s->ops->snapshot(s->arg);
 }
 
 void session_granted(struct session *s, const json_t *intercept)
 {
-	const char *name = json_string_value(json_object_get(intercept, "name"));
-	json_t *list = json_copy(s->intercepts);
-
-	if (!name || !list)
-		return;
-	drop_intercept(list, name);
-	json_array_append_new(list, json_pack("{s:O,s:i,s:i,s:s}", "intercept",
-					      (json_t *)(uintptr_t)intercept, "agents", 0,
-					      "connections", 0, "state", "WAITING"));
-	json_decref(s->intercepts);
-	s->intercepts = list;
-	set_intake(s);
+	intercepts_granted(&s->intercepts, intercept);
 }
 
 void session_left(struct session *s, const char *name)
 {
-	json_t *list = json_copy(s->intercepts);
-
-	if (!list)
-		return;
-	drop_intercept(list, name);
-	json_decref(s->intercepts);
-	s->intercepts = list;
-	set_intake(s);
+	intercepts_left(&s->intercepts, name);
 }
 
 static void start_undo(struct session *s);
@@ -420,6 +529,7 @@ static const struct link_ops link_callbacks = {
 	.hello = on_hello,
 	.refused = on_refused,
 	.intercepts = on_intercepts,
+	.dns = on_dns,
 	.down = on_link_down,
 };
 
@@ -469,53 +579,36 @@ static const struct hostnet_ops hostnet_callbacks = {
  * ----------------------------------------------------------------------------------------------------
  */
 
-/* New interfaces take `default`; without the module there is no such file. */
-static bool has_ipv6(void)
+static int make_keys(struct session *s, struct error *e)
 {
-	cleanup(free_ptr) char *text = NULL;
-	size_t len;
-
-	return !file_read("/proc/sys/net/ipv6/conf/default/disable_ipv6", 16, &text, &len, NULL) &&
-	       text[0] == '0';
-}
-
-static int check_config(const struct session_config *c, struct error *e)
-{
-	union sockaddr_any sa;
-	unsigned i;
-
-	if (c->invite.claim.role != ROLE_LAPTOP)
-		return error_set(e, -EINVAL,
-				 "this invite is for an agent; ask for one made by: "
-				 "culvert-manager invite laptop NAME");
-	if (c->invite.claim.expiry && c->invite.claim.expiry < clock_real() / NSEC_PER_SEC)
-		log_info("connect: the invite has expired; it is good only if this laptop has used "
-			 "it");
-	if (!c->manager_given && !c->invite.nendpoints)
-		return error_set(
-			e, -EINVAL,
-			"the invite names no address of the manager; add --manager HOST:PORT");
-	for (i = 0; !c->manager_given && i < c->invite.nendpoints; i++)
-		if (sockaddr_parse(&sa, c->invite.endpoint[i]))
-			return error_set(e, -EINVAL, "the invite names '%s', which is no HOST:PORT",
-					 c->invite.endpoint[i]);
+	if (!s->cfg.kubernetes)
+		return keys_load(&s->keys, s->cfg.state_dir, &s->cfg.invite.claim, e);
+	identity_generate(&s->keys.id);
 	return 0;
 }
 
 static int make_parts(struct session *s, struct error *e)
 {
-	struct tunnel_config tc = {.invite = &s->cfg.invite, .identity = &s->keys.id};
-	int err = keys_load(&s->keys, s->cfg.state_dir, &s->cfg.invite.claim, e);
+	const struct invite *inv = &s->cfg.invite;
+	struct tunnel_config tc = {.identity = &s->keys.id};
+	int err = make_keys(s, e);
 
 	if (err)
 		return err;
 	tc.last_stamp = s->keys.last;
 	err = tunnel_new(&s->tunnel, s->base, &tc, &tunnel_callbacks, s, e);
+	if (!err && !s->cfg.kubernetes)
+		err = tunnel_set_manager(s->tunnel, inv->manager, inv->psk, &inv->claim, e);
 	if (!err)
 		err = link_new(&s->link, s->base, s->tunnel, &link_callbacks, s, e);
-	/* Last, so that whatever it says at once finds the others there. */
+	if (!err && intercepts_init(&s->intercepts, tunnel_intake(s->tunnel)))
+		err = error_errno(e, -ENOMEM, "session");
+	/* Last, so that whatever they say at once finds the others there. */
 	if (!err)
 		err = hostnet_new(&s->hostnet, s->base, &hostnet_callbacks, s, e);
+	if (!err && s->cfg.kubernetes)
+		err = cluster_new(&s->cluster, s->base, &s->cfg.cluster, &s->keys.id,
+				  &cluster_callbacks, s, e);
 	return err;
 }
 
@@ -527,12 +620,9 @@ static void free_session(struct session **sp)
 int session_new(struct session **sp, struct event_base *base, const struct session_config *cfg,
 		const struct session_ops *ops, void *arg, struct error *e)
 {
-	cleanup(free_session) struct session *s = NULL;
-	int err = check_config(cfg, e);
+	cleanup(free_session) struct session *s = calloc(1, sizeof(*s));
+	int err;
 
-	if (err)
-		return err;
-	s = calloc(1, sizeof(*s));
 	if (!s)
 		return error_errno(e, -ENOMEM, "session");
 	s->base = base;
@@ -540,11 +630,10 @@ int session_new(struct session **sp, struct event_base *base, const struct sessi
 	s->arg = arg;
 	s->cfg = *cfg;
 	s->started = clock_boot();
-	s->ipv6 = has_ipv6();
-	s->intercepts = json_array();
+	s->ipv6 = laptop_has_ipv6();
 	s->tick = event_new(base, -1, EV_PERSIST, on_tick, s);
 	s->tell = event_new(base, -1, 0, tell_end, s);
-	if (!s->tick || !s->tell || !s->intercepts)
+	if (!s->tick || !s->tell)
 		return error_errno(e, -ENOMEM, "session");
 	err = make_parts(s, e);
 	if (err)
@@ -560,6 +649,7 @@ void session_free(struct session *s)
 		return;
 	/* The helper first: routes go before what answers behind them. */
 	hostnet_free(s->hostnet);
+	cluster_free(s->cluster);
 	link_free(s->link);
 	tunnel_free(s->tunnel);
 	keys_close(&s->keys);
@@ -567,7 +657,7 @@ void session_free(struct session *s)
 		event_free(s->tick);
 	if (s->tell)
 		event_free(s->tell);
-	json_decref(s->intercepts);
+	intercepts_clear(&s->intercepts);
 	crypto_wipe(&s->cfg.invite, sizeof(s->cfg.invite));
 	free(s);
 }
@@ -576,6 +666,7 @@ static void on_undone(void *arg)
 {
 	struct session *s = arg;
 
+	s->undoing &= ~(unsigned)UNDO_HOSTNET;
 	event_active(s->tell, EV_TIMEOUT, 0);
 }
 
@@ -595,6 +686,15 @@ static void on_left(void *arg, json_t *result, int code, const char *message)
 		start_undo(s);
 }
 
+static void end_cluster(struct session *s)
+{
+	if (s->cluster_ended)
+		return;
+	s->cluster_ended = true;
+	s->undoing |= UNDO_CLUSTER;
+	cluster_end(s->cluster, on_cluster_end, s);
+}
+
 void session_close(struct session *s, void (*done)(void *arg), void *arg)
 {
 	json_t *v;
@@ -604,7 +704,13 @@ void session_close(struct session *s, void (*done)(void *arg), void *arg)
 	s->closed_arg = arg;
 	enter(s, SESSION_CLOSING);
 	intake_set(tunnel_intake(s->tunnel), NULL, 0);
-	json_array_foreach(s->intercepts, i, v)
+	s->undoing |= UNDO_HOSTNET;
+	if (s->cluster) { /* its intercepts go with the Session */
+		end_cluster(s);
+		start_undo(s);
+		return;
+	}
+	json_array_foreach(s->intercepts.list, i, v)
 	{
 		json_t *name = json_object_get(json_object_get(v, "intercept"), "name");
 
@@ -622,6 +728,18 @@ void session_network_changed(struct session *s, const char *why)
 		return;
 	log_info("network: %s; calling the manager again", why);
 	tunnel_kick(s->tunnel);
+	if (s->cluster)
+		cluster_kick(s->cluster);
+}
+
+const char *session_left_behind(const struct session *s)
+{
+	return s->left_behind.text;
+}
+
+struct cluster *session_cluster(const struct session *s)
+{
+	return s->cluster;
 }
 
 enum session_state session_state(const struct session *s)
@@ -641,6 +759,8 @@ const struct hello *session_hello(const struct session *s)
 
 const char *session_namespace(const struct session *s)
 {
+	if (s->cluster)
+		return cluster_namespace(s->cluster);
 	return s->cfg.ns[0] ? s->cfg.ns : s->hello.ns;
 }
 
@@ -671,5 +791,5 @@ nsec_t session_elapsed(const struct session *s)
 
 json_t *session_intercepts(const struct session *s)
 {
-	return s->intercepts;
+	return s->intercepts.list;
 }

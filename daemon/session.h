@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "crypto/crypto.h"
+#include "daemon/cluster.h"
 #include "daemon/hello.h"
 #include "daemon/prefixes.h"
 #include "rpc/rpc.h"
@@ -24,6 +25,7 @@ struct tunnel;
  * session. */
 enum session_state {
 	SESSION_HELPER,	   /* asks culvert-helper whether it is there */
+	SESSION_CLUSTER,   /* Kubernetes: waits for the API server, asked since the start */
 	SESSION_HANDSHAKE, /* waits for the manager's key to answer */
 	SESSION_HELLO,	   /* control connection, hello */
 	SESSION_HOSTNET,   /* TUN, routes, DNS */
@@ -33,6 +35,8 @@ enum session_state {
 };
 
 struct session_config {
+	bool kubernetes; /* then `cluster` counts, else the next four */
+	struct cluster_config cluster;
 	struct invite invite;
 	bool manager_given; /* else the invite's endpoints */
 	union sockaddr_any manager;
@@ -50,21 +54,26 @@ struct session_ops {
 	/* The control connection ended; calls that were under way on it stay without an answer. */
 	void (*link_down)(void *arg);
 	void (*snapshot)(void *arg); /* session_intercepts() is new, from the manager */
+	/* The cluster ended this session; close it. */
+	void (*ended)(void *arg, const char *text);
 };
 
 int session_new(struct session **sp, struct event_base *base, const struct session_config *cfg,
 		const struct session_ops *ops, void *arg, struct error *e);
 /* At once; the helper undoes by itself. NULL ok. */
 void session_free(struct session *s);
-/* In order: leaves all intercepts, has the helper undo, then calls `done` once; then free it.
- * Bounded (a few seconds). */
+/* In order: leaves all intercepts (on Kubernetes: deletes the Session), has the helper undo, then calls `done` once; then
+ * free it. Bounded (a few seconds). */
 void session_close(struct session *s, void (*done)(void *arg), void *arg);
+/* After session_close(): what could not be undone and what to do about it, or "". */
+const char *session_left_behind(const struct session *s);
 void session_network_changed(struct session *s, const char *why);
 
 enum session_state session_state(const struct session *s);
 const struct session_config *session_config(const struct session *s);
 const struct hello *session_hello(const struct session *s); /* the last one; empty before */
 const char *session_namespace(const struct session *s);
+struct cluster *session_cluster(const struct session *s); /* NULL = the static platform */
 struct link *session_link(struct session *s);
 struct tunnel *session_tunnel(struct session *s);
 struct hostnet *session_hostnet(struct session *s);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "base/file.h"
+#include "daemon/cluster.h"
 #include "daemon/hostnet.h"
 #include "daemon/intake.h"
 #include "daemon/internal.h"
@@ -42,12 +43,14 @@ static json_t *strings(const char *first, size_t stride, unsigned n)
 
 static json_t *manager_json(struct session *s, nsec_t round_trip, json_t *warnings)
 {
-	struct overlay_peer_stats st;
+	struct overlay_peer *p = tunnel_manager(session_tunnel(s));
+	struct overlay_peer_stats st = {0};
 	nsec_t now = clock_boot(), age;
 	bool alive, control = link_up(session_link(s));
 	json_t *j;
 
-	overlay_peer_stats(tunnel_manager(session_tunnel(s)), &st);
+	if (p)
+		overlay_peer_stats(p, &st);
 	age = st.last_receive ? now - st.last_receive : 0;
 	alive = st.last_receive && st.session && age < PEER_DEAD_AFTER * NSEC_PER_SEC;
 	j = json_pack("{s:b,s:s,s:b,s:f}", "connected", alive, "version", session_hello(s)->version,
@@ -69,18 +72,56 @@ static json_t *manager_json(struct session *s, nsec_t round_trip, json_t *warnin
 	return j;
 }
 
+const char *path_text(struct session *s, char remote[static ADDR_STRLEN])
+{
+	struct overlay_peer *p = tunnel_manager(session_tunnel(s));
+	const struct path *path = p ? overlay_peer_path(p) : NULL;
+
+	remote[0] = '\0';
+	if (tunnel_on_stream(session_tunnel(s)))
+		return way_name(cluster_way(session_cluster(s)));
+	if (path)
+		sockaddr_format(&path->remote, remote);
+	return path || !session_cluster(s) ? "udp" : "none";
+}
+
+/* What else the manager could be reached by now. */
+static json_t *standing_by(struct session *s)
+{
+	json_t *list = json_array();
+
+	if (tunnel_has_stream(session_tunnel(s)) && !tunnel_on_stream(session_tunnel(s)))
+		json_array_append_new(list, json_string(way_name(cluster_way(session_cluster(s)))));
+	return list;
+}
+
 static json_t *path_json(struct session *s)
 {
 	struct overlay_peer *p = tunnel_manager(session_tunnel(s));
-	const struct path *path = overlay_peer_path(p);
-	struct overlay_peer_stats st;
-	char buf[ADDR_STRLEN] = "";
+	struct overlay_peer_stats st = {0};
+	char remote[ADDR_STRLEN];
+	const char *transport = path_text(s, remote);
 
-	overlay_peer_stats(p, &st);
-	if (path)
-		sockaddr_format(&path->remote, buf);
-	return json_pack("{s:s,s:s,s:I,s:I}", "transport", "udp", "remote", buf, "received_bytes",
-			 (json_int_t)st.rx_bytes, "sent_bytes", (json_int_t)st.tx_bytes);
+	if (p)
+		overlay_peer_stats(p, &st);
+	return json_pack("{s:s,s:s,s:o,s:I,s:I}", "transport", transport, "remote", remote,
+			 "standing_by", standing_by(s), "received_bytes", (json_int_t)st.rx_bytes,
+			 "sent_bytes", (json_int_t)st.tx_bytes);
+}
+
+static void cluster_json(struct session *s, json_t *j, json_t *warnings)
+{
+	const struct cluster *c = session_cluster(s);
+
+	if (!c)
+		return;
+	json_object_set_new(j, "cluster",
+			    json_pack("{s:s,s:s,s:s,s:s,s:s}", "context", cluster_context(c),
+				      "server", cluster_server(c), "manager_namespace",
+				      cluster_manager_namespace(c), "user", cluster_user(c),
+				      "session", cluster_session_name(c)));
+	if (session_state(s) == SESSION_CONNECTED && *cluster_trouble(c))
+		warn(warnings, "%s", cluster_trouble(c));
 }
 
 /* --- routes
@@ -167,6 +208,11 @@ static json_t *dns_json(struct session *s, json_t *warnings)
 		warn(warnings, "/etc/resolv.conf was changed by somebody else: names of the "
 			       "cluster do not resolve. Run "
 			       "`culvert quit` and connect again");
+	if (session_hello(s)->domains_left_out)
+		warn(warnings,
+		     "the cluster has more namespaces than this resolver takes: names such as "
+		     "SERVICE.NAMESPACE of %u of them may not resolve; SERVICE.NAMESPACE.svc does",
+		     session_hello(s)->domains_left_out);
 	return json_pack("{s:o,s:o,s:s,s:s,s:b,s:I,s:I}", "domains",
 			 strings(c->dns.domain[0], sizeof(c->dns.domain[0]), c->dns.ndomains),
 			 "search", strings(c->search[0], sizeof(c->search[0]), c->nsearch),
@@ -207,6 +253,7 @@ static void session_json(struct session *s, nsec_t round_trip, json_t *j, json_t
 {
 	static const char *const names[] = {
 		[SESSION_HELPER] = "asking culvert-helper",
+		[SESSION_CLUSTER] = "waiting for the API server",
 		[SESSION_HANDSHAKE] = "calling the manager",
 		[SESSION_HELLO] = "greeting the manager",
 		[SESSION_HOSTNET] = "setting up routes and DNS",
@@ -220,7 +267,9 @@ static void session_json(struct session *s, nsec_t round_trip, json_t *j, json_t
 	json_object_set_new(j, "state", json_string(names[session_state(s)]));
 	json_object_set_new(j, "name", json_string(session_hello(s)->name));
 	json_object_set_new(j, "namespace", json_string(session_namespace(s)));
-	json_object_set_new(j, "platform", json_string("static"));
+	json_object_set_new(j, "platform",
+			    json_string(session_cluster(s) ? "kubernetes" : "static"));
+	cluster_json(s, j, warnings);
 	json_object_set_new(j, "manager", manager_json(s, round_trip, warnings));
 	json_object_set_new(j, "path", path_json(s));
 	if (session_state(s) != SESSION_CONNECTED)
@@ -249,6 +298,8 @@ json_t *status_json(struct daemon *d, nsec_t round_trip)
 		session_json(d->session, round_trip, j, warnings);
 	else
 		json_object_set_new(j, "state", json_string("not connected"));
+	if (*d->ended)
+		warn(warnings, "%s", d->ended);
 	json_object_set_new(j, "warnings", warnings);
 	return j;
 }

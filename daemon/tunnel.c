@@ -4,7 +4,7 @@
  *
  * The TUN is read level-triggered, at most TUN_BUDGET packets a turn, so that a busy application
  * cannot keep the node's socket from being read. What the node sends in a turn is flushed at its
- * end.
+ * end. While a stream to the manager is full it is not read at all: the kernel's queue tells the applications.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -26,16 +26,28 @@ struct tunnel {
 	struct node *node;
 	struct netstack *stack;
 	struct intake *intake;
-	struct overlay_peer *manager;
+	struct overlay_peer *manager; /* NULL = not known yet */
+	struct path stream;	      /* to it */
+	bool has_stream;
 	struct ipaddr stack_addr;
 	struct tun *tun;
 	struct event *tun_readable;
+	bool paused;	      /* until writable() */
 	struct ipaddr v4, v6; /* the kernel's; family 0 = none */
 	struct prefixes prefixes;
 	struct tunnel_stats stats;
 };
 
 /* --- kernel to overlay --- */
+
+static bool pause_when_full(struct tunnel *t)
+{
+	if (!t->manager || node_ready(t->node, t->manager))
+		return false;
+	event_del(t->tun_readable);
+	t->paused = true;
+	return true;
+}
 
 static void on_tun(evutil_socket_t fd, short what, void *arg)
 {
@@ -46,7 +58,8 @@ static void on_tun(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	for (i = 0; i < TUN_BUDGET && (n = tun_read(t->tun, &pkt)) > 0; i++) {
+	for (i = 0; i < TUN_BUDGET && !pause_when_full(t) && (n = tun_read(t->tun, &pkt)) > 0;
+	     i++) {
 		/* Router solicitations and the like carry other sources; the manager would drop
 		 * them. */
 		if (ip_addrs(pkt.data, pkt.len, &src, &dst) ||
@@ -116,12 +129,33 @@ static void on_stamp(void *arg, nsec_t last)
 	t->ops->stamp(t->arg, last);
 }
 
+static void on_path_gone(void *arg, const struct path *path, int error)
+{
+	struct tunnel *t = arg;
+
+	if (!t->has_stream || path->transport != t->stream.transport)
+		return;
+	t->has_stream = false;
+	t->ops->stream_gone(t->arg, error ? strerror(-error) : "closed");
+}
+
+static void on_writable(void *arg)
+{
+	struct tunnel *t = arg;
+
+	if (t->paused && t->tun_readable && (!t->manager || node_ready(t->node, t->manager)) &&
+	    !event_add(t->tun_readable, NULL))
+		t->paused = false;
+}
+
 static const struct node_ops node_callbacks = {
+	.writable = on_writable,
 	.inner = on_inner,
 	.established = on_established,
 	.away = on_away,
 	.back = on_back,
 	.stamp = on_stamp,
+	.path_gone = on_path_gone,
 };
 
 /* --- the stack's side --- */
@@ -204,15 +238,15 @@ static int make_node(struct tunnel *t, const struct tunnel_config *cfg, struct e
 	return err;
 }
 
-static int add_manager(struct tunnel *t, const struct invite *inv, struct error *e)
+int tunnel_set_manager(struct tunnel *t, const uint8_t key[static KEY_LEN], const uint8_t *psk,
+		       const struct invite_claim *claim, struct error *e)
 {
 	struct overlay *o = node_overlay(t->node);
 	struct prefix all = overlay_prefix();
-	int err = overlay_peer_add(o, &t->manager, inv->manager, inv->psk, &inv->claim, t);
+	int err = overlay_peer_add(o, &t->manager, key, psk, claim, t);
 
 	if (err)
-		return error_set(e, err, "the invite's manager key cannot be used: %s",
-				 strerror(-err));
+		return error_set(e, err, "the manager's key cannot be used: %s", strerror(-err));
 	/* The hub is trusted to forward other nodes' packets (docs/protocol.md). */
 	err = overlay_route_add(o, &all, t->manager);
 	return err ? error_errno(e, err, "route to the manager") : 0;
@@ -240,8 +274,6 @@ int tunnel_new(struct tunnel **tp, struct event_base *base, const struct tunnel_
 		err = netstack_new(&t->stack, base, &stack_callbacks, t, NULL, e);
 	if (!err)
 		err = intake_new(&t->intake, base, t->stack, e);
-	if (!err)
-		err = add_manager(t, cfg->invite, e);
 	if (err)
 		return err;
 	*tp = steal_ptr(t);
@@ -288,6 +320,54 @@ void tunnel_set_endpoint(struct tunnel *t, const union sockaddr_any *endpoint)
 	overlay_peer_set_path(t->manager, &path);
 	overlay_peer_persist(o, t->manager, true, now);
 	overlay_peer_initiate(o, t->manager, true, now);
+	node_flush(t->node);
+}
+
+int tunnel_add_stream(struct tunnel *t, struct stream *s, struct error *e)
+{
+	struct path path;
+	int err = node_add_stream(t->node, s, &path, e);
+
+	if (err) {
+		s->ops->abort(s);
+		return err;
+	}
+	if (t->has_stream)
+		node_drop_stream(t->node, &t->stream);
+	t->stream = path;
+	t->has_stream = true;
+	overlay_peer_set_path(t->manager, &path);
+	overlay_peer_initiate(node_overlay(t->node), t->manager, true, clock_boot());
+	node_flush(t->node);
+	return 0;
+}
+
+bool tunnel_has_stream(const struct tunnel *t)
+{
+	return t->has_stream;
+}
+
+bool tunnel_on_stream(const struct tunnel *t)
+{
+	const struct path *p = t->manager ? overlay_peer_path(t->manager) : NULL;
+
+	return t->has_stream && p && p->transport == t->stream.transport;
+}
+
+void tunnel_add_udp(struct tunnel *t, const union sockaddr_any *endpoint)
+{
+	(void)t;
+	(void)endpoint;
+}
+
+void tunnel_call(struct tunnel *t)
+{
+	struct overlay *o = node_overlay(t->node);
+	nsec_t now = clock_boot();
+
+	overlay_peer_persist(o, t->manager, true, now);
+	if (overlay_peer_path(t->manager))
+		overlay_peer_initiate(o, t->manager, true, now);
 	node_flush(t->node);
 }
 
@@ -342,6 +422,7 @@ void tunnel_drop_tun(struct tunnel *t)
 	if (t->tun_readable)
 		event_free(t->tun_readable);
 	t->tun_readable = NULL;
+	t->paused = false;
 	tun_close(t->tun);
 	t->tun = NULL;
 	t->v4 = t->v6 = (struct ipaddr){0};

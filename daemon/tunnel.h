@@ -29,10 +29,11 @@ struct tunnel_ops {
 	void (*back)(void *arg);
 	void (*stamp)(void *arg, nsec_t last);
 	void (*tun_gone)(void *arg); /* the device was taken away; not from inside another call */
+	/* The stream that tunnel_add_stream() got last has ended. */
+	void (*stream_gone)(void *arg, const char *why);
 };
 
 struct tunnel_config {
-	const struct invite *invite;
 	const struct identity *identity;
 	nsec_t last_stamp;
 };
@@ -49,12 +50,24 @@ int tunnel_new(struct tunnel **tp, struct event_base *base, const struct tunnel_
 void tunnel_free(struct tunnel *t);
 struct intake *tunnel_intake(struct tunnel *t);
 struct node *tunnel_node(struct tunnel *t);
-struct overlay_peer *tunnel_manager(struct tunnel *t);
+/* Whom we talk to, by its key; once. `psk`, `claim`: of an invite, or NULL. */
+int tunnel_set_manager(struct tunnel *t, const uint8_t key[static KEY_LEN], const uint8_t *psk,
+		       const struct invite_claim *claim, struct error *e);
+struct overlay_peer *tunnel_manager(struct tunnel *t); /* NULL = not known yet */
 const struct tunnel_stats *tunnel_stats(const struct tunnel *t);
 
 /* Handshakes go there from now on, until the manager is heard from elsewhere. Starts one at once.
  */
 void tunnel_set_endpoint(struct tunnel *t, const union sockaddr_any *endpoint);
+/* A stream to the manager, taken also on error; one that was there before is closed. */
+int tunnel_add_stream(struct tunnel *t, struct stream *s, struct error *e);
+/* It may be reached there, too. */
+void tunnel_add_udp(struct tunnel *t, const union sockaddr_any *endpoint);
+/* Do its packets go over the stream now? */
+bool tunnel_on_stream(const struct tunnel *t);
+bool tunnel_has_stream(const struct tunnel *t);
+/* Handshakes begin, on whatever ways there are or will be. */
+void tunnel_call(struct tunnel *t);
 /* The network changed or the laptop woke up. */
 void tunnel_kick(struct tunnel *t);
 /* What the manager may send from and be sent to: replaces the set. */

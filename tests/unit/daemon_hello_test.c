@@ -86,10 +86,41 @@ static void bad_ones(void **state)
 	refused("dns.search", names, "more than");
 }
 
+/* One domain per namespace: what a cluster has too many of is left out, and counted. */
+static void more_namespaces_than_domains(void **state)
+{
+	json_t *domains = json_array(), *dns;
+	struct hello h = {0};
+	struct error e;
+	char text[32];
+
+	(void)state;
+	for (int i = 0; i < DNS_DOMAINS + 3; i++) {
+		snprintf(text, sizeof(text), "team-%d", i);
+		json_array_append_new(domains, json_string(text));
+	}
+	dns = json_pack("{s:s,s:o}", "server", "10.96.0.10:53", "domains", domains);
+	assert_int_equal(hello_set_dns(&h, dns, &e), 0);
+	assert_true(h.has_dns);
+	assert_int_equal(h.ndomains, DNS_DOMAINS);
+	assert_int_equal(h.domains_left_out, 3);
+	assert_string_equal(h.domain[1], "team-1");
+	hello_search(&h, "cluster.local", "shop");
+	assert_int_equal(h.nsearch, 3);
+	assert_string_equal(h.search[0], "shop.svc.cluster.local");
+	assert_string_equal(h.search[2], "cluster.local");
+	json_decref(dns);
+	dns = json_pack("{s:s,s:[]}", "server", "", "domains");
+	assert_int_equal(hello_set_dns(&h, dns, &e), 0);
+	hello_search(&h, "cluster.local", "shop");
+	assert_true(!h.has_dns && !h.ndomains && !h.nsearch && !h.domains_left_out);
+	json_decref(dns);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(a_good_one),
-					   cmocka_unit_test(bad_ones)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(a_good_one), cmocka_unit_test(bad_ones),
+					   cmocka_unit_test(more_namespaces_than_domains)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

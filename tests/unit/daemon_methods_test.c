@@ -12,6 +12,7 @@
 #include "daemon/internal.h"
 #include "daemon/link.h"
 #include "daemon/session.h"
+#include "daemon/workloads.h"
 
 /* --- the session, as far as methods.c sees it: always connected ------------------------------- */
 
@@ -26,6 +27,13 @@ enum session_state session_state(const struct session *s)
 {
 	(void)s;
 	return SESSION_CONNECTED;
+}
+
+static bool kubernetes;
+
+struct cluster *session_cluster(const struct session *s)
+{
+	return kubernetes ? (struct cluster *)(uintptr_t)s : NULL;
 }
 
 struct link *session_link(struct session *s)
@@ -110,6 +118,55 @@ void daemon_quit(struct daemon *d, struct rpc_request *req)
 {
 	(void)d;
 	rpc_fail(req, RPC_FAILED, "not here");
+}
+
+/* --- workloads.c, as far as methods.c sees it ------------------------------------------------- */
+
+static char asked[32];
+
+static void ask_workloads(const char *what, struct rpc_request *req)
+{
+	snprintf(asked, sizeof(asked), "%s", what);
+	rpc_reply(req, json_object());
+}
+
+void workloads_list(struct daemon *dd, struct control_client *cl, json_t *params,
+		    struct rpc_request *req)
+{
+	(void)dd;
+	(void)cl;
+	(void)params;
+	ask_workloads("list", req);
+}
+
+void workloads_intercept(struct daemon *dd, struct control_client *cl, json_t *params,
+			 struct rpc_request *req)
+{
+	(void)dd;
+	(void)cl;
+	(void)params;
+	ask_workloads("intercept", req);
+}
+
+void workloads_leave(struct daemon *dd, struct control_client *cl, json_t *params,
+		     struct rpc_request *req)
+{
+	(void)dd;
+	(void)cl;
+	(void)params;
+	ask_workloads("leave", req);
+}
+
+void workloads_snapshot(struct daemon *dd)
+{
+	(void)dd;
+	snprintf(asked, sizeof(asked), "snapshot");
+}
+
+void workloads_client_gone(struct daemon *dd, struct control_client *cl)
+{
+	(void)dd;
+	(void)cl;
 }
 
 /* --- a client over a socket pair -------------------------------------------------------------- */
@@ -251,6 +308,26 @@ static void interrupted_before_the_snapshot(void **state)
 	assert_true(TAILQ_EMPTY(&d.errands));
 }
 
+/* On Kubernetes the manager is not asked. */
+static void objects_in_place_of_the_manager(void **state)
+{
+	static const char *const methods[] = {"list", "intercept", "leave"};
+
+	(void)state;
+	kubernetes = true;
+	for (unsigned i = 0; i < ARRAY_SIZE(methods); i++) {
+		assert_int_equal(rpc_call(theirs, methods[i], json_object(), 0, on_answer, NULL),
+				 0);
+		event_base_dispatch(d.base);
+		json_decref(answer);
+		assert_string_equal(asked, methods[i]);
+	}
+	method_snapshot(&d);
+	assert_string_equal(asked, "snapshot");
+	assert_null(manager.cb);
+	kubernetes = false;
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -258,6 +335,7 @@ int main(void)
 		CASE(the_answer_waits_for_the_snapshot),
 		CASE(interrupted_before_the_grant),
 		CASE(interrupted_before_the_snapshot),
+		CASE(objects_in_place_of_the_manager),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

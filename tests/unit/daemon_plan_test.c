@@ -13,7 +13,7 @@ static struct hello hello;
 static struct prefixes also, never;
 static struct plan_input in = {.hello = &hello, .also = &also, .never = &never};
 static struct hostnet_config out;
-static struct prefix spared;
+static struct plan_spared spared;
 
 static void add(struct prefixes *set, const char *text)
 {
@@ -31,7 +31,8 @@ static int start(void **state)
 	add(&hello.prefixes, "10.96.0.0/16");
 	add(&hello.prefixes, "fd10:244::/64");
 	ipaddr_parse(&hello.address, "198.18.0.1");
-	ipaddr_parse(&in.manager, "192.0.2.1");
+	in.nspare = 1;
+	ipaddr_parse(&in.spare[0], "192.0.2.1");
 	return ipaddr_parse(&in.kernel_v6, "fd00::2");
 }
 
@@ -56,7 +57,7 @@ static void as_the_manager_says(void **state)
 	plan();
 	assert_int_equal(out.routes.n, 2);
 	assert_int_equal(out.dns.ndomains, 0);
-	assert_int_equal(spared.addr.family, 0);
+	assert_int_equal(spared.n, 0);
 }
 
 static void flags_add_and_take(void **state)
@@ -85,10 +86,25 @@ static void a_dns_server_outside_is_reached(void **state)
 static void the_manager_stays_outside(void **state)
 {
 	(void)state;
-	ipaddr_parse(&in.manager, "10.96.0.200");
+	ipaddr_parse(&in.spare[0], "10.96.0.200");
 	plan();
 	assert_true(!routed("10.96.0.200") && routed("10.96.0.199") && routed("10.96.0.201"));
-	assert_int_equal(spared.len, 16);
+	assert_int_equal(spared.n, 1);
+	assert_int_equal(spared.from[0].len, 16);
+}
+
+/* The API server and the nodes: one of them twice, one of them nowhere near. */
+static void so_do_all_ways_to_it(void **state)
+{
+	(void)state;
+	in.nspare = 4;
+	ipaddr_parse(&in.spare[0], "10.96.0.1");
+	ipaddr_parse(&in.spare[1], "10.96.7.7");
+	ipaddr_parse(&in.spare[2], "10.96.0.1");
+	ipaddr_parse(&in.spare[3], "192.0.2.1");
+	plan();
+	assert_true(!routed("10.96.0.1") && !routed("10.96.7.7") && routed("10.96.7.8"));
+	assert_int_equal(spared.n, 2);
 }
 
 /* Cut up, nobody would know it again: the helper refuses it by the name the user gave it. */
@@ -98,7 +114,7 @@ static void the_default_route_keeps_its_name(void **state)
 	add(&also, "0.0.0.0/0");
 	plan();
 	assert_true(routed("192.0.2.1"));
-	assert_int_equal(spared.addr.family, 0);
+	assert_int_equal(spared.n, 0);
 }
 
 static void without_ipv6(void **state)
@@ -132,6 +148,7 @@ int main(void)
 		cmocka_unit_test_setup(flags_add_and_take, start),
 		cmocka_unit_test_setup(a_dns_server_outside_is_reached, start),
 		cmocka_unit_test_setup(the_manager_stays_outside, start),
+		cmocka_unit_test_setup(so_do_all_ways_to_it, start),
 		cmocka_unit_test_setup(the_default_route_keeps_its_name, start),
 		cmocka_unit_test_setup(without_ipv6, start),
 		cmocka_unit_test_setup(too_many_are_said, start),

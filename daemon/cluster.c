@@ -1,0 +1,844 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cluster: the calls to the API server, from the kubeconfig to the Session and back to nothing.
+ *
+ * A Session that may have been made is deleted by whatever way this ends: also while its POST is under way, whose answer
+ * is waited for then.
+ */
+#include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/cluster.h"
+#include "kube/kube.h"
+#include "objects/objects.h"
+#include "rpc/rpc.h"
+
+enum {
+	HINT_SECONDS = 2,     /* then it is said what is waited for */
+	START_SECONDS = 30,   /* for a manager that is there, but not ready */
+	START_EVERY_MS = 300, /* it is asked again */
+	RENEW_SECONDS = 3600,
+	RENEW_RETRY_SECONDS = 60,
+	KICK_RENEW_SECONDS = 60, /* since the last one: networks may flap */
+	END_SECONDS = 3,
+};
+
+#define CALL_TIMEOUT  (20 * NSEC_PER_SEC)
+#define SESSIONS_PATH "/apis/" OBJECTS_GROUP "/" OBJECTS_VERSION "/sessions"
+
+struct cluster {
+	struct event_base *base;
+	const struct cluster_ops *ops;
+	void *arg;
+	struct cluster_config cfg;
+	struct kube_client *client;
+	struct ways *ways;
+	char ns[64], manager_ns[64];
+	uint8_t key[KEY_LEN];
+	char name[SESSION_NAME_LEN + 1], uid[64], user[USER_NAME_MAX + 1];
+
+	/* What is asked at once; each handle is NULL when it is not under way. */
+	struct kube_request *info_req, *who_req, *ns_req, *session_req, *renew_req;
+	struct told told;
+	bool has_told, has_ns;
+	bool may_exist; /* the Session: asked for, and not refused */
+	bool ready, seen, ended, over;
+	nsec_t began, renewed; /* clock_boot: it goes on during sleep */
+
+	struct stream *held; /* came before `ready` */
+	enum way held_way, way;
+	struct kube_watch *watch;
+	struct event *again; /* the ConfigMap; later: renew */
+	struct event *hint;
+	struct ways_failure refused; /* the last of ways */
+	struct error trouble;
+
+	struct event *finish; /* of cluster_end(): its limit, or its end */
+	struct error left_behind;
+	void (*done)(void *arg, const char *left_behind);
+	void *done_arg;
+};
+
+static void printf_like(2, 3) progress(struct cluster *c, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	c->ops->progress(c->arg, text);
+}
+
+static void set_timer(struct event *ev, unsigned ms)
+{
+	const struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
+
+	evtimer_add(ev, &tv);
+}
+
+/* --- failing -------------------------------------------------------------------------------------------- */
+
+static void stop_asking(struct cluster *c)
+{
+	kube_cancel(c->info_req);
+	kube_cancel(c->who_req);
+	kube_cancel(c->ns_req);
+	kube_cancel(c->renew_req);
+	kube_watch_stop(c->watch);
+	ways_free(c->ways);
+	c->info_req = c->who_req = c->ns_req = c->renew_req = NULL;
+	c->watch = NULL;
+	c->ways = NULL;
+	if (c->held)
+		c->held->ops->abort(c->held);
+	c->held = NULL;
+	evtimer_del(c->again);
+	evtimer_del(c->hint);
+}
+
+static void fail(struct cluster *c, int code, const char *text)
+{
+	if (c->over)
+		return;
+	c->over = true;
+	stop_asking(c);
+	c->ops->failed(c->arg, code, text);
+}
+
+/* The right that is missing, and what grants it, if there is room for all of it: half a manifest is none. */
+static void forbidden_text(struct error *e, const struct kube_denied *denied, const char *sentence)
+{
+	cleanup(free_ptr) char *yaml = kube_denied_yaml(denied);
+
+	error_set(e, 0, "%s", sentence);
+	if (yaml && strlen(sentence) + strlen(yaml) + 64 < sizeof(e->text))
+		error_set(e, 0, "%s. An administrator grants it with:\n%s", sentence, yaml);
+}
+
+static int code_of(enum kube_failure f)
+{
+	switch (f) {
+	case KUBE_FORBIDDEN:
+	case KUBE_UNAUTHORIZED:
+	case KUBE_CREDENTIALS:
+		return RPC_FORBIDDEN;
+	case KUBE_NOT_FOUND:
+		return RPC_NOT_FOUND;
+	case KUBE_TIMEOUT:
+		return RPC_TIMEOUT;
+	default:
+		return RPC_FAILED;
+	}
+}
+
+static void fail_reply(struct cluster *c, const struct kube_reply *r)
+{
+	struct error e;
+
+	if (r->failure == KUBE_FORBIDDEN)
+		forbidden_text(&e, &r->denied, r->sentence);
+	else
+		error_set(&e, 0, "%s", r->sentence);
+	fail(c, code_of(r->failure), e.text);
+}
+
+/* --- the Session, once it is there ---------------------------------------------------------------------- */
+
+static void session_path(const struct cluster *c, char *buf, size_t size)
+{
+	snprintf(buf, size, SESSIONS_PATH "/%s", c->name);
+}
+
+static void gone(struct cluster *c)
+{
+	if (c->ended)
+		return;
+	c->ended = true;
+	stop_asking(c);
+	c->ops->ended(c->arg, "this session was ended by the cluster: its Session object was "
+			      "deleted, by an administrator or because it had not been renewed "
+			      "for too long; run `culvert connect` again");
+}
+
+static void on_renewed(void *arg, const struct kube_reply *r)
+{
+	struct cluster *c = arg;
+
+	c->renew_req = NULL;
+	if (r->failure == KUBE_NOT_FOUND) {
+		gone(c);
+		return;
+	}
+	if (!r->failure)
+		c->renewed = clock_boot();
+	if (r->failure)
+		error_set(&c->trouble, 0, "the session could not be renewed: %s", r->sentence);
+	else
+		c->trouble.text[0] = '\0';
+	set_timer(c->again, 1000 * (r->failure ? RENEW_RETRY_SECONDS : RENEW_SECONDS));
+}
+
+static void renew(struct cluster *c)
+{
+	char path[160], now[21];
+	json_t *patch;
+
+	if (c->renew_req)
+		return;
+	session_path(c, path, sizeof(path));
+	object_time_format((int64_t)(clock_real() / NSEC_PER_SEC), now);
+	patch = json_pack("{s:{s:s}}", "spec", "renewTime", now);
+	if (kube_merge(c->client, path, patch, "culvert", on_renewed, c, &c->renew_req))
+		set_timer(c->again, 1000 * RENEW_RETRY_SECONDS);
+	json_decref(patch);
+}
+
+static void on_watch_begin(void *arg)
+{
+	struct cluster *c = arg;
+
+	c->seen = false;
+}
+
+static void on_watch_object(void *arg, enum kube_change change, json_t *object)
+{
+	struct cluster *c = arg;
+
+	if (strcmp(object_text(object, "metadata", "uid", NULL), c->uid))
+		return;
+	c->seen = true;
+	if (change == KUBE_DELETED)
+		gone(c);
+}
+
+static void on_watch_complete(void *arg)
+{
+	struct cluster *c = arg;
+
+	if (!c->seen)
+		gone(c);
+}
+
+static void on_watch_trouble(void *arg, const struct kube_reply *why)
+{
+	struct cluster *c = arg;
+
+	log_debug("session: %s", why->sentence);
+	(void)c;
+}
+
+static const struct kube_watch_ops watch_callbacks = {
+	.begin = on_watch_begin,
+	.object = on_watch_object,
+	.complete = on_watch_complete,
+	.trouble = on_watch_trouble,
+};
+
+static void start_watch(struct cluster *c)
+{
+	char query[128] = "", field[96];
+
+	snprintf(field, sizeof(field), "metadata.name=%s", c->name);
+	kube_query(query, sizeof(query), "fieldSelector", field);
+	if (kube_watch_start(&c->watch, c->client, SESSIONS_PATH, query, &watch_callbacks, c))
+		log_warn("session: it cannot be watched: out of memory");
+}
+
+/* --- from asking to ready ------------------------------------------------------------------------------- */
+
+/* A stream that will not come by itself: without UDP to try it is over. */
+static void judge_refusal(struct cluster *c)
+{
+	struct error e;
+
+	if (!c->ready || c->refused.failure != KUBE_FORBIDDEN || c->way != WAY_NONE ||
+	    (c->cfg.allowed == WAYS_AUTO && c->told.nudp))
+		return;
+	forbidden_text(&e, &c->refused.denied, c->refused.text.text);
+	fail(c, RPC_FORBIDDEN, e.text);
+}
+
+static void hand_over(struct cluster *c, struct stream *s, enum way way)
+{
+	c->way = way;
+	c->refused.failure = KUBE_OK;
+	c->ops->stream(c->arg, s, way);
+}
+
+static void become_ready(struct cluster *c)
+{
+	c->ready = true;
+	c->renewed = clock_boot();
+	evtimer_del(c->hint);
+	set_timer(c->again, 1000 * RENEW_SECONDS);
+	start_watch(c);
+	c->ops->ready(c->arg);
+	if (c->held) {
+		c->held->cb = NULL;
+		hand_over(c, steal_ptr(c->held), c->held_way);
+	} else {
+		judge_refusal(c);
+	}
+}
+
+static void fail_session(struct cluster *c, const struct kube_reply *r)
+{
+	struct error e;
+
+	if (r->failure == KUBE_NOT_FOUND)
+		error_set(&e, 0,
+			  "this cluster has no Session objects of " OBJECTS_GROUP
+			  "/" OBJECTS_VERSION ": its culvert (%s) is damaged or of another "
+			  "version than this one (%s). An administrator runs: culvert install",
+			  c->told.version, CULVERT_VERSION);
+	else if (r->failure == KUBE_INVALID)
+		error_set(&e, 0,
+			  "the cluster's culvert (%s) does not take the Session of this one (%s): "
+			  "%.600s. Use the same version on both sides",
+			  c->told.version, CULVERT_VERSION, r->sentence);
+	else {
+		fail_reply(c, r);
+		return;
+	}
+	fail(c, code_of(r->failure), e.text);
+}
+
+static void delete_session(struct cluster *c);
+static void on_deleted(void *arg, const struct kube_reply *r);
+
+static void on_session(void *arg, const struct kube_reply *r)
+{
+	struct cluster *c = arg;
+	json_t *object = r->failure ? NULL : json_loadb(r->body, r->len, 0, NULL);
+
+	c->session_req = NULL;
+	snprintf(c->uid, sizeof(c->uid), "%s", object_text(object, "metadata", "uid", NULL));
+	json_decref(object);
+	if (r->failure && r->status)
+		c->may_exist = false;
+	if (c->done && c->may_exist)
+		delete_session(c); /* it is over already */
+	else if (c->done)
+		on_deleted(c, r);
+	else if (r->failure)
+		fail_session(c, r);
+	else
+		become_ready(c);
+}
+
+static void make_session(struct cluster *c)
+{
+	char host[64] = "";
+	cleanup(free_ptr) char *text = NULL;
+	struct kube_call call = {.method = "POST", .path = SESSIONS_PATH, .timeout = CALL_TIMEOUT};
+	json_t *object;
+
+	if (!c->has_told || !*c->user || !c->has_ns || c->session_req)
+		return;
+	gethostname(host, sizeof(host) - 1);
+	object = session_to_object(c->user, host, c->key);
+	text = json_dumps(object, JSON_COMPACT);
+	json_decref(object);
+	call.body = text;
+	call.len = text ? strlen(text) : 0;
+	c->may_exist = true;
+	if (!text || kube_request(c->client, &call, on_session, c, &c->session_req))
+		fail(c, RPC_INTERNAL, "out of memory");
+}
+
+static void ask_info(struct cluster *c);
+
+static void not_ready(struct cluster *c, const char *why)
+{
+	struct error e;
+
+	if (clock_boot() - c->began > START_SECONDS * NSEC_PER_SEC) {
+		error_set(&e, 0,
+			  "%s, %d s on; see: kubectl -n %s describe deployment culvert-manager",
+			  why, START_SECONDS, c->manager_ns);
+		fail(c, RPC_TIMEOUT, e.text);
+		return;
+	}
+	set_timer(c->again, START_EVERY_MS);
+}
+
+static void fail_info(struct cluster *c, const struct kube_reply *r)
+{
+	bool usual = !strcmp(c->manager_ns, "culvert");
+	struct error e;
+
+	if (r->failure != KUBE_NOT_FOUND) {
+		fail_reply(c, r);
+		return;
+	}
+	error_set(&e, 0,
+		  "culvert is not installed in namespace %s of this cluster (%s); an "
+		  "administrator runs: culvert install%s%s",
+		  c->manager_ns, cluster_server(c), usual ? "" : " -n ",
+		  usual ? "" : c->manager_ns);
+	fail(c, RPC_NOT_FOUND, e.text);
+}
+
+static void on_info(void *arg, const struct kube_reply *r)
+{
+	struct cluster *c = arg;
+	json_t *object = r->failure ? NULL : json_loadb(r->body, r->len, 0, NULL);
+	struct error e;
+	int err;
+
+	c->info_req = NULL;
+	if (r->failure) {
+		fail_info(c, r);
+		return;
+	}
+	err = told_parse(&c->told, object, &e);
+	json_decref(object);
+	if (err == -EAGAIN) {
+		not_ready(c, e.text);
+	} else if (err) {
+		fail(c, RPC_FAILED, e.text);
+	} else if (c->cfg.allowed == WAYS_UDP && !c->told.nudp) {
+		fail(c, RPC_FAILED,
+		     "the manager tells no UDP address, which --transport udp needs; "
+		     "leave that flag out, or an administrator runs: culvert "
+		     "install --udp-service NodePort");
+	} else {
+		c->has_told = true;
+		make_session(c);
+	}
+}
+
+static void ask_info(struct cluster *c)
+{
+	char path[160];
+	struct kube_call call = {.path = path, .timeout = CALL_TIMEOUT};
+
+	snprintf(path, sizeof(path), "/api/v1/namespaces/%s/configmaps/culvert", c->manager_ns);
+	if (kube_request(c->client, &call, on_info, c, &c->info_req))
+		fail(c, RPC_INTERNAL, "out of memory");
+}
+
+static void on_who(void *arg, const struct kube_reply *r)
+{
+	struct cluster *c = arg;
+	json_t *review = r->failure ? NULL : json_loadb(r->body, r->len, 0, NULL);
+
+	c->who_req = NULL;
+	if (r->failure) {
+		fail_reply(c, r);
+		return;
+	}
+	snprintf(c->user, sizeof(c->user), "%s",
+		 object_text(review, "status", "userInfo", "username", NULL));
+	json_decref(review);
+	if (*c->user)
+		make_session(c);
+	else
+		fail(c, RPC_FAILED, "the API server did not say who is asking");
+}
+
+static void ask_who(struct cluster *c)
+{
+	static const char review[] = "{\"apiVersion\":\"authentication.k8s.io/v1\",\"kind\":"
+				     "\"SelfSubjectReview\"}";
+	const struct kube_call call = {
+		.method = "POST",
+		.path = "/apis/authentication.k8s.io/v1/selfsubjectreviews",
+		.body = review,
+		.len = sizeof(review) - 1,
+		.timeout = CALL_TIMEOUT,
+	};
+
+	if (kube_request(c->client, &call, on_who, c, &c->who_req))
+		fail(c, RPC_INTERNAL, "out of memory");
+}
+
+static void on_ns(void *arg, const struct kube_reply *r)
+{
+	struct cluster *c = arg;
+	struct error e;
+
+	c->ns_req = NULL;
+	if (r->failure == KUBE_NOT_FOUND) {
+		error_set(&e, 0,
+			  "the cluster (%s) has no namespace %s; `kubectl get namespaces` lists "
+			  "them, -n names one",
+			  cluster_server(c), c->ns);
+		fail(c, RPC_NOT_FOUND, e.text);
+	} else if (r->failure && r->failure != KUBE_FORBIDDEN) {
+		fail_reply(c, r);
+	} else {
+		c->has_ns = true; /* who may not look is not kept from working in it */
+		make_session(c);
+	}
+}
+
+static void ask_ns(struct cluster *c)
+{
+	char path[160];
+	struct kube_call call = {.path = path, .timeout = CALL_TIMEOUT};
+
+	snprintf(path, sizeof(path), "/api/v1/namespaces/%s", c->ns);
+	if (kube_request(c->client, &call, on_ns, c, &c->ns_req))
+		fail(c, RPC_INTERNAL, "out of memory");
+}
+
+/* --- streams -------------------------------------------------------------------------------------------- */
+
+static void on_held(struct stream *s, unsigned ev, void *arg)
+{
+	struct cluster *c = arg;
+
+	if (!(ev & STREAM_ERROR))
+		return;
+	s->ops->abort(s);
+	c->held = NULL;
+	ways_again(c->ways);
+}
+
+static void on_stream(void *arg, struct stream *s, enum way way)
+{
+	struct cluster *c = arg;
+
+	if (c->ready) {
+		hand_over(c, s, way);
+		return;
+	}
+	c->held = s;
+	c->held_way = way;
+	stream_set(s, on_held, c);
+}
+
+static void on_refused(void *arg, const struct ways_failure *why)
+{
+	struct cluster *c = arg;
+
+	c->refused = *why;
+	judge_refusal(c);
+}
+
+static const struct ways_ops ways_callbacks = {.stream = on_stream, .failed = on_refused};
+
+void cluster_stream_gone(struct cluster *c, const char *why)
+{
+	if (c->done || !c->ways)
+		return;
+	log_info("manager: the stream by %s ended (%s); making another", way_name(c->way), why);
+	c->way = WAY_NONE;
+	ways_again(c->ways);
+}
+
+void cluster_kick(struct cluster *c)
+{
+	if (c->done || !c->ready || c->ended)
+		return;
+	if (clock_boot() - c->renewed > KICK_RENEW_SECONDS * NSEC_PER_SEC)
+		renew(c);
+	ways_start(c->ways);
+}
+
+/* --- life ----------------------------------------------------------------------------------------------- */
+
+static void on_again(evutil_socket_t fd, short what, void *arg)
+{
+	struct cluster *c = arg;
+
+	(void)fd;
+	(void)what;
+	if (c->ready)
+		renew(c);
+	else
+		ask_info(c);
+}
+
+/* The command of the credential plugin that may be what takes so long. */
+static void plugin_text(const struct cluster *c, char *buf, size_t size)
+{
+	json_t *view = kube_config_view(kube_client_config(c->client));
+	json_t *user = json_array_get(json_object_get(view, "users"), 0);
+	const char *command = object_text(user, "user", "exec", "command", NULL);
+
+	*buf = '\0';
+	if (*command)
+		snprintf(buf, size, ", or for the credential plugin '%.128s'", command);
+	json_decref(view);
+}
+
+static void on_hint(evutil_socket_t fd, short what, void *arg)
+{
+	struct cluster *c = arg;
+	char plugin[192];
+
+	(void)fd;
+	(void)what;
+	plugin_text(c, plugin, sizeof(plugin));
+	if (c->info_req && c->who_req)
+		progress(c, "Waiting for the API server %s%s", cluster_server(c), plugin);
+	else if (!c->has_told)
+		progress(c, "Waiting for the manager in namespace %s to be ready", c->manager_ns);
+	else
+		progress(c, "Still waiting for the API server %s", cluster_server(c));
+}
+
+/* It goes into paths. */
+static bool is_label(const char *s)
+{
+	return *s && strlen(s) < 64 && !s[strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-")] &&
+	       *s != '-' && s[strlen(s) - 1] != '-';
+}
+
+static int load_config(struct kube_config **kc, const struct cluster_config *cfg, struct error *e)
+{
+	const struct kube_flags flags = {
+		.kubeconfig = *cfg->kubeconfig ? cfg->kubeconfig : NULL,
+		.context = *cfg->context ? cfg->context : NULL,
+		.as = *cfg->as ? cfg->as : NULL,
+	};
+
+	return kube_config_load(kc, &flags, e);
+}
+
+static const char *or_text(const char *s, const char *other)
+{
+	return *s ? s : other;
+}
+
+static int open_client(struct cluster *c, struct error *e)
+{
+	struct kube_config *kc = NULL;
+	int err = load_config(&kc, &c->cfg, e);
+
+	if (err)
+		return err;
+	snprintf(c->ns, sizeof(c->ns), "%s", or_text(c->cfg.ns, kube_config_namespace(kc)));
+	snprintf(c->manager_ns, sizeof(c->manager_ns), "%s", or_text(c->cfg.manager_ns, "culvert"));
+	if (!is_label(c->ns) || !is_label(c->manager_ns))
+		err = error_set(e, -EINVAL, "'%s' is no name of a namespace",
+				is_label(c->ns) ? c->manager_ns : c->ns);
+	if (!err)
+		err = kube_client_new(&c->client, c->base, kc, NULL, e);
+	if (err)
+		kube_config_free(kc);
+	return err;
+}
+
+static void on_finish(evutil_socket_t fd, short what, void *arg);
+
+static int make_parts(struct cluster *c, struct error *e)
+{
+	c->again = evtimer_new(c->base, on_again, c);
+	c->hint = evtimer_new(c->base, on_hint, c);
+	c->finish = evtimer_new(c->base, on_finish, c);
+	if (!c->again || !c->hint || !c->finish ||
+	    ways_new(&c->ways, c->base, c->client, c->manager_ns, c->cfg.allowed, &ways_callbacks,
+		     c))
+		return error_errno(e, -ENOMEM, "cluster");
+	return 0;
+}
+
+static void free_cluster(struct cluster **cp)
+{
+	cluster_free(*cp);
+}
+
+int cluster_new(struct cluster **cp, struct event_base *base, const struct cluster_config *cfg,
+		const struct identity *self, const struct cluster_ops *ops, void *arg,
+		struct error *e)
+{
+	cleanup(free_cluster) struct cluster *c = calloc(1, sizeof(*c));
+	int err;
+
+	if (!c)
+		return error_errno(e, -ENOMEM, "cluster");
+	c->base = base;
+	c->ops = ops;
+	c->arg = arg;
+	c->cfg = *cfg;
+	c->began = clock_boot();
+	memcpy(c->key, self->pub, KEY_LEN);
+	for (unsigned i = 0; i < KEY_LEN; i++)
+		snprintf(c->name + 2 * i, 3, "%02x", self->pub[i]);
+	err = open_client(c, e);
+	if (!err)
+		err = make_parts(c, e);
+	if (err)
+		return err;
+	progress(c, "Asking the API server %s", cluster_server(c));
+	set_timer(c->hint, 1000 * HINT_SECONDS);
+	ways_start(c->ways);
+	ask_info(c);
+	ask_who(c);
+	ask_ns(c);
+	*cp = steal_ptr(c);
+	return 0;
+}
+
+void cluster_free(struct cluster *c)
+{
+	if (!c)
+		return;
+	if (c->ways)
+		stop_asking(c);
+	kube_cancel(c->session_req);
+	kube_client_free(c->client);
+	if (c->again)
+		event_free(c->again);
+	if (c->hint)
+		event_free(c->hint);
+	if (c->finish)
+		event_free(c->finish);
+	free(c);
+}
+
+/* --- the end -------------------------------------------------------------------------------------------- */
+
+static void on_finish(evutil_socket_t fd, short what, void *arg)
+{
+	struct cluster *c = arg;
+	void (*done)(void *, const char *) = c->done;
+
+	(void)fd;
+	(void)what;
+	if (*c->left_behind.text)
+		log_warn("quit: %s", c->left_behind.text);
+	done(c->done_arg, c->left_behind.text);
+}
+
+static void finish_later(struct cluster *c, unsigned ms)
+{
+	set_timer(c->finish, ms);
+}
+
+static void leave_behind(struct cluster *c, const char *why)
+{
+	error_set(&c->left_behind, 0,
+		  "the Session %s could not be deleted (%.400s); the manager ends it when it is no "
+		  "longer renewed, or now: kubectl delete session %s",
+		  c->name, why, c->name);
+}
+
+static void on_deleted(void *arg, const struct kube_reply *r)
+{
+	struct cluster *c = arg;
+
+	c->renew_req = NULL;
+	c->left_behind.text[0] = '\0';
+	if (r->failure && c->may_exist && r->failure != KUBE_NOT_FOUND)
+		leave_behind(c, r->sentence);
+	finish_later(c, 0);
+}
+
+static void delete_session(struct cluster *c)
+{
+	char path[160];
+	const struct kube_call call = {
+		.method = "DELETE", .path = path, .timeout = END_SECONDS * NSEC_PER_SEC};
+
+	session_path(c, path, sizeof(path));
+	if (kube_request(c->client, &call, on_deleted, c, &c->renew_req)) {
+		leave_behind(c, "out of memory");
+		finish_later(c, 0);
+	}
+}
+
+void cluster_end(struct cluster *c, void (*done)(void *arg, const char *left_behind), void *arg)
+{
+	bool under_way = c->done != NULL;
+
+	c->done = done;
+	c->done_arg = arg;
+	if (under_way)
+		return;
+	if (c->ways)
+		stop_asking(c);
+	if (c->ended || !c->may_exist) {
+		finish_later(c, 0);
+		return;
+	}
+	leave_behind(c, "no answer in time");
+	finish_later(c, 1000 * END_SECONDS);
+	if (!c->session_req)
+		delete_session(c);
+}
+
+/* --- what others ask ------------------------------------------------------------------------------------ */
+
+struct kube_client *cluster_client(struct cluster *c)
+{
+	return c->client;
+}
+
+const char *cluster_session_name(const struct cluster *c)
+{
+	return c->name;
+}
+
+const char *cluster_session_uid(const struct cluster *c)
+{
+	return c->uid;
+}
+
+const char *cluster_user(const struct cluster *c)
+{
+	return c->user;
+}
+
+const char *cluster_manager_namespace(const struct cluster *c)
+{
+	return c->manager_ns;
+}
+
+const char *cluster_namespace(const struct cluster *c)
+{
+	return c->ns;
+}
+
+const struct told *cluster_told(const struct cluster *c)
+{
+	return &c->told;
+}
+
+const char *cluster_context(const struct cluster *c)
+{
+	return kube_config_context(kube_client_config(c->client));
+}
+
+const char *cluster_server(const struct cluster *c)
+{
+	return kube_config_server(kube_client_config(c->client));
+}
+
+enum way cluster_way(const struct cluster *c)
+{
+	return c->way;
+}
+
+const char *cluster_trouble(const struct cluster *c)
+{
+	if (c->refused.failure)
+		return c->refused.text.text;
+	return c->trouble.text;
+}
+
+int cluster_compare(const struct cluster *c, const struct cluster_config *want, struct error *e)
+{
+	struct kube_config *kc = NULL;
+	const struct kube_config *have = kube_client_config(c->client);
+	int err = load_config(&kc, want, e), other;
+
+	if (err)
+		return err;
+	other = strcmp(kube_config_server(kc), kube_config_server(have)) ||
+		strcmp(kube_config_user(kc), kube_config_user(have)) ||
+		strcmp(want->as, c->cfg.as) ||
+		strcmp(or_text(want->manager_ns, "culvert"), c->manager_ns);
+	if (!other && (strcmp(or_text(want->ns, kube_config_namespace(kc)), c->ns) ||
+		       want->allowed != c->cfg.allowed))
+		other = 2;
+	kube_config_free(kc);
+	return other;
+}
