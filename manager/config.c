@@ -7,7 +7,7 @@
 
 #include "conf/conf.h"
 
-enum { HOLDER_TIMEOUT_DEFAULT_S = 600 };
+enum { HOLDER_TIMEOUT_DEFAULT_S = 600, SESSION_TIMEOUT_DEFAULT_S = 86400 };
 
 unsigned long duration_parse(const char *text)
 {
@@ -104,24 +104,25 @@ static int take_domains(const struct conf_node *n, size_t max, struct config_nam
 
 /* --- top-level keys -------------------------------------------------------------------------------------- */
 
-static int take_listen(struct config *c, const struct conf_node *n, struct error *e)
+static int take_listen(union sockaddr_any *to, const struct conf_node *n, struct error *e)
 {
-	int r = conf_sockaddr(n, &c->listen, e);
+	int r = conf_sockaddr(n, to, e);
 
-	if (r == 0 && sockaddr_port(&c->listen) == 0)
+	if (r == 0 && sockaddr_port(to) == 0)
 		return conf_error(n, e, "the port must not be 0: laptops and agents must know it");
 	return r;
 }
 
-static int take_state(struct config *c, const struct conf_node *n, struct error *e)
+static int take_folder(char **to, const struct conf_node *n, struct error *e)
 {
 	const char *s = NULL;
 	int r = conf_string(n, &s, e);
 
 	if (r)
 		return r;
-	c->state = strdup(s);
-	return c->state ? 0 : error_errno(e, -ENOMEM, "configuration");
+	free(*to);
+	*to = strdup(s);
+	return *to ? 0 : error_errno(e, -ENOMEM, "configuration");
 }
 
 static int take_endpoints(struct config *c, const struct conf_node *n, struct error *e)
@@ -154,15 +155,15 @@ static int take_pool(struct config *c, const struct conf_node *n, struct error *
 	return r;
 }
 
-static int take_holder_timeout(struct config *c, const struct conf_node *n, struct error *e)
+static int take_duration(const struct conf_node *n, unsigned *seconds, struct error *e)
 {
 	const char *s = NULL;
 	int r = conf_string(n, &s, e);
 
 	if (r)
 		return r;
-	c->holder_timeout_s = (unsigned)duration_parse(s);
-	if (!c->holder_timeout_s)
+	*seconds = (unsigned)duration_parse(s);
+	if (!*seconds)
 		return conf_error(
 			n, e,
 			"expected a time with its unit, such as 90s, 10m or 24h, found '%.40s'", s);
@@ -362,6 +363,137 @@ static int take_workloads(struct config *c, const struct conf_node *n, struct er
 	return r;
 }
 
+/* --- Kubernetes ------------------------------------------------------------------------------------------- */
+
+/* A name of Kubernetes, or "" where `empty` allows it. */
+static int take_object_name(const struct conf_node *n, char *to, bool empty, struct error *e)
+{
+	const char *s = NULL;
+	int r = conf_string(n, &s, e);
+
+	if (r)
+		return r;
+	if (empty && !*s) {
+		*to = '\0';
+		return 0;
+	}
+	return take_name(n, to, K8S_NAME_MAX + 1, e);
+}
+
+static int take_text(const struct conf_node *n, char *to, size_t size, struct error *e)
+{
+	const char *s = NULL;
+	int r = conf_string(n, &s, e);
+
+	if (r == 0 && strlen(s) >= size)
+		return conf_error(n, e, "at most %zu characters are allowed here", size - 1);
+	if (r == 0)
+		memcpy(to, s, strlen(s) + 1);
+	return r;
+}
+
+static int take_service_prefix(struct config *c, const struct conf_node *n, struct error *e)
+{
+	const char *s = NULL;
+
+	if (conf_string(n, &s, e) == 0 && !*s)
+		return 0;
+	return conf_prefix(n, &c->service_prefix, e);
+}
+
+static int take_agent(struct inject_config *a, const struct conf_node *n, struct error *e)
+{
+	static const char *const keys[] = {"image",	     "pull-policy", "cpu-request",
+					   "memory-request", "cpu-limit",   "memory-limit",
+					   "sidecar",	     NULL};
+	const struct {
+		char *to;
+		size_t size;
+	} texts[] = {{a->image, sizeof(a->image)},
+		     {a->pull_policy, sizeof(a->pull_policy)},
+		     {a->cpu_request, sizeof(a->cpu_request)},
+		     {a->memory_request, sizeof(a->memory_request)},
+		     {a->cpu_limit, sizeof(a->cpu_limit)},
+		     {a->memory_limit, sizeof(a->memory_limit)}};
+	const struct conf_node *v = NULL;
+	int r = conf_keys(n, keys, e);
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(texts); i++) {
+		v = conf_get(n, keys[i]);
+		if (v)
+			r = take_text(v, texts[i].to, texts[i].size, e);
+	}
+	if (r == 0 && (v = conf_get(n, "sidecar")))
+		r = conf_bool(v, &a->sidecar, e);
+	return r;
+}
+
+static int take_addresses(struct config *c, const struct conf_node *root, struct error *e)
+{
+	const struct conf_node *v = NULL;
+	int r = 0;
+
+	if ((v = conf_get(root, "listen")))
+		r = take_listen(&c->listen, v, e);
+	if (r == 0 && (v = conf_get(root, "websocket")))
+		r = take_listen(&c->websocket, v, e);
+	if (r == 0 && (v = conf_get(root, "webhook")))
+		r = take_listen(&c->webhook, v, e);
+	if (r == 0 && (v = conf_get(root, "prefixes")))
+		r = take_prefixes(v, &c->prefixes, e);
+	if (r == 0 && (v = conf_get(root, "deny")))
+		r = take_prefixes(v, &c->deny, e);
+	if (r == 0 && (v = conf_get(root, "pool")))
+		r = take_pool(c, v, e);
+	if (r == 0 && (v = conf_get(root, "service-prefix")))
+		r = take_service_prefix(c, v, e);
+	return r;
+}
+
+static int take_kubernetes(struct config *c, const struct conf_node *root, struct error *e)
+{
+	static const char *const keys[] = {
+		"listen",	  "websocket",	 "webhook",	   "keys",
+		"service",	  "udp-service", "pool",	   "prefixes",
+		"deny",		  "agent",	 "holder-timeout", "session-timeout",
+		"service-prefix", NULL};
+	const struct conf_node *v = NULL;
+	int r = conf_keys(root, keys, e);
+
+	if (r == 0)
+		r = take_addresses(c, root, e);
+	if (r == 0 && (v = conf_get(root, "keys")))
+		r = take_folder(&c->keys, v, e);
+	if (r == 0 && (v = conf_get(root, "service")))
+		r = take_object_name(v, c->service, false, e);
+	if (r == 0 && (v = conf_get(root, "udp-service")))
+		r = take_object_name(v, c->udp_service, true, e);
+	if (r == 0 && (v = conf_get(root, "holder-timeout")))
+		r = take_duration(v, &c->holder_timeout_s, e);
+	if (r == 0 && (v = conf_get(root, "session-timeout")))
+		r = take_duration(v, &c->session_timeout_s, e);
+	if (r == 0 && (v = conf_get(root, "agent")))
+		r = take_agent(&c->agent, v, e);
+	c->configured = c->prefixes;
+	return r;
+}
+
+static int kubernetes_defaults(struct config *c, struct error *e)
+{
+	c->session_timeout_s = SESSION_TIMEOUT_DEFAULT_S;
+	c->agent.sidecar = true;
+	sockaddr_parse(&c->listen, "0.0.0.0:31820");
+	sockaddr_parse(&c->websocket, "0.0.0.0:8080");
+	sockaddr_parse(&c->webhook, "0.0.0.0:8443");
+	snprintf(c->service, sizeof(c->service), "culvert");
+	snprintf(c->udp_service, sizeof(c->udp_service), "culvert-udp");
+	snprintf(c->agent.cpu_request, sizeof(c->agent.cpu_request), "10m");
+	snprintf(c->agent.memory_request, sizeof(c->agent.memory_request), "16Mi");
+	snprintf(c->agent.memory_limit, sizeof(c->agent.memory_limit), "64Mi");
+	c->keys = strdup("/etc/culvert/keys");
+	return c->keys ? 0 : error_errno(e, -ENOMEM, "configuration");
+}
+
 /* --- all of it -------------------------------------------------------------------------------------------- */
 
 static int take_all(struct config *c, const struct conf_node *root, struct error *e)
@@ -375,11 +507,11 @@ static int take_all(struct config *c, const struct conf_node *root, struct error
 	if (r == 0)
 		r = conf_need(root, "listen", &v, e);
 	if (r == 0)
-		r = take_listen(c, v, e);
+		r = take_listen(&c->listen, v, e);
 	if (r == 0)
 		r = conf_need(root, "state", &v, e);
 	if (r == 0)
-		r = take_state(c, v, e);
+		r = take_folder(&c->state, v, e);
 	if (r == 0 && (v = conf_get(root, "endpoints")))
 		r = take_endpoints(c, v, e);
 	if (r == 0 && (v = conf_get(root, "prefixes")))
@@ -395,7 +527,7 @@ static int take_all(struct config *c, const struct conf_node *root, struct error
 	if (r == 0 && (v = conf_get(root, "workloads")))
 		r = take_workloads(c, v, e);
 	if (r == 0 && (v = conf_get(root, "holder-timeout")))
-		r = take_holder_timeout(c, v, e);
+		r = take_duration(v, &c->holder_timeout_s, e);
 	return r;
 }
 
@@ -407,6 +539,7 @@ void config_free(struct config *c)
 		free(c->workload[i].pod);
 	free(c->workload);
 	free(c->state);
+	free(c->keys);
 	free(c);
 }
 
@@ -415,7 +548,7 @@ static void free_config(struct config **c)
 	config_free(*c);
 }
 
-int config_load(struct config **cp, const char *path, struct error *e)
+int config_load(struct config **cp, const char *path, bool kubernetes, struct error *e)
 {
 	cleanup(free_config) struct config *c = calloc(1, sizeof(*c));
 	struct conf *doc = NULL;
@@ -427,10 +560,12 @@ int config_load(struct config **cp, const char *path, struct error *e)
 	prefix_parse(&c->pool, "198.18.0.0/15");
 	snprintf(c->ns, sizeof(c->ns), "default");
 	c->holder_timeout_s = HOLDER_TIMEOUT_DEFAULT_S;
-	r = conf_load(&doc, path, e);
+	r = kubernetes ? kubernetes_defaults(c, e) : 0;
+	if (r == 0)
+		r = conf_load(&doc, path, e);
 	if (r)
 		return r;
-	r = take_all(c, conf_root(doc), e);
+	r = kubernetes ? take_kubernetes(c, conf_root(doc), e) : take_all(c, conf_root(doc), e);
 	conf_free(doc);
 	if (r)
 		return r;

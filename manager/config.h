@@ -5,6 +5,7 @@
 #include "base/addr.h"
 #include "base/error.h"
 #include "crypto/crypto.h"
+#include "inject/inject.h"
 #include "intercept/intercept.h"
 
 enum {
@@ -46,9 +47,19 @@ struct config {
 	unsigned nworkloads;
 	struct config_workload *workload;
 	unsigned holder_timeout_s;
+
+	/* Kubernetes (docs/kubernetes.md) */
+	union sockaddr_any websocket, webhook;
+	char *keys; /* folder */
+	char service[K8S_NAME_MAX + 1], udp_service[K8S_NAME_MAX + 1];
+	struct prefix service_prefix; /* family 0 = not said */
+	unsigned session_timeout_s;
+	struct inject_config agent;	   /* image and resources; the rest is found */
+	struct config_prefixes configured; /* as the file says; `prefixes` may have been found */
+	struct ipaddr host;		   /* our node: only for those who configured it */
 };
 
-int config_load(struct config **cp, const char *path, struct error *e);
+int config_load(struct config **cp, const char *path, bool kubernetes, struct error *e);
 void config_free(struct config *c); /* NULL ok */
 
 /* "90s", "10m", "24h", "7d" -> seconds; 0 = malformed or above a year. */

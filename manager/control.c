@@ -31,8 +31,8 @@ static void on_closed(void *arg, struct rpc *r, int error)
 
 	(void)r;
 	if (error)
-		log_debug("%s %s: control connection: %s", peer_role_name(c->peer),
-			  c->peer->rec.name, strerror(-error));
+		log_debug("%s %s: control connection: %s", peer_role_name(c->peer), c->peer->name,
+			  strerror(-error));
 	conn_free(c);
 }
 
@@ -63,4 +63,13 @@ void control_forget(struct peer *p)
 {
 	while (p->conns)
 		conn_free(p->conns);
+}
+
+void control_forget_others(struct control_conn *c)
+{
+	for (struct control_conn *o = c->peer->conns, *next; o; o = next) {
+		next = o->next;
+		if (o != c)
+			conn_free(o);
+	}
 }

@@ -75,15 +75,25 @@ static bool listed(const struct config_prefixes *l, const struct ipaddr *a, bool
 	return false;
 }
 
+static bool own_port(const struct config *cfg, uint16_t port, bool udp)
+{
+	if (udp)
+		return port == sockaddr_port(&cfg->listen);
+	return port && cfg->keys &&
+	       (port == sockaddr_port(&cfg->websocket) || port == sockaddr_port(&cfg->webhook));
+}
+
 bool exit_allowed(const struct config *cfg, const struct ipaddr *to, uint16_t port, bool udp)
 {
 	struct ipaddr dns = sockaddr_ip(&cfg->dns_server);
 
-	if (udp && port == sockaddr_port(&cfg->listen) && own_address(to))
+	if (own_port(cfg, port, udp) && own_address(to))
 		return false;
 	if (cfg->has_dns && ipaddr_equal(to, &dns) && port == sockaddr_port(&cfg->dns_server))
 		return true;
 	if (listed(&cfg->deny, to, false))
+		return false;
+	if (ipaddr_equal(to, &cfg->host) && !listed(&cfg->configured, to, false))
 		return false;
 	return listed(&cfg->prefixes, to, special(to));
 }

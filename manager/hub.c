@@ -19,8 +19,8 @@ static bool joined(struct peer *from, struct peer *to, uint16_t port)
 	if (f->to == to && f->port == port && f->epoch == m->epoch)
 		return f->ok;
 	*f = (struct forward){.to = to, .port = port, .epoch = m->epoch};
-	f->ok = from->rec.role == ROLE_AGENT ? rules_join(m, from, to, port)
-					     : rules_join(m, to, from, port);
+	f->ok = from->rec.role == ROLE_AGENT ? m->platform->join(m, from, to, port)
+					     : m->platform->join(m, to, from, port);
 	return f->ok;
 }
 

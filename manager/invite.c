@@ -149,7 +149,7 @@ int invite_main(int argc, char **argv)
 
 	if (r)
 		return r < 0 ? 0 : r;
-	if (config_load(&cfg, o.config, &e)) {
+	if (config_load(&cfg, o.config, false, &e)) {
 		fprintf(stderr, "%s\n", e.text);
 		return 2;
 	}

@@ -12,20 +12,23 @@
 #include "manager/internal.h"
 #include "manager/manager.h"
 
-static const char usage[] = "Usage: culvert-manager --config FILE [--debug]\n"
-			    "       culvert-manager invite laptop|agent NAME --config FILE "
-			    "[--expires TIME] [--output FILE]\n"
-			    "       culvert-manager --version | --help\n"
-			    "\n"
-			    "The hub of a culvert overlay: admits laptops and agents, dials the "
-			    "cluster's addresses for\n"
-			    "laptops, and keeps the intercepts. Needs no privileges. SIGTERM and "
-			    "SIGINT end it cleanly.\n"
-			    "\n"
-			    "  --config FILE   YAML, described in docs/manager.md\n"
-			    "  --debug         more lines in the log\n"
-			    "\n"
-			    "Example: culvert-manager --config /etc/culvert/manager.yaml\n";
+static const char usage[] =
+	"Usage: culvert-manager [--kubernetes] --config FILE [--debug]\n"
+	"       culvert-manager invite laptop|agent NAME --config FILE "
+	"[--expires TIME] [--output FILE]\n"
+	"       culvert-manager --version | --help\n"
+	"\n"
+	"The hub of a culvert overlay: admits laptops and agents, dials the "
+	"cluster's addresses for\n"
+	"laptops, and keeps the intercepts. Needs no privileges. SIGTERM and "
+	"SIGINT end it cleanly.\n"
+	"\n"
+	"  --kubernetes    in a pod: workloads, sessions and intercepts are the "
+	"API server's objects\n"
+	"  --config FILE   YAML, described in docs/manager.md\n"
+	"  --debug         more lines in the log\n"
+	"\n"
+	"Example: culvert-manager --config /etc/culvert/manager.yaml\n";
 
 /* --- from the node and the stack to whom it concerns --------------------------------------------------------- */
 
@@ -55,11 +58,12 @@ static void on_back(void *arg, struct overlay_peer *op)
 }
 
 static struct overlay_peer *on_admit(void *arg, const uint8_t pub[static KEY_LEN],
-				     const struct overlay_credential *cred,
-				     const struct path *from)
+				     const struct overlay_credential *cred, const struct path *from)
 {
-	(void)from;
-	return peers_admit(arg, pub, cred->claim);
+	struct manager *m = arg;
+	const struct knock k = {pub, cred->claim, cred->token, cred->token_len, from};
+
+	return m->platform->admit(m, &k);
 }
 
 static void on_stamp(void *arg, nsec_t last)
@@ -141,7 +145,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	peers_sweep(m, clock_boot());
+	m->platform->tick(m, clock_boot());
 	if (m->ticks++ % TIDY_EVERY_S == 0)
 		memory_tidy();
 	watch_check(m->watch, m);
@@ -186,20 +190,26 @@ static int start_node(struct manager *m, struct error *e)
 		.admit = on_admit,
 		.stamp = on_stamp,
 	};
-	struct node_config nc = {.base = m->base,
-				 .identity = *store_identity(m->store),
-				 .last_stamp = m->stamp,
-				 .bind = m->cfg->listen};
-	int r = node_new(&m->node, &nc, &ops, m, e);
+	struct node_config nc = {.base = m->base, .bind = m->cfg->listen};
+	int r = m->platform->identity(m, &nc.identity, e);
 
+	nc.last_stamp = m->stamp;
+	memcpy(m->pub, nc.identity.pub, KEY_LEN);
+	m->self = overlay_stack_addr(m->pub);
+	if (r == 0)
+		r = node_new(&m->node, &nc, &ops, m, e);
 	crypto_wipe(&nc.identity, sizeof(nc.identity));
 	return r;
 }
 
 static int start_stack(struct manager *m, struct error *e)
 {
-	static const struct netstack_ops ops = {on_output, on_syn, on_cancel,
-						on_open,   on_udp, on_echo};
+	static const struct netstack_ops ops = {.output = on_output,
+						.tcp_syn = on_syn,
+						.tcp_cancel = on_cancel,
+						.tcp_open = on_open,
+						.udp = on_udp,
+						.echo = on_echo};
 	const struct netstack_limits limits = {.conns = conns_limit()};
 
 	return netstack_new(&m->ns, m->base, &ops, m, &limits, e);
@@ -207,21 +217,12 @@ static int start_stack(struct manager *m, struct error *e)
 
 static int manager_start(struct manager *m, struct error *e)
 {
-	/* The stamp is needed before the node, the peers after it: the state file is read twice. */
-	const struct store_visitor skip = {.arg = NULL};
 	const struct timeval second = {.tv_sec = 1};
 	int r;
 
 	m->started = clock_boot();
 	m->epoch = clock_real() / NSEC_PER_MSEC; /* so that it grows over restarts, too */
 	crypto_random(&m->next_port, sizeof(m->next_port));
-	r = store_open(&m->store, m->cfg->state, true, e);
-	if (r == 0)
-		r = store_load(m->store, &m->stamp, &skip, e);
-	if (r)
-		return r;
-	m->saved_stamp = m->stamp;
-	m->self = overlay_stack_addr(store_identity(m->store)->pub);
 	m->overlay = overlay_prefix();
 	m->base = event_base_new();
 	m->push = m->base ? evtimer_new(m->base, on_push, m) : NULL;
@@ -234,15 +235,13 @@ static int manager_start(struct manager *m, struct error *e)
 	if (r == 0 && exit_new(&m->exit, m))
 		r = error_errno(e, -ENOMEM, "start");
 	if (r == 0)
-		r = peers_restore(m, e);
-	m->restored = r == 0;
+		r = m->platform->start(m, e);
 	return r;
 }
 
 static void manager_stop(struct manager *m)
 {
-	if (m->restored)
-		manager_save(m, NULL);
+	m->platform->stop(m);
 	exit_free(m->exit);
 	m->exit = NULL;
 	for (struct peer *p = m->peers; p; p = p->next)
@@ -251,8 +250,7 @@ static void manager_stop(struct manager *m)
 	m->ns = NULL;
 	peers_free(m);
 	node_free(m->node);
-	rules_free(m);
-	free(m->spent);
+	m->platform->free(m);
 	watch_free(m->watch);
 	if (m->push)
 		event_free(m->push);
@@ -260,7 +258,6 @@ static void manager_stop(struct manager *m)
 		event_free(m->tick);
 	if (m->base)
 		event_base_free(m->base);
-	store_close(m->store);
 	config_free(m->cfg);
 }
 
@@ -274,10 +271,8 @@ static int run(struct manager *m)
 
 	if (term && intr && hup && event_add(term, NULL) == 0 && event_add(intr, NULL) == 0 &&
 	    event_add(hup, NULL) == 0) {
-		key_format(store_identity(m->store)->pub, key);
-		log_info("listening on %s, key %s, %u peers and %u intercepts known",
-			 sockaddr_format(&m->cfg->listen, listen), key, m->npeers, m->nintercepts);
-		peers_reach_out(m);
+		key_format(m->pub, key);
+		log_info("listening on %s, key %s", sockaddr_format(&m->cfg->listen, listen), key);
 		r = event_base_dispatch(m->base);
 	}
 	if (term)
@@ -289,11 +284,11 @@ static int run(struct manager *m)
 	return r < 0 ? 1 : 0;
 }
 
-static int serve(const char *config)
+static int serve(const struct platform *platform, const char *config)
 {
-	struct manager m = {.next_port = 0};
+	struct manager m = {.platform = platform};
 	struct error e;
-	int r = config_load(&m.cfg, config, &e);
+	int r = config_load(&m.cfg, config, platform == &kubernetes_platform, &e);
 
 	if (r) {
 		fprintf(stderr, "%s\n", e.text);
@@ -310,6 +305,7 @@ static int serve(const char *config)
 
 int manager_main(int argc, char **argv)
 {
+	const struct platform *platform = &static_platform;
 	const char *config;
 	int r;
 
@@ -319,6 +315,12 @@ int manager_main(int argc, char **argv)
 	}
 	if (argc > 1 && !strcmp(argv[1], "invite"))
 		return invite_main(argc - 1, argv + 1);
+	if (argc > 1 && !strcmp(argv[1], "--kubernetes")) {
+		platform = &kubernetes_platform;
+		argv[1] = argv[0];
+		argc--;
+		argv++;
+	}
 	r = program_options("culvert-manager", usage, argc, argv, &config);
-	return r >= 0 ? r : serve(config);
+	return r >= 0 ? r : serve(platform, config);
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The intercepts, and who is told of them. A snapshot is always whole and carries the epoch; it goes out at
- * the end of the turn of the loop in which something changed, so that ten changes are one message.
+ * The static platform's intercepts: made and ended by rpc, kept in the state file.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -44,15 +43,6 @@ unsigned rules_agents(const struct manager *m, const struct workload *w)
 	return n;
 }
 
-static bool has_intake(const struct intercept *i, uint16_t port)
-{
-	for (unsigned k = 0; port && k < i->nports; k++) {
-		if (i->port[k].overlay == port)
-			return true;
-	}
-	return port == 0;
-}
-
 bool rules_join(const struct manager *m, const struct peer *agent, const struct peer *laptop,
 		uint16_t port)
 {
@@ -62,12 +52,12 @@ bool rules_join(const struct manager *m, const struct peer *agent, const struct 
 		const struct intercept *ic = m->intercept[i];
 		const struct config_workload *cw;
 
-		if (strcmp(ic->owner, laptop->rec.name) || !has_intake(ic, port))
+		if (strcmp(ic->owner, laptop->name) || !rules_has_intake(ic, port))
 			continue;
 		/* An agent that has not said hello since our restart still has its flows: go by the pods' list. */
 		cw = rules_workload(m, ic->kind, ic->workload, ic->ns);
 		for (unsigned k = 0; cw && k < cw->npods; k++) {
-			if (!strcmp(cw->pod[k], agent->rec.name))
+			if (!strcmp(cw->pod[k], agent->name))
 				return true;
 		}
 	}
@@ -87,22 +77,13 @@ json_t *rules_environment(const struct manager *m, const struct intercept *i)
 
 /* --- snapshots ------------------------------------------------------------------------------------------------ */
 
-/* How agents and manager name an intercept between them: names are the owner's, so two may be equal. */
-static const char *full_name(const struct intercept *i, char buf[static 2 * INTERCEPT_NAME_MAX + 2])
-{
-	snprintf(buf, 2 * INTERCEPT_NAME_MAX + 2, "%s/%s", i->owner, i->name);
-	return buf;
-}
-
 static json_int_t connections(const struct manager *m, const struct intercept *i)
 {
-	char name[2 * INTERCEPT_NAME_MAX + 2];
 	json_int_t n = 0;
 
-	full_name(i, name);
 	for (const struct peer *p = m->peers; p; p = p->next) {
 		if (p->agent.workload && is_of(i, &p->agent.workload->w))
-			n += json_integer_value(json_object_get(p->agent.connections, name));
+			n += rules_connections(p, i);
 	}
 	return n;
 }
@@ -117,7 +98,7 @@ static json_t *laptop_snapshot(const struct peer *p)
 		const struct config_workload *cw = rules_workload(m, i->kind, i->workload, i->ns);
 		unsigned agents = cw ? rules_agents(m, &cw->w) : 0;
 
-		if (strcmp(i->owner, p->rec.name))
+		if (strcmp(i->owner, p->name))
 			continue;
 		json_array_append_new(list, json_pack("{s:o, s:i, s:I, s:s}", "intercept",
 						      intercept_to_json(i), "agents", (int)agents,
@@ -127,26 +108,6 @@ static json_t *laptop_snapshot(const struct peer *p)
 	return json_pack("{s:I, s:o}", "epoch", (json_int_t)m->epoch, "intercepts", list);
 }
 
-static void add_rules(json_t *list, const struct manager *m, const struct intercept *i)
-{
-	static const char *const on_down[] = {"pod", "hold", "fail"};
-	const struct peer *laptop = peer_by_name(m, ROLE_LAPTOP, i->owner);
-	char address[ADDR_STRLEN];
-	struct ipaddr a;
-
-	if (!laptop)
-		return;
-	a = overlay_stack_addr(laptop->rec.pub);
-	ipaddr_format(&a, address);
-	for (unsigned k = 0; k < i->nports; k++)
-		json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:b}",
-						      "intercept", i->name, "owner", i->owner,
-						      "target", i->port[k].target, "address",
-						      address, "port", i->port[k].overlay,
-						      "on_down", on_down[i->on_down], "hold_s",
-						      (int)i->hold_s, "online", laptop->online));
-}
-
 static json_t *agent_snapshot(const struct peer *p)
 {
 	const struct manager *m = p->m;
@@ -154,41 +115,18 @@ static json_t *agent_snapshot(const struct peer *p)
 
 	for (unsigned k = 0; k < m->nintercepts; k++) {
 		if (p->agent.workload && is_of(m->intercept[k], &p->agent.workload->w))
-			add_rules(list, m, m->intercept[k]);
+			rules_append(list, m->intercept[k],
+				     peer_by_name(m, ROLE_LAPTOP, m->intercept[k]->owner));
 	}
 	return json_pack("{s:I, s:o}", "epoch", (json_int_t)m->epoch, "rules", list);
 }
 
-void rules_push_to(struct peer *p)
+void rules_snapshot(struct peer *p)
 {
-	if (!p->told || !peer_admitted(p))
-		return;
 	if (p->rec.role == ROLE_LAPTOP)
 		rpc_notify(p->told, "intercepts", laptop_snapshot(p));
 	else
 		rpc_notify(p->told, "rules", agent_snapshot(p));
-}
-
-void rules_push(struct manager *m)
-{
-	for (struct peer *p = m->peers; p; p = p->next) {
-		if (p->rec.role == ROLE_LAPTOP || m->rules_stale)
-			rules_push_to(p);
-	}
-	m->rules_stale = false;
-}
-
-void rules_changed(struct manager *m, bool soon)
-{
-	const struct timeval now = {0}, second = {.tv_sec = 1};
-
-	m->epoch++;
-	if (soon) {
-		m->rules_stale = true;
-		evtimer_add(m->push, &now);
-	} else if (!evtimer_pending(m->push, NULL)) {
-		evtimer_add(m->push, &second);
-	}
 }
 
 /* --- making and ending intercepts --------------------------------------------------------------------------- */
@@ -202,7 +140,7 @@ static int commit(struct manager *m, struct intercept **list, unsigned n, struct
 
 	m->intercept = list;
 	m->nintercepts = n;
-	r = manager_save(m, e);
+	r = enrol_save(m, e);
 	if (r) {
 		m->intercept = old;
 		m->nintercepts = nold;
@@ -247,12 +185,10 @@ static void assign_ports(struct manager *m, struct intercept *i, const struct in
 				i->port[k].overlay = old->port[o].overlay;
 		}
 		while (!i->port[k].overlay) {
-			m->next_port =
-				m->next_port < OVERLAY_PORT_FIRST || m->next_port == UINT16_MAX
-					? OVERLAY_PORT_FIRST
-					: (uint16_t)(m->next_port + 1);
-			if (!port_taken(m, i, m->next_port))
-				i->port[k].overlay = m->next_port;
+			uint16_t port = rules_next_port(m);
+
+			if (!port_taken(m, i, port))
+				i->port[k].overlay = port;
 		}
 	}
 }
@@ -350,7 +286,7 @@ int rules_intercept(struct manager *m, struct peer *owner, const struct intercep
 	r = resolve(m, i, req, connected_ns, e);
 	if (r)
 		return r;
-	snprintf(i->owner, sizeof(i->owner), "%s", owner->rec.name);
+	snprintf(i->owner, sizeof(i->owner), "%s", owner->name);
 	r = select_others(m, i, list, &n, &old, e);
 	if (r)
 		return r;
@@ -380,7 +316,7 @@ int rules_leave(struct manager *m, struct peer *owner, const char *name, struct 
 	for (unsigned k = 0; k < m->nintercepts; k++) {
 		struct intercept *i = m->intercept[k];
 
-		if (!strcmp(i->owner, owner->rec.name) && !strcmp(i->name, name))
+		if (!strcmp(i->owner, owner->name) && !strcmp(i->name, name))
 			gone = i;
 		else
 			list[n++] = i;

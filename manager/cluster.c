@@ -1,0 +1,699 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The cluster as laptops and agents must know it: prefixes, names, and where we are reached. Found from the API server's objects;
+ * written to the ConfigMap `culvert` whenever it changes.
+ */
+#include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "manager/kubernetes.h"
+
+enum {
+	NODE_PREFIXES = 4,
+	UDP_ENDPOINTS = 4, /* a laptop handshakes with as many at once */
+	POD_PREFIXES = 64,
+	POD_PREFIX_LEN = 24, /* seen 10.1.2.3: 10.1.2.0/24 */
+	POD_PREFIX_LEN_6 = 64,
+	PUBLISH_AFTER_MS = 20, /* facts come in bursts */
+	RETRY_S = 5,
+};
+
+struct named {
+	struct named *next;
+	unsigned generation;
+	struct inject_namespace labels;
+	char name[];
+};
+
+struct node_fact {
+	struct node_fact *next;
+	unsigned generation, nprefixes;
+	struct prefix prefix[NODE_PREFIXES];
+	struct ipaddr external;
+	char name[OBJECT_NAME_MAX + 1];
+};
+
+struct cidr_fact {
+	struct cidr_fact *next;
+	unsigned generation, n;
+	struct prefix prefix[2];
+	char name[OBJECT_NAME_MAX + 1];
+};
+
+struct cluster {
+	struct kubernetes *k;
+	struct named *namespaces;
+	unsigned nnamespaces, nnodes;
+	struct node_fact *nodes;
+	struct cidr_fact *cidrs;
+	struct config_prefixes seen; /* pods' */
+	char domain[DOMAIN_MAX_LEN + 1];
+	struct inject_config inject;
+	uint16_t node_port;
+	unsigned nbalancers;
+	char balancer[UDP_ENDPOINTS][ADDR_STRLEN];
+	struct event *publish;
+	struct kube_request *write;
+	char *written, *writing; /* the data as text */
+	bool published;
+	struct log_limit trouble;
+};
+
+const struct inject_config *cluster_inject(const struct kubernetes *k)
+{
+	return &k->cluster->inject;
+}
+
+const char *cluster_domain(const struct kubernetes *k)
+{
+	return k->cluster->domain;
+}
+
+bool cluster_published(const struct kubernetes *k)
+{
+	return k->cluster->published;
+}
+
+void cluster_changed(struct kubernetes *k)
+{
+	const struct timeval soon = {.tv_usec = PUBLISH_AFTER_MS * 1000};
+
+	if (!evtimer_pending(k->cluster->publish, NULL))
+		evtimer_add(k->cluster->publish, &soon);
+}
+
+/* --- namespaces --------------------------------------------------------------------------------------------- */
+
+static struct named *namespace_find(const struct cluster *c, const char *name)
+{
+	for (struct named *n = c->namespaces; n; n = n->next) {
+		if (!strcmp(n->name, name))
+			return n;
+	}
+	return NULL;
+}
+
+static void look(void *arg, const char *ns, struct inject_namespace *to)
+{
+	const struct cluster *c = arg;
+	const struct named *n = namespace_find(c, ns);
+
+	if (n)
+		*to = n->labels;
+}
+
+static void namespace_end(struct cluster *c, struct named *n)
+{
+	struct named **at = &c->namespaces;
+
+	while (*at != n)
+		at = &(*at)->next;
+	*at = n->next;
+	c->nnamespaces--;
+	free(n);
+	c->k->dns_stale = true;
+}
+
+void namespaces_object(struct kubernetes *k, const json_t *o, bool deleted)
+{
+	struct cluster *c = k->cluster;
+	const char *name = object_text(o, "metadata", "name", NULL);
+	struct named *n = namespace_find(c, name);
+
+	if (deleted) {
+		if (n)
+			namespace_end(c, n);
+		return;
+	}
+	if (!n) {
+		if (c->nnamespaces >= NAMESPACES_MAX || strlen(name) > K8S_NAME_MAX ||
+		    !(n = calloc(1, sizeof(*n) + strlen(name) + 1)))
+			return;
+		memcpy(n->name, name, strlen(name) + 1);
+		n->next = c->namespaces;
+		c->namespaces = n;
+		c->nnamespaces++;
+		k->dns_stale = true;
+	}
+	n->generation = feed_generation(k, FEED_NAMESPACES);
+	snprintf(n->labels.pod_security, sizeof(n->labels.pod_security), "%.15s",
+		 object_text(o, "metadata", "labels", "pod-security.kubernetes.io/enforce", NULL));
+	n->labels.opted_out =
+		!strcmp(object_text(o, "metadata", "labels", OPT_OUT_LABEL, NULL), "disabled");
+}
+
+void namespaces_sweep(struct kubernetes *k, unsigned generation)
+{
+	for (struct named *n = k->cluster->namespaces, *next; n; n = next) {
+		next = n->next;
+		if (n->generation != generation)
+			namespace_end(k->cluster, n);
+	}
+}
+
+/* --- nodes --------------------------------------------------------------------------------------------------- */
+
+static void take_external(struct node_fact *n, const json_t *addresses)
+{
+	const json_t *a;
+	size_t i;
+
+	n->external = (struct ipaddr){0};
+	json_array_foreach(addresses, i, a)
+	{
+		if (!strcmp(object_text(a, "type", NULL), "ExternalIP") && !n->external.family)
+			ipaddr_parse(&n->external, object_text(a, "address", NULL));
+	}
+}
+
+static void take_pod_cidrs(struct node_fact *n, const json_t *cidrs)
+{
+	const json_t *c;
+	size_t i;
+
+	n->nprefixes = 0;
+	json_array_foreach(cidrs, i, c)
+	{
+		if (n->nprefixes < NODE_PREFIXES && json_is_string(c) &&
+		    prefix_parse(&n->prefix[n->nprefixes], json_string_value(c)) == 0)
+			n->nprefixes++;
+	}
+}
+
+static void node_end(struct cluster *c, struct node_fact *n)
+{
+	struct node_fact **at = &c->nodes;
+
+	while (*at != n)
+		at = &(*at)->next;
+	*at = n->next;
+	c->nnodes--;
+	free(n);
+	cluster_changed(c->k);
+}
+
+/* A node's status comes every few seconds; what we take of it changes hardly ever. */
+static bool node_equal(const struct node_fact *a, const struct node_fact *b)
+{
+	bool same = a->nprefixes == b->nprefixes && ipaddr_equal(&a->external, &b->external);
+
+	for (unsigned i = 0; same && i < a->nprefixes; i++)
+		same = prefix_equal(&a->prefix[i], &b->prefix[i]);
+	return same;
+}
+
+void nodes_object(struct kubernetes *k, const json_t *o, bool deleted)
+{
+	struct cluster *c = k->cluster;
+	const char *name = object_text(o, "metadata", "name", NULL);
+	struct node_fact *n = c->nodes, before;
+
+	while (n && strcmp(n->name, name) != 0)
+		n = n->next;
+	if (deleted) {
+		if (n)
+			node_end(c, n);
+		return;
+	}
+	if (!n) {
+		if (c->nnodes >= NODES_MAX || strlen(name) > OBJECT_NAME_MAX ||
+		    !(n = calloc(1, sizeof(*n))))
+			return;
+		memcpy(n->name, name, strlen(name) + 1);
+		n->next = c->nodes;
+		c->nodes = n;
+		c->nnodes++;
+	}
+	before = *n;
+	n->generation = feed_generation(k, FEED_NODES);
+	take_external(n, object_get(o, "status", "addresses", NULL));
+	take_pod_cidrs(n, object_get(o, "spec", "podCIDRs", NULL));
+	if (!node_equal(&before, n))
+		cluster_changed(k);
+}
+
+void nodes_sweep(struct kubernetes *k, unsigned generation)
+{
+	for (struct node_fact *n = k->cluster->nodes, *next; n; n = next) {
+		next = n->next;
+		if (n->generation != generation)
+			node_end(k->cluster, n);
+	}
+}
+
+/* --- service CIDRs -------------------------------------------------------------------------------------------- */
+
+static void cidr_end(struct cluster *c, struct cidr_fact *f)
+{
+	struct cidr_fact **at = &c->cidrs;
+
+	while (*at != f)
+		at = &(*at)->next;
+	*at = f->next;
+	free(f);
+	cluster_changed(c->k);
+}
+
+void service_cidrs_object(struct kubernetes *k, const json_t *o, bool deleted)
+{
+	struct cluster *c = k->cluster;
+	const char *name = object_text(o, "metadata", "name", NULL);
+	struct cidr_fact *f = c->cidrs;
+	const json_t *cidr;
+	unsigned n = 0;
+	size_t i;
+
+	for (; f && strcmp(f->name, name) != 0; f = f->next)
+		n++;
+	if (deleted) {
+		if (f)
+			cidr_end(c, f);
+		return;
+	}
+	if (!f) {
+		if (n >= CONFIG_PREFIXES || strlen(name) > OBJECT_NAME_MAX ||
+		    !(f = calloc(1, sizeof(*f))))
+			return;
+		memcpy(f->name, name, strlen(name) + 1);
+		f->next = c->cidrs;
+		c->cidrs = f;
+	}
+	f->generation = feed_generation(k, FEED_SERVICE_CIDRS);
+	f->n = 0;
+	json_array_foreach(object_get(o, "spec", "cidrs", NULL), i, cidr)
+	{
+		if (f->n < ARRAY_SIZE(f->prefix) && json_is_string(cidr) &&
+		    prefix_parse(&f->prefix[f->n], json_string_value(cidr)) == 0)
+			f->n++;
+	}
+	cluster_changed(k);
+}
+
+void service_cidrs_sweep(struct kubernetes *k, unsigned generation)
+{
+	for (struct cidr_fact *f = k->cluster->cidrs, *next; f; f = next) {
+		next = f->next;
+		if (f->generation != generation)
+			cidr_end(k->cluster, f);
+	}
+}
+
+/* --- our services ---------------------------------------------------------------------------------------------- */
+
+/* The port of that protocol by which our UDP listener is meant. */
+static const json_t *udp_port(const json_t *service)
+{
+	const json_t *p;
+	size_t i;
+
+	json_array_foreach(object_get(service, "spec", "ports", NULL), i, p)
+	{
+		if (!strcmp(object_text(p, "protocol", NULL), "UDP"))
+			return p;
+	}
+	return NULL;
+}
+
+static uint16_t port_of(const json_t *p, const char *key)
+{
+	json_int_t n = json_integer_value(json_object_get(p, key));
+
+	return n > 0 && n <= UINT16_MAX ? (uint16_t)n : 0;
+}
+
+static void add_endpoint(char (*to)[ADDR_STRLEN], unsigned *n, unsigned max,
+			 const struct ipaddr *ip, uint16_t port)
+{
+	const union sockaddr_any sa = sockaddr_from(ip, port);
+	char text[ADDR_STRLEN];
+
+	if (!ip->family || !port || *n >= max)
+		return;
+	sockaddr_format(&sa, text);
+	for (unsigned i = 0; i < *n; i++) {
+		if (!strcmp(to[i], text))
+			return;
+	}
+	memcpy(to[(*n)++], text, ADDR_STRLEN);
+}
+
+static void take_own_service(struct cluster *c, const json_t *o)
+{
+	const json_t *ips = object_get(o, "spec", "clusterIPs", NULL), *item;
+	uint16_t port = port_of(udp_port(o), "port");
+	struct ipaddr ip;
+	size_t i;
+
+	c->inject.nendpoints = 0;
+	json_array_foreach(ips, i, item)
+	{
+		if (json_is_string(item) && ipaddr_parse(&ip, json_string_value(item)) == 0)
+			add_endpoint(c->inject.endpoint, &c->inject.nendpoints, INJECT_ENDPOINTS,
+				     &ip, port);
+	}
+}
+
+static void take_udp_service(struct cluster *c, const json_t *o)
+{
+	const json_t *p = udp_port(o), *item;
+	struct ipaddr ip;
+	size_t i;
+
+	c->node_port = port_of(p, "nodePort");
+	c->nbalancers = 0;
+	json_array_foreach(object_get(o, "status", "loadBalancer", "ingress", NULL), i, item)
+	{
+		if (ipaddr_parse(&ip, object_text(item, "ip", NULL)) == 0)
+			add_endpoint(c->balancer, &c->nbalancers, UDP_ENDPOINTS, &ip,
+				     port_of(p, "port"));
+	}
+}
+
+void services_object(struct kubernetes *k, const json_t *o, bool deleted)
+{
+	const char *name = object_text(o, "metadata", "name", NULL);
+	const struct config *cfg = k->m->cfg;
+
+	if (!strcmp(name, cfg->service))
+		take_own_service(k->cluster, deleted ? NULL : o);
+	else if (*cfg->udp_service && !strcmp(name, cfg->udp_service))
+		take_udp_service(k->cluster, deleted ? NULL : o);
+	else
+		return;
+	cluster_changed(k);
+}
+
+/* Ours are two, and what is wrong about them after a gap the next change mends; that they go is no state of a cluster with us in it. */
+void services_sweep(struct kubernetes *k, unsigned generation)
+{
+	(void)generation;
+	cluster_changed(k);
+}
+
+/* --- prefixes -------------------------------------------------------------------------------------------------- */
+
+static struct prefix around(const struct ipaddr *ip)
+{
+	struct prefix p = {.addr = *ip, .len = ip->family == 4 ? POD_PREFIX_LEN : POD_PREFIX_LEN_6};
+
+	memset(p.addr.b + p.len / 8, 0, sizeof(p.addr.b) - p.len / 8);
+	return p;
+}
+
+static bool add_prefix(struct config_prefixes *l, const struct prefix *p)
+{
+	for (unsigned i = 0; i < l->n; i++) {
+		if (prefix_equal(&l->p[i], p))
+			return false;
+	}
+	if (l->n == CONFIG_PREFIXES)
+		return false;
+	l->p[l->n++] = *p;
+	return true;
+}
+
+void cluster_pod_seen(struct kubernetes *k, const char *ip, bool host_network)
+{
+	struct ipaddr a;
+	struct prefix p;
+
+	if (host_network || ipaddr_parse(&a, ip))
+		return;
+	p = around(&a);
+	if (k->cluster->seen.n < POD_PREFIXES && add_prefix(&k->cluster->seen, &p))
+		cluster_changed(k);
+}
+
+/* Two halves of one are one: the nodes' /24s of a /16 are few routes then. */
+static bool halves(const struct prefix *a, const struct prefix *b, struct prefix *whole)
+{
+	uint8_t bit;
+
+	if (a->len != b->len || !a->len || a->addr.family != b->addr.family)
+		return false;
+	bit = (uint8_t)(0x80 >> (a->len - 1) % 8);
+	*whole = *a;
+	whole->len--;
+	whole->addr.b[(a->len - 1) / 8] &= (uint8_t)~bit;
+	return prefix_contains(whole, &b->addr) && !prefix_equal(a, b);
+}
+
+static void merge(struct config_prefixes *l)
+{
+	for (unsigned i = 0; i < l->n; i++) {
+		for (unsigned k = 0; k < l->n; k++) {
+			struct prefix whole;
+			bool inside = i != k && l->p[i].len <= l->p[k].len &&
+				      prefix_contains(&l->p[i], &l->p[k].addr);
+
+			if (i == k || (!inside && !halves(&l->p[i], &l->p[k], &whole)))
+				continue;
+			if (!inside)
+				l->p[i] = whole;
+			l->p[k] = l->p[--l->n];
+			merge(l);
+			return;
+		}
+	}
+}
+
+static int by_address(const void *x, const void *y)
+{
+	const struct prefix *a = x, *b = y;
+	int d = a->addr.family - b->addr.family;
+
+	d = d ? d : memcmp(a->addr.b, b->addr.b, sizeof(a->addr.b));
+	return d ? d : a->len - b->len;
+}
+
+static void find_prefixes(struct cluster *c)
+{
+	struct config *cfg = c->k->m->cfg;
+	struct config_prefixes all = {.n = 0};
+	unsigned services;
+
+	if (cfg->configured.n)
+		return;
+	for (const struct cidr_fact *f = c->cidrs; f; f = f->next) {
+		for (unsigned i = 0; i < f->n; i++)
+			add_prefix(&all, &f->prefix[i]);
+	}
+	if (!all.n && cfg->service_prefix.addr.family)
+		add_prefix(&all, &cfg->service_prefix);
+	services = all.n;
+	for (const struct node_fact *n = c->nodes; n; n = n->next) {
+		for (unsigned i = 0; i < n->nprefixes; i++) {
+			if (all.n == CONFIG_PREFIXES)
+				merge(&all);
+			add_prefix(&all, &n->prefix[i]);
+		}
+	}
+	if (all.n == services) {
+		for (unsigned i = 0; i < c->seen.n; i++)
+			add_prefix(&all, &c->seen.p[i]);
+	}
+	merge(&all);
+	qsort(all.p, all.n, sizeof(all.p[0]), by_address);
+	cfg->prefixes = all;
+}
+
+/* --- the ConfigMap ----------------------------------------------------------------------------------------------- */
+
+static json_t *endpoints(const struct cluster *c)
+{
+	char to[UDP_ENDPOINTS][ADDR_STRLEN];
+	json_t *list = json_array();
+	unsigned n = 0;
+
+	for (; n < c->nbalancers; n++)
+		memcpy(to[n], c->balancer[n], ADDR_STRLEN);
+	/* The host's address is kept a place: nodes' external ones may be out of the laptop's reach. */
+	for (const struct node_fact *f = c->nodes; f; f = f->next)
+		add_endpoint(to, &n, UDP_ENDPOINTS - 1, &f->external, c->node_port);
+	add_endpoint(to, &n, UDP_ENDPOINTS, &c->k->m->cfg->host, c->node_port);
+	for (unsigned i = 0; i < n; i++)
+		json_array_append_new(list, json_string(to[i]));
+	return list;
+}
+
+static char *dump(json_t *j)
+{
+	char *text = json_dumps(j, JSON_COMPACT);
+
+	json_decref(j);
+	return text;
+}
+
+static json_t *facts(const struct cluster *c)
+{
+	const struct config *cfg = c->k->m->cfg;
+	char key[KEY_TEXT_LEN], dns[ADDR_STRLEN] = "", text[ADDR_STRLEN];
+	cleanup(free_ptr) char *udp = dump(endpoints(c)), *prefixes = NULL;
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < cfg->prefixes.n; i++)
+		json_array_append_new(list, json_string(prefix_format(&cfg->prefixes.p[i], text)));
+	prefixes = dump(list);
+	key_format(c->k->m->pub, key);
+	if (cfg->has_dns)
+		sockaddr_format(&cfg->dns_server, dns);
+	if (!udp || !prefixes)
+		return NULL;
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "version", CULVERT_VERSION,
+			 "protocol", "1", "publicKey", key, "udp", udp, "prefixes", prefixes,
+			 "clusterDomain", c->domain, "dns", dns, "ready", "true");
+}
+
+static void on_published(void *arg, const struct kube_reply *reply)
+{
+	const struct timeval later = {.tv_sec = RETRY_S};
+	struct cluster *c = arg;
+
+	c->write = NULL;
+	if (reply->failure) {
+		log_limited(&c->trouble, 60 * NSEC_PER_SEC, "configmap culvert: %s",
+			    reply->failure == KUBE_NOT_FOUND
+				    ? "it does not exist; 'culvert install' makes it"
+				    : reply->sentence);
+		free(steal_ptr(c->writing));
+		evtimer_add(c->publish, &later);
+		return;
+	}
+	free(c->written);
+	c->written = steal_ptr(c->writing);
+	if (!c->published)
+		log_info("ready");
+	c->published = true;
+	cluster_changed(c->k); /* if it has changed meanwhile */
+}
+
+static void on_publish(evutil_socket_t fd, short what, void *arg)
+{
+	struct cluster *c = arg;
+	char path[160];
+	json_t *patch;
+
+	(void)fd;
+	(void)what;
+	if (c->write || !feeds_complete(c->k))
+		return;
+	find_prefixes(c);
+	patch = json_pack("{s:o}", "data", facts(c));
+	if (!patch)
+		return;
+	c->writing = json_dumps(patch, JSON_COMPACT);
+	snprintf(path, sizeof(path), "/api/v1/namespaces/%s/configmaps/culvert", c->k->ns);
+	if (!c->writing || (c->written && !strcmp(c->written, c->writing)) ||
+	    kube_merge(c->k->client, path, patch, "culvert", on_published, c, &c->write))
+		free(steal_ptr(c->writing));
+	json_decref(patch);
+}
+
+/* --- names --------------------------------------------------------------------------------------------------------- */
+
+json_t *cluster_dns(const struct kubernetes *k, const char *ns)
+{
+	const struct config *cfg = k->m->cfg;
+	const char *domain = k->cluster->domain;
+	json_t *domains = json_array(), *search = json_array();
+	char text[ADDR_STRLEN];
+
+	if (!cfg->has_dns) {
+		json_decref(domains);
+		json_decref(search);
+		return NULL;
+	}
+	json_array_append_new(domains, json_string(domain));
+	json_array_append_new(domains, json_string("svc"));
+	for (const struct named *n = k->cluster->namespaces; n; n = n->next)
+		json_array_append_new(domains, json_string(n->name));
+	if (*ns)
+		json_array_append_new(search, json_sprintf("%s.svc.%s", ns, domain));
+	json_array_append_new(search, json_sprintf("svc.%s", domain));
+	json_array_append_new(search, json_string(domain));
+	return json_pack("{s:s, s:o, s:o}", "server", sockaddr_format(&cfg->dns_server, text),
+			 "domains", domains, "search", search);
+}
+
+/* A pod's resolv.conf: the cluster's server, and "search NS.svc.DOMAIN ...". */
+static void read_resolv(struct cluster *c, char *text)
+{
+	struct config *cfg = c->k->m->cfg;
+	char *save = NULL, *word_save = NULL;
+
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		const char *word = strtok_r(line, " \t\r", &word_save);
+		struct ipaddr ip;
+
+		if (!word)
+			continue;
+		if (!strcmp(word, "nameserver") && !cfg->has_dns) {
+			word = strtok_r(NULL, " \t\r", &word_save);
+			if (!word || ipaddr_parse(&ip, word))
+				continue;
+			cfg->dns_server = sockaddr_from(&ip, 53);
+			cfg->has_dns = true;
+		} else if (!strcmp(word, "search")) {
+			while ((word = strtok_r(NULL, " \t\r", &word_save))) {
+				const char *svc = strstr(word, ".svc.");
+
+				if (svc && strlen(svc + 5) <= DOMAIN_MAX_LEN)
+					snprintf(c->domain, sizeof(c->domain), "%s", svc + 5);
+			}
+		}
+	}
+}
+
+/* --- life ---------------------------------------------------------------------------------------------------------- */
+
+int cluster_new(struct kubernetes *k, struct error *e)
+{
+	enum { RESOLV_MAX = 65536 };
+	struct cluster *c = calloc(1, sizeof(*c));
+	char *text = NULL;
+	struct error why;
+	size_t len = 0;
+
+	if (!c)
+		return error_errno(e, -ENOMEM, "start");
+	k->cluster = c;
+	c->k = k;
+	c->publish = evtimer_new(k->m->base, on_publish, c);
+	if (!c->publish)
+		return error_errno(e, -ENOMEM, "start");
+	snprintf(c->domain, sizeof(c->domain), "cluster.local");
+	if (file_read("/etc/resolv.conf", RESOLV_MAX, &text, &len, &why))
+		log_warn("%s: laptops get no names of the cluster", why.text);
+	else
+		read_resolv(c, text);
+	free(text);
+	c->inject = k->m->cfg->agent;
+	c->inject.look = look;
+	c->inject.arg = c;
+	key_format(k->m->pub, c->inject.manager_key);
+	return 0;
+}
+
+void cluster_free(struct cluster *c)
+{
+	if (!c)
+		return;
+	while (c->namespaces)
+		namespace_end(c, c->namespaces);
+	for (struct node_fact *n = c->nodes, *next; n; n = next) {
+		next = n->next;
+		free(n);
+	}
+	for (struct cidr_fact *f = c->cidrs, *next; f; f = next) {
+		next = f->next;
+		free(f);
+	}
+	if (c->publish)
+		event_free(c->publish);
+	free(c->written);
+	free(c->writing);
+	free(c);
+}

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The platform Kubernetes: start and end, and what its peers are told. */
+#include "manager/kubernetes.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
+
+#include "base/log.h"
+
+/* --- who knocks, comes and goes ------------------------------------------------------------------------------- */
+
+static struct overlay_peer *admit(struct manager *m, const struct knock *knock)
+{
+	if (knock->token)
+		agents_knock(m->kube, knock);
+	else if (!knock->claim)
+		stranger_remember(m->kube, knock);
+	return NULL; /* silence, until the API server has said who that is */
+}
+
+static void established(struct peer *p)
+{
+	(void)p;
+}
+
+static void changed(struct peer *p)
+{
+	if (p->session)
+		session_touch(p->session);
+	else
+		records_changed(p->m->kube);
+}
+
+static void gone(struct peer *p)
+{
+	if (p->session)
+		p->session->peer = NULL;
+	if (p->pod)
+		p->pod->peer = NULL;
+	p->session = NULL;
+	p->pod = NULL;
+}
+
+static int readdressed(struct peer *p, struct error *e)
+{
+	(void)e;
+	session_touch(p->session);
+	return 0;
+}
+
+/* Flows of an agent go on over our restart: its pod says what it stands for, before it says hello. */
+static bool join(const struct manager *m, const struct peer *agent, const struct peer *laptop,
+		 uint16_t port)
+{
+	if (!agent->pod || !laptop->session)
+		return false;
+	for (const struct record *r = m->kube->records; r; r = r->next) {
+		if (r->verdict.in_force && record_is_of(r, agent->pod) &&
+		    !strcmp(r->o.session, laptop->session->o.name) &&
+		    rules_has_intake(&r->o.in, port))
+			return true;
+	}
+	return false;
+}
+
+/* --- what is told ----------------------------------------------------------------------------------------------- */
+
+static uint64_t hash_json(const struct kubernetes *k, const json_t *j)
+{
+	cleanup(free_ptr) char *text = json_dumps(j, JSON_COMPACT);
+
+	return text ? hash_of(&k->pod_table, text, strlen(text)) : 0;
+}
+
+static json_int_t connections(const struct record *r)
+{
+	json_int_t n = 0;
+
+	for (const struct pod *p = r->k->pods; p; p = p->next) {
+		if (p->peer && record_is_of(r, p))
+			n += rules_connections(p->peer, &r->o.in);
+	}
+	return n;
+}
+
+static json_t *record_json(const struct record *r)
+{
+	bool force = r->verdict.in_force;
+	enum phase phase = force ? r->coverage.phase : r->verdict.phase;
+
+	return json_pack("{s:o, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:b, s:s}", "intercept",
+			 intercept_to_json(&r->o.in), "uid", r->o.uid, "object", r->o.object,
+			 "phase", phase_name(phase), "message",
+			 force ? r->coverage.message : r->verdict.message, "agents",
+			 force ? (int)r->coverage.agents : 0, "endpoints",
+			 force ? (int)r->coverage.endpoints : 0, "connections", connections(r),
+			 "ready", phase == PHASE_ACTIVE, "state",
+			 phase == PHASE_ACTIVE || phase == PHASE_PARTIAL ? "ACTIVE" : "WAITING");
+}
+
+static void tell_laptop(struct peer *p)
+{
+	struct kubernetes *k = p->m->kube;
+	json_t *list = json_array();
+	uint64_t hash;
+
+	for (const struct record *r = k->records; r; r = r->next) {
+		if (!r->o.deleting && !strcmp(r->o.session, p->session->o.name))
+			json_array_append_new(list, record_json(r));
+	}
+	hash = hash_json(k, list);
+	if (hash == p->session->told) {
+		json_decref(list);
+		return;
+	}
+	p->session->told = hash;
+	rpc_notify(p->told, "intercepts",
+		   json_pack("{s:I, s:o}", "epoch", (json_int_t)p->m->epoch, "intercepts", list));
+}
+
+static void on_rules_answered(void *arg, json_t *result, int code, const char *message)
+{
+	struct pod *pod = arg;
+	struct kubernetes *k = pod->peer->m->kube;
+
+	pod->calling = false;
+	if (!result) {
+		log_warn("agent %s: does not take the rules: %s (%d)", pod->peer->name,
+			 message ? message : "no answer", code);
+		pod->told = false; /* again at the next tick */
+		return;
+	}
+	pod->confirmed_epoch = pod->sent_epoch;
+	records_changed(k);
+}
+
+static json_t *rules_json(const struct kubernetes *k, const struct pod *pod)
+{
+	json_t *list = json_array();
+
+	for (const struct record *r = k->records; r; r = r->next) {
+		const struct session *s;
+
+		if (!r->verdict.in_force || !record_is_of(r, pod))
+			continue;
+		s = session_find(k, r->o.session);
+		rules_append(list, &r->o.in, s ? s->peer : NULL);
+	}
+	return list;
+}
+
+static void tell_agent(struct peer *p)
+{
+	enum { ANSWER_S = 10 };
+	struct kubernetes *k = p->m->kube;
+	struct pod *pod = p->pod;
+	json_t *list;
+	uint64_t hash;
+
+	if (pod->calling)
+		return; /* its answer brings us here again */
+	list = rules_json(k, pod);
+	hash = hash_json(k, list);
+	if (pod->told && hash == pod->rules_hash) {
+		pod->confirmed_epoch = p->m->epoch;
+		json_decref(list);
+		return;
+	}
+	pod->sent_epoch = p->m->epoch;
+	pod->rules_hash = hash;
+	if (rpc_call(p->told, "rules",
+		     json_pack("{s:I, s:o}", "epoch", (json_int_t)p->m->epoch, "rules", list),
+		     ANSWER_S * NSEC_PER_SEC, on_rules_answered, pod) == 0)
+		pod->told = pod->calling = true;
+}
+
+static void push(struct peer *p)
+{
+	/* Half of what there is would take the rest away. */
+	if (!p->m->kube->settled)
+		return;
+	if (p->session)
+		tell_laptop(p);
+	else if (p->pod)
+		tell_agent(p);
+}
+
+/* --- hello ------------------------------------------------------------------------------------------------------ */
+
+static bool welcome(struct control_conn *c, struct rpc_request *req)
+{
+	struct peer *p = c->peer;
+
+	(void)req;
+	control_forget_others(c);
+	if (p->session)
+		p->session->told = 0;
+	if (p->pod)
+		p->pod->told = p->pod->calling = false;
+	return true;
+}
+
+static void hello_agent(struct control_conn *c, const json_t *params, struct rpc_request *req)
+{
+	struct peer *p = c->peer;
+	const char *kind = json_string_value(json_object_get(params, "kind"));
+	const char *name = json_string_value(json_object_get(params, "workload"));
+	enum workload_kind k;
+
+	if (!kind || !name || workload_kind_parse(&k, kind)) {
+		rpc_fail(req, RPC_BAD_PARAMS, "'kind' and 'workload' must say whose pod this is");
+		return;
+	}
+	if (k != p->pod->kind || strcmp(name, p->pod->workload) != 0) {
+		rpc_fail(req, RPC_FORBIDDEN,
+			 "The pod is marked as one of %s %s, not of %.20s %.63s.",
+			 workload_kind_name(p->pod->kind), p->pod->workload, kind, name);
+		return;
+	}
+	if (!agent_environment(c, params, req))
+		return;
+	p->told = c->rpc;
+	log_info("agent %s: stands for %s %s", p->name, kind, name);
+	rpc_reply(req, json_pack("{s:s, s:s}", "version", CULVERT_VERSION, "name", p->name));
+	push(p);
+	records_changed(p->m->kube);
+}
+
+static json_t *dns(const struct peer *p)
+{
+	return cluster_dns(p->m->kube, p->ns);
+}
+
+/* --- methods ----------------------------------------------------------------------------------------------------- */
+
+static void environment(struct control_conn *c, const json_t *params, struct rpc_request *req)
+{
+	struct kubernetes *k = c->m->kube;
+	const char *uid = json_string_value(json_object_get(params, "uid"));
+	const struct record *r = uid ? record_find(k, uid) : NULL;
+
+	if (!r || strcmp(r->o.session, c->peer->session->o.name) != 0) {
+		rpc_fail(req, RPC_NOT_FOUND, "There is no such intercept of this session.");
+		return;
+	}
+	for (const struct pod *p = k->pods; p; p = p->next) {
+		if (p->peer && p->peer->agent.environment && record_is_of(r, p)) {
+			rpc_reply(req,
+				  json_pack("{s:O}", "environment", p->peer->agent.environment));
+			return;
+		}
+	}
+	rpc_fail(req, RPC_NOT_FOUND, "No agent of %s %s is connected.",
+		 workload_kind_name(r->o.in.kind), r->o.in.workload);
+}
+
+static void elsewhere(struct control_conn *c, const json_t *params, struct rpc_request *req)
+{
+	(void)c;
+	(void)params;
+	rpc_fail(req, RPC_FORBIDDEN,
+		 "On Kubernetes intercepts are objects of the API server; write those.");
+}
+
+static const struct method methods[] = {
+	{"environment", BY_LAPTOP, environment},
+	{"intercept", BY_LAPTOP, elsewhere},
+	{"leave", BY_LAPTOP, elsewhere},
+	{"workloads", BY_LAPTOP, elsewhere},
+	{NULL, 0, NULL},
+};
+
+/* --- life -------------------------------------------------------------------------------------------------------- */
+
+static int identity(struct manager *m, struct identity *id, struct error *e)
+{
+	char path[4096];
+
+	if (snprintf(path, sizeof(path), "%s/key", m->cfg->keys) >= (int)sizeof(path))
+		return error_set(e, -ENAMETOOLONG, "%s: the path is too long", m->cfg->keys);
+	if (access(path, F_OK))
+		return error_set(e, -ENOENT,
+				 "%s is missing: 'culvert install' makes the Secret that is "
+				 "mounted there",
+				 path);
+	return identity_load(id, path, e);
+}
+
+static void on_work(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	records_reconcile(arg);
+}
+
+static void tick(struct manager *m, nsec_t now)
+{
+	struct kubernetes *k = m->kube;
+
+	sessions_tick(k, now);
+	records_tick(k, now);
+	agents_tick(k->agents, now);
+	web_tick(k->web, now);
+	for (struct pod *p = k->pods; p; p = p->next) {
+		if (p->peer && p->peer->told && !p->told && !p->calling)
+			rules_push_to(p->peer);
+	}
+	if (!k->dns_stale)
+		return;
+	k->dns_stale = false;
+	for (struct session *s = k->sessions; s; s = s->next) {
+		if (s->peer && s->peer->told)
+			rpc_notify(s->peer->told, "dns", cluster_dns(k, s->peer->ns));
+	}
+}
+
+static int start_client(struct kubernetes *k, struct error *e)
+{
+	const struct kube_flags flags = {.kubeconfig = NULL};
+	struct kube_config *config = NULL;
+	const char *ns;
+	int r = kube_config_load(&config, &flags, e);
+
+	if (r)
+		return r;
+	ns = kube_config_namespace(config);
+	snprintf(k->ns, sizeof(k->ns), "%s", ns);
+	r = kube_client_new(&k->client, k->m->base, config, NULL, e);
+	if (r)
+		kube_config_free(config);
+	return r;
+}
+
+static int start(struct manager *m, struct error *e)
+{
+	struct kubernetes *k = calloc(1, sizeof(*k));
+	const char *host = getenv("HOST_IP");
+	int r;
+
+	if (!k)
+		return error_errno(e, -ENOMEM, "start");
+	m->kube = k;
+	k->m = m;
+	if (host)
+		ipaddr_parse(&m->cfg->host, host);
+	k->work = evtimer_new(m->base, on_work, k);
+	if (!k->work || hash_init(&k->session_table) || hash_init(&k->pod_table) ||
+	    hash_init(&k->slice_table) || agents_new(k))
+		return error_errno(e, -ENOMEM, "start");
+	r = start_client(k, e);
+	if (r == 0)
+		r = cluster_new(k, e);
+	if (r == 0)
+		r = web_new(k, e);
+	if (r == 0)
+		r = feeds_start(k, e);
+	return r;
+}
+
+/* No answer of the API server comes from here on; what it knows is still looked at by peers that go. */
+static void stop(struct manager *m)
+{
+	struct kubernetes *k = m->kube;
+
+	if (!k)
+		return;
+	web_free(k->web);
+	k->web = NULL;
+	kube_client_free(k->client);
+	k->client = NULL;
+}
+
+static void free_all(struct manager *m)
+{
+	struct kubernetes *k = m->kube;
+
+	if (!k)
+		return;
+	agents_free(k->agents);
+	records_free(k);
+	sessions_free(k);
+	pods_free(k);
+	slices_free(k);
+	cluster_free(k->cluster);
+	if (k->work)
+		event_free(k->work);
+	free(k);
+	m->kube = NULL;
+}
+
+const struct platform kubernetes_platform = {
+	.identity = identity,
+	.start = start,
+	.stop = stop,
+	.free = free_all,
+	.admit = admit,
+	.established = established,
+	.changed = changed,
+	.gone = gone,
+	.tick = tick,
+	.join = join,
+	.welcome = welcome,
+	.hello_agent = hello_agent,
+	.dns = dns,
+	.push = push,
+	.readdressed = readdressed,
+	.methods = methods,
+};

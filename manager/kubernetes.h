@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the Kubernetes platform share. The API server's objects are the record; here is kept of them what is
+ * needed to admit, to route and to tell, and nothing that could not be had again by listing.
+ *
+ *   kubernetes.c  the platform: start, end, what peers hear      feeds.c      watches, each a feed into the files below
+ *   sessions.c    laptops: Session objects                       pods.c       pods with the mark, and who is ready
+ *   agents.c      tokens become agents (jwt.c reads a token)     cluster.c    prefixes, endpoints, names; the ConfigMap
+ *   records.c     Intercept objects, their status and Events     reconcile.c  what follows from them; sans-IO
+ *   web.c         WebSockets, probes and the webhook
+ */
+#pragma once
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "kube/kube.h"
+#include "manager/internal.h"
+#include "manager/reconcile.h"
+#include "objects/objects.h"
+
+struct serve;
+
+enum {
+	SESSIONS_MAX = 4096,
+	PODS_MAX = 16384,   /* with the mark */
+	SLICES_MAX = 65536, /* EndpointSlices of services */
+	RECORDS_MAX = 1024, /* Intercepts */
+	NAMESPACES_MAX = 10000,
+	NODES_MAX = 5000,
+	STRANGERS = 64, /* plain initiations remembered, until their Session appears */
+	STRANGER_TTL_S = 10,
+	REVIEWS_IN_FLIGHT = 16, /* TokenReviews */
+	REVIEWS_QUEUE = 256,
+	REVIEWS_PER_SOURCE = 8, /* of one address, waiting or in flight */
+	REFUSED_KEYS = 256,	/* whose token was refused: not asked about again for a while */
+	REFUSED_KEY_TTL_S = 60,
+	VERIFIED_TTL_S = 30, /* a token was good, but its pod has not been seen yet */
+	LAST_SEEN_EVERY_S = 300,
+};
+
+/* --- feeds.c: watches ------------------------------------------------------------------------------------- */
+
+enum feed_id {
+	FEED_SESSIONS,
+	FEED_INTERCEPTS,
+	FEED_PODS,
+	FEED_SLICES,
+	FEED_NAMESPACES,
+	FEED_NODES,
+	FEED_SERVICES, /* of our own namespace */
+	FEED_SERVICE_CIDRS,
+	NUM_FEEDS
+};
+
+/* What a feed feeds. An object that was not named again between two lists goes: its generation is old. */
+struct feed_kind {
+	const char *name, *path;
+	bool own_namespace; /* %s in path */
+	bool optional;	    /* an API server may not have it */
+	void (*object)(struct kubernetes *k, const json_t *o, bool deleted);
+	void (*sweep)(struct kubernetes *k, unsigned generation); /* forget what is older */
+	void (*complete)(struct kubernetes *k);			  /* NULL ok */
+};
+
+struct feed {
+	struct kubernetes *k;
+	const struct feed_kind *kind;
+	struct kube_watch *watch;
+	unsigned generation;
+	bool complete; /* at least once */
+	struct log_limit limit;
+};
+
+int feeds_start(struct kubernetes *k, struct error *e);
+void feeds_stop(struct kubernetes *k);
+bool feeds_complete(const struct kubernetes *k);
+unsigned feed_generation(const struct kubernetes *k, enum feed_id id);
+
+/* --- what is kept ------------------------------------------------------------------------------------------ */
+
+struct session {
+	struct hash_node node; /* by key */
+	struct session *next;
+	struct kubernetes *k;
+	struct session_object o;
+	struct peer
+		*peer; /* NULL only before the first list is complete, or without a free address */
+	unsigned generation;
+	nsec_t seen_written;	    /* when lastSeen was */
+	struct kube_request *write; /* of the status, under way */
+	bool dirty;
+	uint64_t told; /* hash of the snapshot sent last */
+};
+
+struct pod {
+	struct hash_node node; /* by uid */
+	struct pod *next;
+	char uid[40];
+	char *name;
+	char ns[K8S_NAME_MAX + 1];
+	enum workload_kind kind; /* of the mark */
+	char workload[K8S_NAME_MAX + 1];
+	struct peer *peer;
+	unsigned generation;
+	/* what its agent was told */
+	uint64_t sent_epoch, confirmed_epoch;
+	uint64_t rules_hash; /* of the snapshot sent last */
+	bool told, calling;  /* a rules call is under way */
+};
+
+struct slice {
+	struct hash_node node; /* by namespace/name */
+	struct slice *next;
+	char *key;
+	char ns[K8S_NAME_MAX + 1], service[K8S_NAME_MAX + 1];
+	unsigned generation, n;
+	struct slice_pod {
+		char uid[40];
+		char *name;
+	} * ready; /* pods */
+};
+
+struct record {
+	struct record *next;
+	struct kubernetes *k;
+	struct intercept_object o; /* in.owner is the laptop's name */
+	struct verdict verdict;
+	struct coverage coverage;
+	char rules_key[160]; /* what rules_epoch is about */
+	uint64_t rules_epoch;
+	unsigned generation;
+	char written[512 + 256]; /* the status that was written last */
+	struct kube_request *write;
+	bool announced; /* InterceptStarted was said */
+	nsec_t retry_at;
+};
+
+struct kubernetes {
+	struct manager *m;
+	struct kube_client *client;
+	char ns[K8S_NAME_MAX + 1];
+	struct feed feed[NUM_FEEDS];
+	bool settled; /* sessions, intercepts, pods and slices are known: agents may be told */
+	struct hash_table session_table, pod_table, slice_table;
+	struct session *sessions;
+	struct pod *pods;
+	struct slice *slices;
+	struct record *records;
+	struct announcement *announcements; /* Events under way */
+	unsigned nrecords;
+	struct event *work; /* reconcile at the end of this turn */
+	struct agents *agents;
+	struct cluster *cluster;
+	struct web *web;
+	struct stranger {
+		uint8_t pub[KEY_LEN];
+		struct path from;
+		nsec_t at;
+	} stranger[STRANGERS];
+	unsigned next_stranger;
+	nsec_t swept, sessions_swept;
+	bool dns_stale;
+	struct log_limit full; /* a bound was hit */
+};
+
+/* --- sessions.c -------------------------------------------------------------------------------------------- */
+
+void sessions_object(struct kubernetes *k, const json_t *o, bool deleted);
+void sessions_sweep(struct kubernetes *k, unsigned generation);
+void sessions_complete(struct kubernetes *k);
+struct session *session_find(const struct kubernetes *k, const char *name);
+void session_touch(struct session *s); /* its status may have to be written */
+void sessions_tick(struct kubernetes *k, nsec_t now);
+void sessions_free(struct kubernetes *k);
+/* A plain initiation of an unknown key: its Session may be on its way to us. */
+void stranger_remember(struct kubernetes *k, const struct knock *knock);
+
+/* --- pods.c ------------------------------------------------------------------------------------------------- */
+
+void pods_object(struct kubernetes *k, const json_t *o, bool deleted);
+void pods_sweep(struct kubernetes *k, unsigned generation);
+struct pod *pod_find(const struct kubernetes *k, const char *uid);
+void pods_free(struct kubernetes *k);
+void slices_object(struct kubernetes *k, const json_t *o, bool deleted);
+void slices_sweep(struct kubernetes *k, unsigned generation);
+void slices_free(struct kubernetes *k);
+
+/* --- agents.c ----------------------------------------------------------------------------------------------- */
+
+int agents_new(struct kubernetes *k);
+void agents_free(struct agents *a);
+void agents_knock(struct kubernetes *k, const struct knock *knock);
+void agents_pod_seen(struct kubernetes *k, struct pod *pod); /* a verified token may wait for it */
+void agents_tick(struct agents *a, nsec_t now);
+
+/* --- records.c ---------------------------------------------------------------------------------------------- */
+
+void records_object(struct kubernetes *k, const json_t *o, bool deleted);
+void records_sweep(struct kubernetes *k, unsigned generation);
+void records_free(struct kubernetes *k);
+/* Something changed that intercepts depend on: reconciled at the end of this turn. */
+void records_changed(struct kubernetes *k);
+void records_reconcile(struct kubernetes *k);
+void records_tick(struct kubernetes *k, nsec_t now);
+struct record *record_find(const struct kubernetes *k, const char *uid);
+/* Is it of the workload this agent stands for? */
+bool record_is_of(const struct record *r, const struct pod *pod);
+
+/* --- cluster.c ---------------------------------------------------------------------------------------------- */
+
+int cluster_new(struct kubernetes *k, struct error *e);
+void cluster_free(struct cluster *c);
+void namespaces_object(struct kubernetes *k, const json_t *o, bool deleted);
+void namespaces_sweep(struct kubernetes *k, unsigned generation);
+void nodes_object(struct kubernetes *k, const json_t *o, bool deleted);
+void nodes_sweep(struct kubernetes *k, unsigned generation);
+void services_object(struct kubernetes *k, const json_t *o, bool deleted);
+void services_sweep(struct kubernetes *k, unsigned generation);
+void service_cidrs_object(struct kubernetes *k, const json_t *o, bool deleted);
+void service_cidrs_sweep(struct kubernetes *k, unsigned generation);
+/* A fact may have changed: prefixes are computed and the ConfigMap written soon. */
+void cluster_changed(struct kubernetes *k);
+bool cluster_published(const struct kubernetes *k); /* the ConfigMap is written */
+/* Where neither nodes nor the file name the pods' network, it is learnt from their addresses. */
+void cluster_pod_seen(struct kubernetes *k, const char *ip, bool host_network);
+json_t *cluster_dns(const struct kubernetes *k, const char *connected_ns);
+/* What a pod's agent is given. */
+const struct inject_config *cluster_inject(const struct kubernetes *k);
+const char *cluster_domain(const struct kubernetes *k);
+
+/* --- web.c -------------------------------------------------------------------------------------------------- */
+
+int web_new(struct kubernetes *k, struct error *e);
+void web_free(struct web *w);
+void web_tick(struct web *w, nsec_t now);

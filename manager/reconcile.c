@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What follows from the Intercepts that there are. */
+#include "manager/reconcile.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static const char *const names[] = {
+	[PHASE_PENDING] = "Pending",   [PHASE_ACTIVE] = "Active", [PHASE_PARTIAL] = "Partial",
+	[PHASE_CONFLICT] = "Conflict", [PHASE_FAILED] = "Failed",
+};
+_Static_assert(ARRAY_SIZE(names) == NUM_PHASES, "one name a phase");
+
+const char *phase_name(enum phase p)
+{
+	return names[p];
+}
+
+bool phase_parse(enum phase *p, const char *name)
+{
+	for (size_t i = 0; i < NUM_PHASES; i++) {
+		if (!strcmp(names[i], name)) {
+			*p = (enum phase)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* --- what makes no sense ------------------------------------------------------------------------------------- */
+
+static bool same_target(const struct intercept_port *a, const struct intercept_port *b)
+{
+	return a->target == b->target && a->udp == b->udp;
+}
+
+/* The policy and the schema have seen it; what they cannot see is looked at here. */
+static bool why_failed(const struct claim *c, char *why, size_t size)
+{
+	const struct intercept *i = &c->o->in;
+
+	if (!c->session_user)
+		snprintf(why, size,
+			 "Its Session does not exist (any more); run 'culvert connect' and "
+			 "intercept again.");
+	else if (strcmp(c->session_user, c->o->user))
+		snprintf(why, size, "Its Session belongs to %.100s, not to %.100s.",
+			 c->session_user, c->o->user);
+	else if (i->kind == KIND_HOST || !i->nports || !*i->workload || !*i->service)
+		snprintf(why, size, "Its spec names no workload, service or port.");
+	else
+		*why = '\0';
+	for (unsigned a = 0; !*why && a < i->nports; a++) {
+		if (!i->port[a].target || !i->port[a].local)
+			snprintf(why, size, "Port %u of its spec has no target or no local port.",
+				 i->port[a].port);
+		for (unsigned b = 0; !*why && b < a; b++) {
+			if (same_target(&i->port[a], &i->port[b]))
+				snprintf(
+					why, size,
+					"Its spec names port %u of the pods twice; name each once.",
+					i->port[a].target);
+		}
+	}
+	return *why != '\0';
+}
+
+/* --- who holds a port ---------------------------------------------------------------------------------------- */
+
+struct candidate {
+	const struct claim *c;
+	struct verdict *v;
+	bool holds;   /* its status says that it had its ports */
+	size_t group; /* index of the first of the same session and name */
+};
+
+static bool is_holding(const struct claim *c)
+{
+	enum phase p;
+
+	return phase_parse(&p, c->o->phase) &&
+	       (p == PHASE_ACTIVE || p == PHASE_PARTIAL || p == PHASE_PENDING);
+}
+
+static bool older(const struct intercept_object *a, const struct intercept_object *b)
+{
+	if (a->in.created != b->in.created)
+		return a->in.created < b->in.created;
+	return strcmp(a->uid, b->uid) < 0;
+}
+
+static bool goes_first(const struct candidate *a, const struct candidate *b)
+{
+	if (a->c->stale != b->c->stale)
+		return b->c->stale;
+	if (a->holds != b->holds)
+		return a->holds;
+	return older(a->c->o, b->c->o);
+}
+
+static bool same_name(const struct claim *a, const struct claim *b)
+{
+	return !strcmp(a->o->session, b->o->session) && !strcmp(a->o->in.name, b->o->in.name);
+}
+
+/* The port of `a` that `b` wants, too, or NULL. */
+static const struct intercept_port *clash(const struct intercept *a, const struct intercept *b)
+{
+	if (a->kind != b->kind || strcmp(a->ns, b->ns) || strcmp(a->workload, b->workload))
+		return NULL;
+	for (unsigned i = 0; i < a->nports; i++) {
+		for (unsigned k = 0; k < b->nports; k++) {
+			if (same_target(&a->port[i], &b->port[k]))
+				return &a->port[i];
+		}
+	}
+	return NULL;
+}
+
+static const struct claim *holder_of(const struct candidate *list, size_t n,
+				     const struct candidate *me, const struct intercept_port **port)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (!list[i].v->in_force || list[i].group == me->group)
+			continue;
+		*port = clash(&list[i].c->o->in, &me->c->o->in);
+		if (*port)
+			return list[i].c;
+	}
+	return NULL;
+}
+
+static void tell_holder(struct verdict *v, const struct claim *me, const struct claim *holder,
+			const struct intercept_port *port)
+{
+	const struct intercept *h = &holder->o->in;
+	bool own = !strcmp(holder->o->session, me->o->session);
+
+	v->phase = PHASE_CONFLICT;
+	snprintf(v->message, sizeof(v->message),
+		 "Port %u%s%s%s of %s %s is taken by %s intercept '%.127s'%s%.100s.", port->port,
+		 *port->name ? " (" : "", port->name, *port->name ? ")" : "",
+		 workload_kind_name(h->kind), h->workload, own ? "your own" : "the", h->name,
+		 own ? "" : " of ", own ? "" : holder->o->user);
+}
+
+/* The newest of the group that clashes with nobody who goes before it is in force. */
+static void settle_group(struct candidate *list, size_t n, size_t group)
+{
+	struct candidate *won = NULL;
+
+	for (;;) {
+		struct candidate *newest = NULL;
+		const struct intercept_port *port = NULL;
+		const struct claim *holder;
+
+		for (size_t i = 0; i < n; i++) {
+			if (list[i].group == group && list[i].v->phase == PHASE_PENDING &&
+			    (!newest || older(newest->c->o, list[i].c->o)))
+				newest = &list[i];
+		}
+		if (!newest)
+			return;
+		holder = won ? NULL : holder_of(list, n, newest, &port);
+		if (won) {
+			newest->v->phase = PHASE_FAILED;
+			snprintf(newest->v->message, sizeof(newest->v->message),
+				 "Replaced by the newer intercept %.253s of the same name.",
+				 won->c->o->object);
+		} else if (holder) {
+			tell_holder(newest->v, newest->c, holder, port);
+		} else {
+			won = newest;
+			won->v->in_force = true;
+			won->v->phase = PHASE_ACTIVE; /* out of the way; made PENDING at the end */
+		}
+	}
+}
+
+/* The best of each group stands for it: groups are settled in their order. */
+static void settle(struct candidate *list, size_t n, bool *done)
+{
+	for (;;) {
+		const struct candidate *best = NULL;
+
+		for (size_t i = 0; i < n; i++) {
+			if (!done[list[i].group] && (!best || goes_first(&list[i], best)))
+				best = &list[i];
+		}
+		if (!best)
+			return;
+		done[best->group] = true;
+		settle_group(list, n, best->group);
+	}
+}
+
+int reconcile(struct verdict *v, const struct claim *c, size_t n)
+{
+	cleanup(free_ptr) struct candidate *list = calloc(n + 1, sizeof(*list));
+	cleanup(free_ptr) bool *done = calloc(n + 1, sizeof(*done));
+	size_t m = 0;
+
+	if (!list || !done)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		v[i] = (struct verdict){.phase = PHASE_PENDING};
+		if (c[i].o->deleting || why_failed(&c[i], v[i].message, sizeof(v[i].message))) {
+			v[i].phase = PHASE_FAILED;
+			continue;
+		}
+		list[m] = (struct candidate){
+			.c = &c[i], .v = &v[i], .holds = is_holding(&c[i]), .group = m};
+		for (size_t k = 0; k < m; k++) {
+			if (same_name(list[k].c, &c[i])) {
+				list[m].group = list[k].group;
+				break;
+			}
+		}
+		m++;
+	}
+	settle(list, m, done);
+	for (size_t i = 0; i < m; i++) {
+		if (list[i].v->in_force)
+			list[i].v->phase = PHASE_PENDING;
+	}
+	return 0;
+}
+
+/* --- who has the rule ------------------------------------------------------------------------------------------ */
+
+/* "cart-1, cart-2 and 3 more" */
+static void name_pods(char *to, size_t size, const struct endpoint *e, size_t n, unsigned *count)
+{
+	enum { NAMED = 4 };
+	size_t len = 0;
+
+	*count = 0;
+	*to = '\0';
+	for (size_t i = 0; i < n; i++) {
+		if (e[i].connected || e[i].marked)
+			continue;
+		if (*count < NAMED && len + strlen(e[i].pod) + 3 < size)
+			len += (size_t)snprintf(to + len, size - len, "%s%s", *count ? ", " : "",
+						e[i].pod);
+		++*count;
+	}
+	if (*count > NAMED)
+		snprintf(to + len, size - len, " and %u more", *count - NAMED);
+}
+
+void coverage(struct coverage *c, const struct endpoint *e, size_t n)
+{
+	char pods[400];
+	unsigned without;
+
+	*c = (struct coverage){.endpoints = (unsigned)n, .phase = PHASE_PENDING};
+	for (size_t i = 0; i < n; i++)
+		c->agents += e[i].connected && e[i].confirmed;
+	name_pods(pods, sizeof(pods), e, n, &without);
+	if (n == 0)
+		snprintf(c->message, sizeof(c->message), "No pod of the service is ready.");
+	else if (c->agents == n)
+		c->phase = PHASE_ACTIVE;
+	else if (without) {
+		/* Somebody's traffic may already come to the laptop; what is missing is not on its way. */
+		c->phase = c->agents ? PHASE_PARTIAL : PHASE_PENDING;
+		snprintf(c->message, sizeof(c->message), "No agent in %s %.400s.",
+			 without == 1 ? "pod" : "pods", pods);
+	} else
+		snprintf(c->message, sizeof(c->message),
+			 "Waiting for the agents of %u of %u ready pods.", (unsigned)n - c->agents,
+			 (unsigned)n);
+}
