@@ -49,7 +49,7 @@ void handshake_send_initiation(struct overlay_peer *p, nsec_t now)
 	tai64n_next(pe->hs.timestamp, o->ops.real(o->arg), &o->last_stamp);
 	if (o->ops.stamp)
 		o->ops.stamp(o->arg, o->last_stamp);
-	pe->path = p->path;
+	pe->path = *paths_initiation(p, now);
 	pe->sent = now;
 	pe->token = p->token != NULL;
 	timers_initiated(p, now);
@@ -66,7 +66,7 @@ void handshake_send_initiation(struct overlay_peer *p, nsec_t now)
 void handshake_start(struct overlay_peer *p, bool force, nsec_t now)
 {
 	struct timers *t = &p->t;
-	if (!p->has_path || (!force && t->retry_at))
+	if (!p->active || (!force && t->retry_at))
 		return;
 	t->attempts = 0;
 	t->first_attempt = now;
@@ -96,6 +96,7 @@ void handshake_complete(struct overlay_peer *p, bool fresh, nsec_t now)
 	handshake_cancel(p);
 	half_open_end(p);
 	timers_complete(p, now);
+	paths_session(p, fresh, now);
 	if (o->ops.established)
 		o->ops.established(o->arg, p, fresh);
 
@@ -150,8 +151,7 @@ static void respond(struct overlay_peer *p, struct handshake *hs, bool token,
 	bool ignore = ours_wins(p, token, from, now);
 
 	memcpy(p->greatest_stamp, hs->timestamp, TAI64N_LEN);
-	p->path = *from;
-	p->has_path = true;
+	paths_received_handshake(p, from, 0, now);
 	timers_received(p, now);
 	if (ignore)
 		return;
@@ -286,10 +286,9 @@ static void receive_response(struct overlay *o, const struct path *from, const u
 		kp->remote_index = get_le32(msg + SENDER_AT);
 		kp->keys = keys;
 		p->rtt = now - p->pending.sent;
-		p->path = *from;
-		p->has_path = true;
 		keypair_install(p, kp);
 		timers_received(p, now);
+		paths_received_handshake(p, from, MAX(p->rtt, 1U), now);
 		handshake_complete(p, fresh, now);
 	} else {
 		overlay_drop(o, DROP_LIMIT);

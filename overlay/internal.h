@@ -10,6 +10,7 @@
  *   send.c       sealing, keepalives
  *   receive.c    dispatch, opening, replay, the inner source
  *   timers.c     deadlines of a peer, and what happens at them
+ *   paths.c      several ways to a peer: probing, judging, choosing, following
  *   queue.c      packets that wait for a session
  *   route.c      prefix -> peer, and each peer's routes
  *   trie.c       longest prefix match
@@ -33,10 +34,15 @@ enum {
 	KEEPALIVE_ANSWER = 1, /* s: an ALIVE is answered if we have been silent for as long */
 	COOKIE_TIME = 120,    /* s: what a cookie is good for */
 	INITIATIONS_PER_SECOND = 50, /* of one peer */
-	HALF_OPEN_TIME = 15, /* s: an admitted peer has as long to confirm its first session */
-	PATH_SLOTS = 4,	     /* of the 256 that the counter's high byte can name */
-	COUNT_BITS = 56,     /* of the counter; the path slot is above */
+	HALF_OPEN_TIME = 15,	 /* s: an admitted peer has as long to confirm its first session */
+	PATH_SLOTS = PEER_PATHS, /* of the 256 that the counter's high byte can name */
+	COUNT_BITS = 56,	 /* of the counter; the path slot is above */
 	PADDING = 16,
+	SUSPECT_AFTER_MS = 1000, /* data, or a probe, is unanswered for as long */
+	PROBE_EVERY_MS = 250,	 /* then */
+	PROBES = 3,		 /* unanswered: dead */
+	PROBE_LEN = 5,		 /* type and id, of an answer too */
+	PROBES_KEPT = 4,	 /* whose answers we still know */
 };
 
 /* WireGuard's 2^60 and 2^64, scaled to the 56 bits that our counter has. */
@@ -46,7 +52,9 @@ enum {
 
 /* First byte of a control plaintext (docs/protocol.md, "Control in data messages"). */
 enum control {
-	CONTROL_ALIVE = 1, /* I keep this session up and shall be heard every KEEPALIVE_TIMEOUT */
+	CONTROL_ALIVE = 1,  /* I keep this session up and shall be heard every KEEPALIVE_TIMEOUT */
+	CONTROL_PROBE = 2,  /* are you there, on this path? */
+	CONTROL_ANSWER = 5, /* yes; repeats the id */
 };
 
 /* A session index that we have given out: of a running handshake, or of a keypair. */
@@ -62,10 +70,38 @@ struct keypair {
 	uint32_t remote_index;
 	bool initiator; /* we started it, so we renew it */
 	nsec_t born;
-	uint64_t sent; /* messages sealed */
+	uint64_t sent;		    /* messages sealed */
+	uint64_t count[PATH_SLOTS]; /* ... in each path slot: a nonce is never used twice */
 	struct transport_keys keys;
 	struct replay window;		     /* of path slot 0 */
 	struct replay *more[PATH_SLOTS - 1]; /* of the others: made when first used */
+};
+
+struct probe {
+	uint32_t id; /* 0 = none, or answered */
+	nsec_t sent;
+};
+
+/* A path to a peer; its place in the peer's array is the slot. Of a follower only `path` and
+ * `last_receive` have a meaning. */
+struct way {
+	bool used;
+	enum path_state state;
+	struct path path;
+	unsigned rank;
+	nsec_t last_receive; /* anything authentic */
+	nsec_t rtt;
+	nsec_t tried;	      /* the last initiation over it */
+	nsec_t waiting_since; /* first data message after which nothing has come here */
+	nsec_t asked_since;   /* UP: first probe that is unanswered */
+	nsec_t silent_since;  /* SUSPECT: which of the two it was */
+	nsec_t probe_at;      /* the next one */
+	unsigned tries;	      /* probes since it became SUSPECT, DEAD or NEW */
+	unsigned answered;    /* in a row, while UP */
+	nsec_t active_since;
+	nsec_t hold, not_before; /* it failed soon after it was taken: not taken back before */
+	struct probe probes[PROBES_KEPT];
+	unsigned nprobes;
 };
 
 /* The one handshake that we may have started with a peer. */
@@ -111,8 +147,13 @@ struct overlay_peer {
 	size_t token_len;
 	void *user;
 
-	struct path path;
-	bool has_path;
+	struct way ways[PEER_PATHS];
+	struct way *active; /* where we send to; NULL = nowhere */
+	bool spoke;	    /* the ways are candidates of ours */
+	uint32_t probe_id;
+	nsec_t corrected;      /* when we last told the hub which path we use */
+	nsec_t answers_second; /* that `answers` counts in */
+	unsigned answers;      /* to probes */
 	struct cookie_jar jar;
 	struct pending pending;
 	struct keypair *current, *previous, *unconfirmed; /* WireGuard's current, previous, next */
@@ -185,6 +226,29 @@ void half_open_end(struct overlay_peer *p);
 /* send.c */
 void send_keepalive(struct overlay_peer *p, nsec_t now); /* empty */
 void send_alive(struct overlay_peer *p, nsec_t now);	 /* persistent: asks for an answer */
+
+/* Over this path, whichever is active; no timer takes notice. */
+void send_on(struct overlay_peer *p, const struct path *path, unsigned slot, const uint8_t *text,
+	     size_t len, nsec_t now);
+
+/* paths.c */
+/* Where the next initiation goes; there is an active path. */
+const struct path *paths_initiation(struct overlay_peer *p, nsec_t now);
+void paths_sent_data(struct overlay_peer *p, nsec_t now);
+/* Something authentic and new came. `newest`: it was not overtaken in its slot. */
+void paths_received(struct overlay_peer *p, const struct path *from, unsigned slot, bool newest,
+		    bool probe, nsec_t now);
+/* So did an initiation, or (`rtt` != 0) the response to ours. */
+void paths_received_handshake(struct overlay_peer *p, const struct path *from, nsec_t rtt,
+			      nsec_t now);
+void paths_probed(struct overlay_peer *p, const struct path *from, unsigned slot,
+		  const uint8_t *text, nsec_t now);
+void paths_answered(struct overlay_peer *p, const struct path *from, const uint8_t *text,
+		    nsec_t now);
+void paths_session(struct overlay_peer *p, bool fresh, nsec_t now);
+void paths_kick(struct overlay_peer *p, nsec_t now); /* the network changed: ask all again */
+nsec_t paths_due(struct overlay_peer *p, nsec_t now);
+void paths_run(struct overlay_peer *p, nsec_t now);
 
 /* timers.c */
 void timers_arm(struct overlay_peer *p, nsec_t when);

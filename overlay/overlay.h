@@ -29,6 +29,7 @@ enum {
 	HALF_OPEN_MAX = 4096,
 	UNDER_LOAD_HANDSHAKES = 512, /* initiations in one second: then cookies are demanded */
 	ROUTES_PER_PEER = 256,
+	PEER_PATHS = 4,
 };
 
 /* Why something was dropped; one counter each, names by overlay_drop_name(). */
@@ -79,6 +80,8 @@ struct overlay_ops {
 	struct overlay_peer *(*admit)(void *arg, const uint8_t pub[static KEY_LEN],
 				      const struct overlay_credential *cred,
 				      const struct path *from);
+	/* The active path is another now (overlay_peer_path()), or there is none. Optional. */
+	void (*path_changed)(void *arg, struct overlay_peer *p);
 	/* overlay_next() has become earlier: look at it before you sleep. Called from anywhere, does
 	 * nothing but note that. Optional (NULL = asked after each call). */
 	void (*sooner)(void *arg);
@@ -107,9 +110,6 @@ void overlay_peer_remove(struct overlay *o, struct overlay_peer *p); /* wipes; r
 struct overlay_peer *overlay_peer_find(const struct overlay *o, const uint8_t pub[static KEY_LEN]);
 void *overlay_peer_user(const struct overlay_peer *p);
 const uint8_t *overlay_peer_pub(const struct overlay_peer *p);
-/* Where to send until something authenticated comes from elsewhere (roaming). NULL forgets it. */
-void overlay_peer_set_path(struct overlay_peer *p, const struct path *path);
-const struct path *overlay_peer_path(const struct overlay_peer *p); /* NULL = none known */
 /* Start a handshake now (wake-up, restart of a manager). Needs a path; at most one per
  * REKEY_TIMEOUT unless `force`. */
 void overlay_peer_initiate(struct overlay *o, struct overlay_peer *p, bool force, nsec_t now);
@@ -120,6 +120,49 @@ void overlay_peer_persist(struct overlay *o, struct overlay_peer *p, bool on, ns
 /* The network or the power state changed: handshakes with all persistent peers that have a path
  * start now. */
 void overlay_kick(struct overlay *o, nsec_t now);
+
+/* --- paths ------------------------------------------------------------------------------------ */
+
+/*
+ * Who is given candidates (overlay_path_add) chooses among them: a spoke. Who is not follows the
+ * peer to where its newest message came from, probes apart (docs/protocol.md, "Paths").
+ */
+enum path_state {
+	PATH_NEW,     /* never answered */
+	PATH_UP,      /* answers */
+	PATH_SUSPECT, /* data or a probe is unanswered: left for one that is up, and asked quickly */
+	PATH_DEAD,    /* tried on, with backoff, for ever */
+};
+
+/* Where to send until something authenticated comes from elsewhere (roaming). NULL forgets it.
+ * Candidates are forgotten. */
+void overlay_peer_set_path(struct overlay_peer *p, const struct path *path);
+/* The active one, NULL = none known. */
+const struct path *overlay_peer_path(const struct overlay_peer *p);
+/* One more candidate; of two that are up the lower rank is preferred. What was set or followed is
+ * forgotten at the first. 0, -EEXIST, -ENOSPC above PEER_PATHS. */
+int overlay_path_add(struct overlay *o, struct overlay_peer *p, const struct path *path,
+		     unsigned rank, nsec_t now);
+/* Its socket ended, or it is not wanted: the peer moves at once, to a path that works or was heard
+ * of; nothing points to it any more. Of a follower, too. */
+void overlay_path_remove(struct overlay *o, struct overlay_peer *p, const struct path *path,
+			 nsec_t now);
+/* The same for all peers' paths of this transport. */
+void overlay_transport_gone(struct overlay *o, uint32_t transport, nsec_t now);
+
+struct overlay_path_info {
+	struct path path;
+	unsigned rank;
+	enum path_state
+		state; /* of a follower: UP = heard within PEER_DEAD_AFTER of the last word */
+	bool active;
+	nsec_t rtt;	     /* smoothed; 0 = unknown, as a follower's always is */
+	nsec_t last_receive; /* anything authenticated on it; 0 = never */
+};
+unsigned overlay_peer_paths(const struct overlay_peer *p,
+			    struct overlay_path_info out[static PEER_PATHS]);
+
+/* --- peers' numbers --------------------------------------------------------------------------- */
 
 struct overlay_peer_stats {
 	nsec_t last_handshake; /* 0 = never */

@@ -122,21 +122,6 @@ const uint8_t *overlay_peer_pub(const struct overlay_peer *p)
 	return p->pub;
 }
 
-void overlay_peer_set_path(struct overlay_peer *p, const struct path *path)
-{
-	p->has_path = path != NULL;
-	if (!path)
-		return;
-	p->path = *path;
-	/* A persistent peer may have waited for it: there is no `now` here, so look at once. */
-	timers_arm(p, 1);
-}
-
-const struct path *overlay_peer_path(const struct overlay_peer *p)
-{
-	return p->has_path ? &p->path : NULL;
-}
-
 void overlay_peer_initiate(struct overlay *o, struct overlay_peer *p, bool force, nsec_t now)
 {
 	(void)o;
@@ -150,16 +135,20 @@ void overlay_peer_persist(struct overlay *o, struct overlay_peer *p, bool on, ns
 		return;
 	p->t.persist = on;
 	p->t.persist_since = on ? now : 0;
-	if (on && p->current && p->has_path)
+	if (on && p->current && p->active)
 		send_alive(p, now); /* so that the peer knows from the start */
 	timers_update(p, now);
 }
 
 void overlay_kick(struct overlay *o, nsec_t now)
 {
-	for (struct overlay_peer *p = o->peers; p; p = p->next)
+	for (struct overlay_peer *p = o->peers; p; p = p->next) {
+		if (p->spoke)
+			paths_kick(p, now);
 		if (p->t.persist)
 			handshake_start(p, true, now);
+		timers_update(p, now);
+	}
 }
 
 void overlay_peer_stats(const struct overlay_peer *p, struct overlay_peer_stats *st)

@@ -20,14 +20,37 @@ static size_t inner_length(const uint8_t *data, size_t len)
 	return total <= len ? total : 0;
 }
 
-static void receive_control(struct overlay_peer *p, const uint8_t *text, nsec_t now)
+/* Where a message came from. */
+struct origin {
+	const struct path *path;
+	unsigned slot;
+	bool newest; /* no message under these keys, in its slot, overtook it */
+};
+
+static bool is_probe(const uint8_t *text, size_t len)
 {
+	return len && (text[0] == CONTROL_PROBE || text[0] == CONTROL_ANSWER);
+}
+
+static void receive_control(struct overlay_peer *p, const struct origin *from, const uint8_t *text,
+			    size_t len, nsec_t now)
+{
+	if (is_probe(text, len) && len < PROBE_LEN) {
+		overlay_drop(p->overlay, DROP_MALFORMED);
+		return;
+	}
 	switch ((enum control)text[0]) {
 	case CONTROL_ALIVE:
 		p->t.kept = true;
 		if (now - p->t.last_sent >= SECONDS(KEEPALIVE_ANSWER))
 			send_keepalive(p, now);
 		timers_update(p, now);
+		return;
+	case CONTROL_PROBE:
+		paths_probed(p, from->path, from->slot, text, now);
+		return;
+	case CONTROL_ANSWER:
+		paths_answered(p, from->path, text, now);
 		return;
 	}
 	overlay_drop(p->overlay, DROP_CONTROL);
@@ -44,15 +67,11 @@ static void renew_late(struct overlay_peer *p, nsec_t now)
 	handshake_start(p, false, now);
 }
 
-/* Authenticated and new. `newest`: no message under these keys overtook it, so its path is where
- * the peer is. */
-static void accepted(struct overlay_peer *p, struct keypair *kp, const struct path *from,
-		     bool newest, nsec_t now)
+/* Authenticated and new. */
+static void accepted(struct overlay_peer *p, struct keypair *kp, const struct origin *from,
+		     bool probe, nsec_t now)
 {
-	if (newest) {
-		p->path = *from;
-		p->has_path = true;
-	}
+	paths_received(p, from->path, from->slot, from->newest, probe, now);
 	if (unlikely(kp == p->unconfirmed)) {
 		bool fresh = !keypair_alive(p->current, now);
 		keypair_confirm(p);
@@ -64,15 +83,15 @@ static void accepted(struct overlay_peer *p, struct keypair *kp, const struct pa
 	renew_late(p, now);
 }
 
-static int deliver(struct overlay_peer *p, uint8_t *text, size_t len, struct pkt *inner,
-		   struct overlay_peer **peer, nsec_t now)
+static int deliver(struct overlay_peer *p, const struct origin *from, uint8_t *text, size_t len,
+		   struct pkt *inner, struct overlay_peer **peer, nsec_t now)
 {
 	struct overlay *o = p->overlay;
 	struct ipaddr src, dst;
 	if (!len)
 		return 0; /* keepalive */
 	if (text[0] >> 4 != 4 && text[0] >> 4 != 6) {
-		receive_control(p, text, now);
+		receive_control(p, from, text, len, now);
 		return 0;
 	}
 	timers_received_data(p, now);
@@ -121,8 +140,10 @@ static int receive_data(struct overlay *o, const struct path *from, const uint8_
 		overlay_drop(o, w ? DROP_REPLAY : DROP_LIMIT);
 		return 0;
 	}
-	accepted(p, kp, from, w->next == count + 1, now);
-	return deliver(p, scratch, len - MSG_DATA_OVERHEAD, inner, peer, now);
+	struct origin origin = {.path = from, .slot = slot, .newest = w->next == count + 1};
+	len -= MSG_DATA_OVERHEAD;
+	accepted(p, kp, &origin, is_probe(scratch, len), now);
+	return deliver(p, &origin, scratch, len, inner, peer, now);
 }
 
 int overlay_receive(struct overlay *o, const struct path *from, const uint8_t *data, size_t len,

@@ -6,8 +6,8 @@
 enum { RECEIVER_AT = 4, COUNTER_AT = 8 };
 
 /* A whole MSG_DATA into `out`; returns its length. */
-static size_t seal(struct overlay *o, struct keypair *kp, const uint8_t *in, size_t len,
-		   uint8_t *out)
+static size_t seal(struct overlay *o, struct keypair *kp, unsigned slot, const uint8_t *in,
+		   size_t len, uint8_t *out)
 {
 	/* Padding hides lengths, but must not make a datagram longer than a full packet's. */
 	size_t padded = len > INNER_MTU ? len : MIN(ROUND_UP(len, PADDING), (size_t)INNER_MTU);
@@ -17,7 +17,8 @@ static size_t seal(struct overlay *o, struct keypair *kp, const uint8_t *in, siz
 		memset(copy + len, 0, padded - len);
 		in = copy;
 	}
-	uint64_t counter = kp->sent++; /* path slot 0 */
+	uint64_t counter = kp->count[slot]++ | (uint64_t)slot << COUNT_BITS;
+	kp->sent++;
 	aead_seal(out + MSG_DATA_HEAD_LEN, in, padded, counter, kp->keys.send);
 	put_le32(out, MSG_DATA);
 	put_le32(out + RECEIVER_AT, kp->remote_index);
@@ -35,7 +36,7 @@ int overlay_seal(struct overlay *o, struct overlay_peer *p, const uint8_t *in, s
 		 uint8_t *out, size_t *outlen, struct path *path, nsec_t now)
 {
 	struct keypair *kp = p->current;
-	if (unlikely(!p->has_path))
+	if (unlikely(!p->active))
 		return -ENETUNREACH;
 	if (unlikely(!len || len > PKT_MAX))
 		return -EMSGSIZE;
@@ -43,8 +44,8 @@ int overlay_seal(struct overlay *o, struct overlay_peer *p, const uint8_t *in, s
 		handshake_start(p, false, now);
 		return -EAGAIN;
 	}
-	*outlen = seal(o, kp, in, len, out);
-	*path = p->path;
+	*outlen = seal(o, kp, (unsigned)(p->active - p->ways), in, len, out);
+	*path = p->active->path;
 	p->tx_packets++;
 	p->tx_bytes += len;
 	timers_sent(p, true, now);
@@ -61,19 +62,27 @@ void overlay_queue(struct overlay *o, struct overlay_peer *p, const uint8_t *pac
 	handshake_start(p, false, now);
 }
 
-static void send_small(struct overlay_peer *p, const uint8_t *text, size_t len, nsec_t now)
+void send_on(struct overlay_peer *p, const struct path *path, unsigned slot, const uint8_t *text,
+	     size_t len, nsec_t now)
 {
 	struct overlay *o = p->overlay;
 	uint8_t in[AEAD_HEAD + PADDING + AEAD_TAIL] = {0};
 	uint8_t out[AEAD_HEAD + MSG_DATA_OVERHEAD + PADDING + AEAD_TAIL] = {0};
 	struct keypair *kp = p->current;
-	if (!p->has_path || !keypair_alive(kp, now))
+	if (!keypair_alive(kp, now))
 		return;
 	memcpy(in + AEAD_HEAD, text, len);
-	size_t n = seal(o, kp, in + AEAD_HEAD, len, out + AEAD_HEAD);
+	size_t n = seal(o, kp, slot, in + AEAD_HEAD, len, out + AEAD_HEAD);
+	o->ops.send(o->arg, path, out + AEAD_HEAD, n);
+}
+
+static void send_small(struct overlay_peer *p, const uint8_t *text, size_t len, nsec_t now)
+{
+	if (!p->active || !keypair_alive(p->current, now))
+		return;
 	timers_sent(p, false, now);
-	o->ops.send(o->arg, &p->path, out + AEAD_HEAD, n);
-	if (renewal_due(kp, now))
+	send_on(p, &p->active->path, (unsigned)(p->active - p->ways), text, len, now);
+	if (renewal_due(p->current, now))
 		handshake_start(p, false, now);
 }
 

@@ -8,7 +8,8 @@
  *
  *   keepalive_at   data came and nothing went out for KEEPALIVE_TIMEOUT: empty message
  *   answer_by      data went out and nothing came for KEEPALIVE + REKEY_TIMEOUT: handshake;
- *                  persistent: after 1 s the path is suspect, three ALIVEs ask, then handshake
+ *                  persistent, with one path: after 1 s three ALIVEs ask, then handshake;
+ *                  with several (paths.c): when none answers
  *   retry_at       the initiation is unanswered: again; after REKEY_ATTEMPT_TIME give up, or
  *                  (persistent) never
  *   away           nothing came for PEER_DEAD_AFTER although something should have
@@ -20,9 +21,6 @@
 enum {
 	RETRY_JITTER_MS = 333,
 	EAGER_FIRST_MS = 200,
-	SUSPECT_AFTER_MS = 1000,
-	PROBE_EVERY_MS = 250,
-	PROBES = 3,
 };
 
 static void earliest(nsec_t *a, nsec_t b)
@@ -51,7 +49,8 @@ void timers_sent(struct overlay_peer *p, bool data, nsec_t now)
 	t->keepalive_at = 0;
 	if (!data)
 		return;
-	if (!t->answer_by) {
+	paths_sent_data(p, now);
+	if (!t->answer_by && !(t->persist && p->spoke)) {
 		t->answer_by = t->persist ? now + SUSPECT_AFTER_MS * NSEC_PER_MSEC
 					  : now + SECONDS(KEEPALIVE_TIMEOUT + REKEY_TIMEOUT) +
 						    overlay_jitter(p->overlay,
@@ -144,7 +143,7 @@ static nsec_t persist_at(const struct overlay_peer *p, nsec_t now)
 {
 	const struct timers *t = &p->t;
 	const struct keypair *kp = p->current;
-	if (!t->persist || !p->has_path)
+	if (!t->persist || !p->active)
 		return 0;
 	if (!keypair_alive(kp, now))
 		return t->retry_at ? 0 : now;
@@ -170,6 +169,7 @@ void timers_update(struct overlay_peer *p, nsec_t now)
 	earliest(&d, p->t.retry_at);
 	earliest(&d, away_at(p));
 	earliest(&d, persist_at(p, now));
+	earliest(&d, paths_due(p, now));
 	earliest(&d, expiry(p->current));
 	earliest(&d, expiry(p->previous));
 	earliest(&d, expiry(p->unconfirmed));
@@ -208,7 +208,7 @@ static void retry(struct overlay_peer *p, nsec_t now)
 			return;
 		}
 	}
-	if (p->has_path)
+	if (p->active)
 		handshake_send_initiation(p, now);
 }
 
@@ -266,5 +266,6 @@ void timers_run(struct overlay_peer *p, nsec_t now)
 		retry(p, now);
 	if (due(persist_at(p, now), now))
 		persist(p, now);
+	paths_run(p, now);
 	timers_update(p, now);
 }

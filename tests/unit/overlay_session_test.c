@@ -395,12 +395,19 @@ static void unknown_control_is_counted(void **state)
 	struct sim s;
 	begin(&s, false);
 	connect_nodes(&s);
-	static const uint8_t kinds[] = {0, 2, 3, 4, 0x30, 0x50, 0x70, 0xff};
+	static const uint8_t kinds[] = {0, 3, 4, 6, 0x30, 0x50, 0x70, 0xff};
 	uint64_t sent = s.datagrams;
 	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
 		struct held h = craft(&s, 100 + i, &kinds[i], 1);
 		assert_int_equal(inject(&s, 1, &h, &s.node[0].addr), 0);
 		assert_int_equal(sim_drops(&s, 1, DROP_CONTROL), i + 1);
+	}
+	static const uint8_t cut_off[] = {CONTROL_PROBE, CONTROL_ANSWER};
+	for (unsigned i = 0; i < 2 * (PROBE_LEN - 1); i++) {
+		uint8_t text[PROBE_LEN] = {cut_off[i % 2]};
+		struct held h = craft(&s, 200 + i, text, 1 + i / 2);
+		assert_int_equal(inject(&s, 1, &h, &s.node[0].addr), 0);
+		assert_int_equal(sim_drops(&s, 1, DROP_MALFORMED), i + 1);
 	}
 	sim_run_ms(&s, 50);
 	assert_int_equal(s.datagrams, sent);

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A simulated network for overlay tests: up to SIM_NODES overlays, one clock, one bad link.
+ * A simulated network for overlay tests: up to SIM_NODES overlays, one clock, bad links.
  *
  *   node 0 (.1) ---+
  *   node 1 (.2) ---+--- the net: loses, repeats, reorders, delays, cuts pairs apart
  *   node 2 (.3) ---+
+ *
+ * Beside the net there may be more links, each with an id of its own in `transport`: streams, or
+ * other networks. They fail by themselves, and a stream that ended must not be named again.
  *
  * Everybody is everybody's peer, with the other's overlay /64 as route. Inner packets carry who
  * sent them to whom, their number and a pattern that follows from it; every arrival is checked
@@ -26,6 +29,8 @@ enum {
 	SIM_NODES = 3,
 	SIM_PACKETS = 1 << 15, /* per direction */
 	SIM_MIN_PACKET = 64,
+	SIM_NET = 1, /* transport ids: the net, and the links after it */
+	SIM_LINKS = 8,
 };
 
 struct sim;
@@ -40,7 +45,7 @@ struct sim_node {
 	bool persist;
 	nsec_t last_stamp;
 	nsec_t clock_offset; /* of its wall clock */
-	unsigned established, fresh, away, back, admits;
+	unsigned established, fresh, away, back, admits, moves;
 };
 
 struct sim_datagram {
@@ -58,6 +63,13 @@ struct sim_net { /* chances in 1/1000 */
 	nsec_t delay, jitter;
 };
 
+struct sim_link {
+	struct sim_net net;
+	bool dead;	      /* swallows all */
+	bool gone[SIM_NODES]; /* this node knows that it has ended */
+	uint64_t sent;	      /* datagrams that went in */
+};
+
 struct sim {
 	uint64_t rng, seed;
 	nsec_t now;
@@ -65,6 +77,7 @@ struct sim {
 	struct sim_node node[SIM_NODES];
 	struct sim_net net;
 	bool cut[SIM_NODES][SIM_NODES];
+	struct sim_link link[SIM_LINKS + 2]; /* by transport id, from SIM_NET + 1 on */
 	struct sim_datagram **heap;
 	size_t nheap, heap_room;
 	uint64_t order;
@@ -146,14 +159,14 @@ static inline struct sim_datagram *sim_pop(struct sim *s)
 }
 
 static inline void sim_enqueue(struct sim *s, const union sockaddr_any *from,
-			       const union sockaddr_any *to, const uint8_t *data, size_t len,
-			       nsec_t at)
+			       const union sockaddr_any *to, uint32_t transport,
+			       const uint8_t *data, size_t len, nsec_t at)
 {
 	struct sim_datagram *d = calloc(1, sizeof(*d) + AEAD_HEAD + len + AEAD_TAIL);
 	assert_non_null(d);
 	d->at = at;
 	d->order = s->order++;
-	d->from = (struct path){.transport = 1, .remote = *from};
+	d->from = (struct path){.transport = transport, .remote = *from};
 	d->to = *to;
 	d->len = len;
 	d->data = d->room + AEAD_HEAD;
@@ -180,15 +193,25 @@ static inline void sim_transmit(struct sim_node *n, const struct path *path, con
 	struct sim_node *to = sim_at(s, &path->remote);
 	if (s->tap && !s->tap(s, n, &path->remote, copy, len))
 		return;
-	if (!to || s->cut[n->no][to->no] || sim_chance(s, s->net.loss))
+	struct sim_net *net = &s->net;
+	if (path->transport != SIM_NET) {
+		sim_check(s, path->transport > SIM_NET && path->transport < ARRAY_SIZE(s->link));
+		struct sim_link *link = &s->link[path->transport];
+		sim_check(s, !link->gone[n->no]);
+		link->sent++;
+		net = &link->net;
+		if (link->dead)
+			return;
+	}
+	if (!to || s->cut[n->no][to->no] || sim_chance(s, net->loss))
 		return;
-	for (unsigned copies = 1 + sim_chance(s, s->net.repeat); copies; copies--) {
-		nsec_t at = s->now + s->net.delay;
-		if (s->net.jitter)
-			at += sim_below(s, s->net.jitter);
-		if (sim_chance(s, s->net.reorder))
+	for (unsigned copies = 1 + sim_chance(s, net->repeat); copies; copies--) {
+		nsec_t at = s->now + net->delay;
+		if (net->jitter)
+			at += sim_below(s, net->jitter);
+		if (sim_chance(s, net->reorder))
 			at += sim_below(s, NSEC_PER_SEC / 2);
-		sim_enqueue(s, &n->addr, &path->remote, copy, len, at);
+		sim_enqueue(s, &n->addr, &path->remote, path->transport, copy, len, at);
 	}
 }
 
@@ -242,6 +265,15 @@ static inline void sim_op_back(void *arg, struct overlay_peer *p)
 	(void)p;
 	n->back++;
 	sim_check(n->sim, n->back <= n->away);
+}
+
+static inline void sim_op_path_changed(void *arg, struct overlay_peer *p)
+{
+	struct sim_node *n = arg;
+	const struct path *path = overlay_peer_path(p);
+	sim_check(n->sim, !path || path->transport == SIM_NET ||
+				  !n->sim->link[path->transport].gone[n->no]);
+	n->moves++;
 }
 
 static inline struct overlay_peer *sim_op_admit(void *arg, const uint8_t pub[static KEY_LEN],
@@ -416,7 +448,7 @@ static inline void sim_run_ms(struct sim *s, uint64_t ms)
 
 static inline struct path sim_path(const union sockaddr_any *to)
 {
-	return (struct path){.transport = 1, .remote = *to};
+	return (struct path){.transport = SIM_NET, .remote = *to};
 }
 
 static inline void sim_node_start(struct sim_node *n)
@@ -428,6 +460,7 @@ static inline void sim_node_start(struct sim_node *n)
 		.away = sim_op_away,
 		.back = sim_op_back,
 		.admit = sim_op_admit,
+		.path_changed = sim_op_path_changed,
 		.stamp = sim_op_stamp,
 		.real = sim_op_real,
 	};
@@ -462,6 +495,8 @@ static inline void sim_init(struct sim *s, uint64_t seed, unsigned nnodes)
 {
 	*s = (struct sim){.rng = seed, .seed = seed, .now = SECONDS(1000), .nnodes = nnodes};
 	s->net.delay = 5 * NSEC_PER_MSEC;
+	for (unsigned i = 0; i < ARRAY_SIZE(s->link); i++)
+		s->link[i].net.delay = 20 * NSEC_PER_MSEC;
 	for (unsigned i = 0; i < nnodes; i++) {
 		struct sim_node *n = &s->node[i];
 		uint8_t priv[KEY_LEN];
