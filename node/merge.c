@@ -148,7 +148,7 @@ void merge_packet(struct merge *m, void *owner, uint8_t *data, size_t len)
 	struct segment s;
 
 	if (segment_parse(&s, data, len)) {
-		bool super = len > INNER_MTU;
+		bool super = s.headers + s.payload > INNER_MTU;
 		bool plain = !super && s.payload && (s.flags & ~TCP_PSH) == TCP_ACK;
 
 		for (unsigned i = 0; i < m->n; i++) {

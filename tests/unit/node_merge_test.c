@@ -249,6 +249,52 @@ static void super_packet_survives_cut_and_merge(void **state)
 	}
 }
 
+static struct pkt delivered[8];
+static uint32_t delivered_seq[8];
+
+static void on_order(void *arg, void *owner, struct pkt *pkt)
+{
+	struct segment s;
+
+	(void)arg;
+	assert_ptr_equal(owner, &owners[0]);
+	assert_true(n_delivered < ARRAY_SIZE(delivered));
+	assert_true(segment_parse(&s, pkt->data, pkt->len));
+	delivered_seq[n_delivered] = s.seq;
+	delivered[n_delivered++] = *pkt;
+}
+
+/* It came over a stream: it neither joins a run nor overtakes one, and gets a segment size. */
+static void whole_super_packet_keeps_its_place(void **state)
+{
+	static const uint32_t payload[] = {1000, 1000, 30000, 1000, 1000}, seq[] = {0, 2000, 32000};
+
+	(void)state;
+	for (uint8_t family = 4; family <= 6; family += 2) {
+		struct rng r = {6};
+		struct merge *m;
+		uint32_t at = 0, headers = family == 4 ? 52 : 72;
+
+		n_delivered = 0;
+		assert_int_equal(merge_new(&m, on_order, NULL), 0);
+		for (size_t i = 0; i < ARRAY_SIZE(payload); i++) {
+			merge_packet(m, &owners[0], scratch,
+				     segment(&r, family, 1, at, payload[i], TCP_ACK));
+			at += payload[i];
+		}
+		assert_int_equal(n_delivered, 2);
+		merge_flush(m);
+		assert_int_equal(n_delivered, 3);
+		assert_memory_equal(delivered_seq, seq, sizeof(seq));
+		assert_int_equal(delivered[0].len, headers + 2000);
+		assert_int_equal(delivered[0].gso, 1000);
+		assert_int_equal(delivered[1].len, headers + 30000);
+		assert_int_equal(delivered[1].gso, INNER_MTU - headers);
+		assert_int_equal(delivered[2].len, headers + 2000);
+		merge_free(m);
+	}
+}
+
 /* Changes one byte of the second of two segments; they may not become one. */
 static void check_not_merged(uint8_t family, size_t at, uint8_t bits)
 {
@@ -316,6 +362,7 @@ int main(void)
 		cmocka_unit_test(one_flow_too_many_sends_the_oldest_on),
 		cmocka_unit_test(run_ends_at_64_kib),
 		cmocka_unit_test(super_packet_survives_cut_and_merge),
+		cmocka_unit_test(whole_super_packet_keeps_its_place),
 		cmocka_unit_test(differing_headers_are_not_merged),
 		cmocka_unit_test(peers_are_kept_apart),
 	};
