@@ -189,17 +189,15 @@ static json_t *container(const struct plan *p, const char *name, bool root)
 	return c;
 }
 
-/*
- * The second mount stands where the API server would mount the pod's own token into every container: the agent has no
- * business with the API.
- */
+/* One for the agent, and one in the place where the API server would mount the pod's own token: the agent has no business there. */
 static json_t *mounts(bool agent)
 {
+	static const char *const paths[] = {TOKEN_FOLDER, API_TOKEN_FOLDER};
 	json_t *list = json_array();
 
-	if (agent)
+	for (size_t i = !agent; i < ARRAY_SIZE(paths); i++)
 		json_array_append_new(list, json_pack("{s:s, s:s, s:b}", "name", TOKEN_VOLUME,
-						      "mountPath", TOKEN_FOLDER, "readOnly", 1));
+						      "mountPath", paths[i], "readOnly", 1));
 	return list;
 }
 
@@ -240,6 +238,7 @@ static json_t *redirect_container(const struct plan *p)
 
 	json_array_extend(args, p->redirects);
 	json_object_set_new(c, "args", args);
+	json_object_set_new(c, "volumeMounts", mounts(false));
 	return c;
 }
 

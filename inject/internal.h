@@ -14,6 +14,7 @@
 #define REDIRECT_CONTAINER "culvert-redirect"
 #define TOKEN_VOLUME	   "culvert-token"
 #define TOKEN_FOLDER	   "/var/run/secrets/culvert.dev"
+#define API_TOKEN_FOLDER   "/var/run/secrets/kubernetes.io/serviceaccount"
 
 /* A pod may be anything yet: it is validated after us. One with more is left alone. */
 enum { POD_CONTAINERS = 256, POD_PORTS = 512 };
