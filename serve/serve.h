@@ -21,6 +21,8 @@ enum {
 	SERVE_HEADERS_MAX = 64,
 };
 
+#define SERVE_PROTOCOL "culvert.v1"
+
 struct serve_ops {
 	/* A whole request. Answer it exactly once, by serve_reply() or serve_websocket(), now or later. */
 	void (*request)(void *arg, struct serve_request *r);
@@ -34,9 +36,8 @@ struct serve_stats {
 int serve_new(struct serve **sp, struct event_base *base, const union sockaddr_any *listen,
 	      const char *cert, const char *key, const struct serve_ops *ops, void *arg,
 	      struct error *e);
-void serve_free(
-	struct
-	serve *s); /* NULL ok; requests not yet answered become void; streams handed over live on */
+/* NULL ok; requests not yet answered become void; streams handed over live on. */
+void serve_free(struct serve *s);
 /* For connections from now on. The old one stays on error. */
 int serve_set_cert(struct serve *s, const char *cert, const char *key, struct error *e);
 int serve_local(const struct serve *s, union sockaddr_any *sa);
@@ -50,6 +51,8 @@ const char *serve_body(const struct serve_request *r, size_t *len); /* NUL-termi
 void serve_remote(const struct serve_request *r, union sockaddr_any *sa);
 void serve_reply(struct serve_request *r, int status, const char *content_type, const void *body,
 		 size_t len);
-/* Is it a WebSocket handshake (RFC 6455 4.2.1)? Then 101 goes out and *sp is the caller's. -EPROTO: it is not, and is
- * still to be answered. */
+/*
+ * Is it a WebSocket handshake (RFC 6455 4.2.1)? Then 101 goes out and *sp is the caller's; the subprotocol is SERVE_PROTOCOL
+ * if it was offered. -EPROTO: it is not; -ECONNRESET: the client has gone. Either is still to be answered by serve_reply().
+ */
 int serve_websocket(struct serve_request *r, struct stream **sp);

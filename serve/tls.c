@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A server's end of TLS as a stream, OpenSSL on the descriptor.
+ *
+ * Out: what is written is gathered into records of 16 KiB in `out`; OpenSSL wants a record that it could not send again as it
+ * was, so it stays there, and what is in it counts as taken.
+ * In: OpenSSL may hold bytes that epoll does not see, so the stream is readable until a read has found nothing (`dry`).
+ * close() sends what is left, for at most LINGER_SECONDS, without an owner.
+ */
+#include <errno.h>
+#include <event2/event.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "serve/internal.h"
+
+enum { RECORD = 16384, LINGER_SECONDS = 5, DRAIN_MAX = 256 * 1024 };
+
+struct tls {
+	struct stream s;
+	SSL *ssl;
+	int fd;
+	struct event read, write, tell;
+	unsigned wanted;
+	bool dry;	       /* the last read found nothing */
+	bool read_needs_write; /* the handshake, or a key update */
+	bool write_needs_read;
+	bool closing, ended_out, orphan, told;
+	int failed; /* what sending broke with */
+	uint8_t out[RECORD];
+	size_t out_len; /* a record that is not sent */
+};
+
+static const struct stream_ops tls_ops;
+
+static struct tls *self(struct stream *s)
+{
+	return container_of(s, struct tls, s);
+}
+
+static void destroy(struct tls *t)
+{
+	event_del(&t->read);
+	event_del(&t->write);
+	event_del(&t->tell);
+	SSL_free(t->ssl);
+	close(t->fd);
+	free(t);
+}
+
+/* close(2) with unread bytes is a reset, which may overtake what was written. */
+static void drain_and_destroy(struct tls *t)
+{
+	char buf[RECORD];
+	size_t drained = 0;
+	ssize_t n;
+
+	(void)shutdown(t->fd, SHUT_WR);
+	while (drained < DRAIN_MAX && (n = recv(t->fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0)
+		drained += (size_t)n;
+	destroy(t);
+}
+
+static void watch(struct tls *t)
+{
+	bool in = (t->wanted & STREAM_READABLE) && t->dry && !t->read_needs_write;
+	bool out =
+		(t->wanted & STREAM_WRITABLE) || (t->out_len && !t->failed) || t->read_needs_write;
+
+	if (in || t->write_needs_read)
+		event_add(&t->read, NULL);
+	else
+		event_del(&t->read);
+	if (out && !t->write_needs_read)
+		event_add(&t->write, NULL);
+	else
+		event_del(&t->write);
+	if ((t->wanted & STREAM_READABLE) && !t->dry)
+		event_active(&t->tell, EV_TIMEOUT, 1);
+}
+
+/* What OpenSSL says of an operation that did not succeed. */
+static int failure(struct tls *t, int r, bool *other)
+{
+	switch (SSL_get_error(t->ssl, r)) {
+	case SSL_ERROR_WANT_READ:
+	case SSL_ERROR_WANT_WRITE:
+		*other = SSL_want_write(t->ssl);
+		return -EAGAIN;
+	case SSL_ERROR_ZERO_RETURN:
+		return 0;
+	case SSL_ERROR_SSL:
+		return -EPROTO;
+	default:
+		return errno ? -errno : -ECONNRESET;
+	}
+}
+
+/* Sends the record that waits, then the end if it is time. */
+static int flush(struct tls *t)
+{
+	bool needs_write = true;
+	size_t n;
+	int r;
+
+	t->write_needs_read = false;
+	if (t->failed)
+		return t->failed;
+	if (t->out_len) {
+		ERR_clear_error();
+		errno = 0;
+		r = SSL_write_ex(t->ssl, t->out, t->out_len, &n);
+		if (!r) {
+			r = failure(t, r, &needs_write);
+			t->write_needs_read = r == -EAGAIN && !needs_write;
+			if (r != -EAGAIN)
+				t->failed = r ? r : -EPIPE;
+			return r == -EAGAIN ? r : t->failed;
+		}
+		t->out_len = 0;
+	}
+	if (t->closing && !t->ended_out) {
+		t->ended_out = true;
+		ERR_clear_error();
+		if (SSL_is_init_finished(t->ssl))
+			(void)SSL_shutdown(t->ssl);
+		(void)shutdown(t->fd, SHUT_WR);
+	}
+	return 0;
+}
+
+static ssize_t tls_readv(struct stream *s, const struct iovec *iov, int n)
+{
+	struct tls *t = self(s);
+	size_t done = 0, got;
+	int r = 0;
+
+	t->read_needs_write = false;
+	for (int i = 0; i < n && !r; i++) {
+		size_t at = 0;
+
+		while (at < iov[i].iov_len) {
+			ERR_clear_error();
+			errno = 0;
+			if (!SSL_read_ex(t->ssl, (char *)iov[i].iov_base + at, iov[i].iov_len - at,
+					 &got)) {
+				r = failure(t, 0, &t->read_needs_write);
+				r = r ? r : 1; /* the end */
+				break;
+			}
+			at += got;
+			done += got;
+		}
+	}
+	/* An end or an error is said again by the next read. */
+	t->dry = r == -EAGAIN;
+	watch(t);
+	if (done)
+		return (ssize_t)done;
+	return r == 1 ? 0 : r;
+}
+
+static ssize_t tls_writev(struct stream *s, const struct iovec *iov, int n)
+{
+	struct tls *t = self(s);
+	size_t done = 0, at = 0;
+	int i = 0, r;
+
+	if (t->closing)
+		return -EPIPE;
+	for (;;) {
+		r = flush(t);
+		if (r || i == n)
+			break;
+		for (; i < n && t->out_len < RECORD; at = 0, i++) {
+			size_t len = MIN(iov[i].iov_len - at, RECORD - t->out_len);
+
+			memcpy(t->out + t->out_len, (char *)iov[i].iov_base + at, len);
+			t->out_len += len;
+			done += len;
+			at += len;
+			if (at < iov[i].iov_len)
+				break;
+		}
+	}
+	watch(t);
+	/* An error is said again by the next write. */
+	return done ? (ssize_t)done : r;
+}
+
+/* --- events --------------------------------------------------------------------------------------------- */
+
+static void tell(struct tls *t, unsigned ev)
+{
+	ev &= t->wanted;
+	if (ev && t->s.cb)
+		t->s.cb(&t->s, ev, t->s.arg);
+}
+
+static void on_socket(int fd, short what, void *arg)
+{
+	struct tls *t = arg;
+	unsigned ev = 0;
+	int r;
+
+	(void)fd;
+	if (t->read_needs_write ? what & EV_WRITE : (what & EV_READ) && !t->write_needs_read) {
+		ev |= STREAM_READABLE;
+		t->dry = false;
+	}
+	r = flush(t);
+	if (t->orphan && r != -EAGAIN) {
+		drain_and_destroy(t);
+		return;
+	}
+	if (r != -EAGAIN && (what & EV_WRITE))
+		ev |= STREAM_WRITABLE;
+	watch(t);
+	if (t->failed && t->s.cb && !t->told) {
+		t->told = true;
+		t->s.error = t->failed;
+		t->s.cb(&t->s, STREAM_ERROR, t->s.arg);
+	} else {
+		tell(t, ev);
+	}
+}
+
+static void on_tell(int fd, short what, void *arg)
+{
+	struct tls *t = arg;
+
+	(void)fd;
+	(void)what;
+	if (t->orphan) { /* its time is over */
+		drain_and_destroy(t);
+		return;
+	}
+	if (t->dry)
+		return;
+	watch(t);
+	tell(t, STREAM_READABLE);
+}
+
+static void tls_want(struct stream *s, unsigned ev)
+{
+	struct tls *t = self(s);
+
+	t->wanted = ev;
+	watch(t);
+}
+
+static void tls_shutdown(struct stream *s)
+{
+	struct tls *t = self(s);
+
+	t->closing = true;
+	(void)flush(t);
+	watch(t);
+}
+
+static void tls_close(struct stream *s)
+{
+	struct tls *t = self(s);
+	struct timeval tv = {.tv_sec = LINGER_SECONDS};
+
+	t->closing = true;
+	t->s.cb = NULL;
+	t->wanted = 0;
+	if (flush(t) != -EAGAIN) {
+		drain_and_destroy(t);
+		return;
+	}
+	t->orphan = true;
+	event_del(&t->tell);
+	watch(t);
+	event_add(&t->tell, &tv);
+}
+
+static void tls_abort(struct stream *s)
+{
+	struct linger reset = {.l_onoff = 1, .l_linger = 0};
+
+	(void)setsockopt(self(s)->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	destroy(self(s));
+}
+
+static int tls_fd(struct stream *s)
+{
+	(void)s;
+	return -1; /* what is on the socket is not what the stream carries */
+}
+
+static const struct stream_ops tls_ops = {
+	.readv = tls_readv,
+	.writev = tls_writev,
+	.want = tls_want,
+	.shutdown = tls_shutdown,
+	.close = tls_close,
+	.abort = tls_abort,
+	.fd = tls_fd,
+};
+
+int serve_tls_stream(struct stream **sp, struct event_base *base, struct ssl_ctx_st *ctx, int fd)
+{
+	struct tls *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return -ENOMEM;
+	t->s.ops = &tls_ops;
+	t->fd = fd;
+	t->dry = true;
+	t->ssl = SSL_new(ctx);
+	if (!t->ssl || !SSL_set_fd(t->ssl, fd) ||
+	    event_assign(&t->read, base, fd, EV_READ | EV_PERSIST, on_socket, t) ||
+	    event_assign(&t->write, base, fd, EV_WRITE | EV_PERSIST, on_socket, t) ||
+	    event_assign(&t->tell, base, -1, 0, on_tell, t)) {
+		SSL_free(t->ssl);
+		free(t);
+		return -ENOMEM;
+	}
+	SSL_set_accept_state(t->ssl);
+	*sp = &t->s;
+	return 0;
+}
+
+/* --- the context ---------------------------------------------------------------------------------------- */
+
+static void free_bio(BIO **b)
+{
+	BIO_free(*b);
+}
+
+static void free_cert(X509 **c)
+{
+	X509_free(*c);
+}
+
+static void free_key(EVP_PKEY **k)
+{
+	EVP_PKEY_free(*k);
+}
+
+static void free_ctx(SSL_CTX **c)
+{
+	SSL_CTX_free(*c);
+}
+
+static int use_chain(SSL_CTX *ctx, const char *pem)
+{
+	cleanup(free_bio) BIO *bio = BIO_new_mem_buf(pem, -1);
+	cleanup(free_cert) X509 *leaf = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+	X509 *more;
+
+	if (!leaf || SSL_CTX_use_certificate(ctx, leaf) != 1)
+		return -EINVAL;
+	while ((more = PEM_read_bio_X509(bio, NULL, NULL, NULL))) {
+		if (SSL_CTX_add0_chain_cert(ctx, more) != 1) {
+			X509_free(more);
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+static int use_key(SSL_CTX *ctx, const char *pem)
+{
+	cleanup(free_bio) BIO *bio = BIO_new_mem_buf(pem, -1);
+	cleanup(free_key) EVP_PKEY *key =
+		bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
+
+	return key && SSL_CTX_use_PrivateKey(ctx, key) == 1 ? 0 : -EINVAL;
+}
+
+int serve_tls_context(struct ssl_ctx_st **out, const char *cert, const char *key, struct error *e)
+{
+	cleanup(free_ctx) SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+
+	if (!ctx)
+		return error_errno(e, -ENOMEM, "TLS");
+	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF |
+					 SSL_OP_NO_COMPRESSION);
+	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_read_ahead(ctx, 1);
+	/* Session tickets resume without memory of ours. */
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	if (use_chain(ctx, cert))
+		return error_set(e, -EINVAL, "the server's certificate is no PEM certificate");
+	if (use_key(ctx, key))
+		return error_set(e, -EINVAL,
+				 "the server's key is no PEM key, or not the certificate's");
+	*out = steal_ptr(ctx);
+	ERR_clear_error();
+	return 0;
+}
+
+void serve_tls_free(struct ssl_ctx_st *ctx)
+{
+	SSL_CTX_free(ctx); /* connections hold their own count */
+}
