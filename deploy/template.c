@@ -56,8 +56,8 @@ static const char *value_of(const struct deploy_values *v, const char *name, cha
 		const char *name, *value;
 	} values[] = {
 		{"ns", or_default(v->ns, "culvert")},
-		{"managerImage", or_default(v->manager_image, "culvert-manager:" CULVERT_VERSION)},
-		{"agentImage", or_default(v->agent_image, "culvert-agent:" CULVERT_VERSION)},
+		{"managerImage", or_default(v->manager_image, "culvert/manager:" CULVERT_VERSION)},
+		{"agentImage", or_default(v->agent_image, "culvert/agent:" CULVERT_VERSION)},
 		{"pullPolicy", or_default(v->pull_policy, "IfNotPresent")},
 		{"udpService", udp ? or_default(v->udp_service, "NodePort") : ""},
 		{"holderTimeout", or_default(v->holder_timeout, "10m")},
