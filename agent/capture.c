@@ -66,7 +66,7 @@ static void end(struct capture *c)
 /* The rule it is about, if it is still in force. */
 static struct rule *rule_of(struct capture *c)
 {
-	struct rule *r = rules_find(&c->a->rules, c->port->target);
+	struct rule *r = rules_find(&c->a->rules, c->port->target, false);
 
 	return r && !strcmp(r->name, c->rule) ? r : NULL;
 }
@@ -223,7 +223,7 @@ static bool worth_asking(struct capture *c, struct rule *r)
 
 static void ask(struct capture *c)
 {
-	struct rule *r = rules_find(&c->a->rules, c->port->target);
+	struct rule *r = rules_find(&c->a->rules, c->port->target, false);
 
 	if (!r) {
 		dial_application(c);

@@ -75,9 +75,22 @@ static int take_addresses(const struct conf_node *n, struct agent_port *p, struc
 	return 0;
 }
 
+static int take_protocol(const struct conf_node *n, bool *udp, struct error *e)
+{
+	const char *s = NULL;
+	int r = conf_string(n, &s, e);
+
+	if (r)
+		return r;
+	*udp = !strcmp(s, "udp");
+	if (!*udp && strcmp(s, "tcp"))
+		return conf_error(n, e, "expected tcp or udp, found '%.40s'", s);
+	return 0;
+}
+
 static int take_port(struct agent_config *c, const struct conf_node *n, struct error *e)
 {
-	static const char *const keys[] = {"listen", "application", "target", NULL};
+	static const char *const keys[] = {"listen", "application", "target", "protocol", NULL};
 	struct agent_port *p = &c->port[c->nports];
 	const struct conf_node *v = NULL;
 	long target = 0;
@@ -89,11 +102,14 @@ static int take_port(struct agent_config *c, const struct conf_node *n, struct e
 	v = conf_get(n, "target");
 	if (r == 0 && v)
 		r = conf_int(v, 1, UINT16_MAX, &target, e);
+	v = conf_get(n, "protocol");
+	if (r == 0 && v)
+		r = take_protocol(v, &p->udp, e);
 	if (r)
 		return r;
 	p->target = (uint16_t)target;
 	for (unsigned i = 0; i < c->nports; i++) {
-		if (sockaddr_equal(&c->port[i].listen, &p->listen))
+		if (c->port[i].udp == p->udp && sockaddr_equal(&c->port[i].listen, &p->listen))
 			return conf_error(n, e, "two ports listen at the same address");
 	}
 	c->nports++;

@@ -16,6 +16,7 @@ enum { AGENT_PORTS = WORKLOAD_PORTS, ENVIRONMENT_MAX = 512 << 10 /* bytes of nam
 
 struct agent_port {
 	union sockaddr_any listen, application;
+	bool udp;
 	uint16_t target; /* the application's port as workload and service know it */
 };
 

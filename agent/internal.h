@@ -6,7 +6,7 @@
  *   pod.c      in a pod: the environment          capture.c  one client connection: where it goes
  *   keep.c     what outlives us                   listen.c   the ports
  *   link.c     our member of the overlay          main.c     start, loop, end
- *   control.c  rpc with the manager
+ *   control.c  rpc with the manager               udp.c      the same for datagrams
  *
  * listen, capture and rules work whether the rest does or not.
  */
@@ -34,6 +34,7 @@ enum {
 struct rule {
 	char name[RULE_NAME_LEN];
 	uint16_t target;
+	bool udp;
 	struct ipaddr address; /* the laptop's stack */
 	uint16_t port;
 	enum on_down on_down;
@@ -42,6 +43,7 @@ struct rule {
 	/* Ours: the laptop did not answer lately; until then connections go by the policy at once. */
 	nsec_t suspect_until;
 	bool probing; /* one connection finds out whether it answers again */
+	nsec_t heard; /* UDP: when it was certainly there */
 	uint64_t connections, fallback;
 };
 
@@ -56,7 +58,7 @@ struct rules {
 int rules_from_json(struct rules *r, const json_t *snapshot, struct error *e);
 json_t *rules_to_json(const struct rules *r); /* as a snapshot */
 json_t *rules_traffic(const struct rules *r); /* {connections, fallback} */
-struct rule *rules_find(struct rules *r, uint16_t target);
+struct rule *rules_find(struct rules *r, uint16_t target, bool udp);
 /* The way to the laptops is new: all are asked again. */
 void rules_trust(struct rules *r);
 void rules_free(struct rules *r);
@@ -107,6 +109,21 @@ void captures_free(struct agent *a);
 int listeners_new(struct agent *a, struct error *e);
 void listeners_free(struct agent *a); /* no more connections are taken; those that were go on */
 
+/* The socket of a port and its family; -1 = it is not open now. */
+int listener_socket(const struct agent *a, const struct agent_port *port, int *family);
+
+/* --- udp.c ---------------------------------------------------------------------------------------------------------- */
+
+struct udp;
+int udp_new(struct agent *a); /* nothing is made when no port is UDP */
+void udp_free(struct agent *a);
+void udp_readable(struct agent *a, const struct agent_port *port, int fd);
+/* From the stack: a laptop's datagram (false: nobody's), and that one of ours was refused there. */
+bool udp_answer(struct agent *a, const struct flow *flow, const uint8_t *data, size_t len);
+void udp_refused(struct agent *a, const struct flow *inner);
+/* The rules have changed. */
+void udp_recheck(struct agent *a);
+
 struct agent {
 	struct event_base *base;
 	struct agent_config *cfg;
@@ -117,5 +134,7 @@ struct agent {
 	struct capture *captures;
 	struct event *tidy; /* some time after connections have ended */
 	struct listener *listeners;
+	struct udp *udp;
+	uint64_t udp_lost;    /* datagrams that could not be sent on */
 	struct event *ending; /* SIGTERM came: when to end at the latest */
 };

@@ -145,10 +145,16 @@ static void on_udp(void *arg, const struct flow *flow, const uint8_t *data, size
 {
 	struct link *l = arg;
 
-	(void)data;
-	(void)len;
 	(void)peer;
-	netstack_udp_refuse(l->ns, flow);
+	if (!udp_answer(l->a, flow, data, len))
+		netstack_udp_refuse(l->ns, flow);
+}
+
+static void on_udp_refused(void *arg, const struct flow *flow)
+{
+	struct link *l = arg;
+
+	udp_refused(l->a, flow);
 }
 
 static void on_echo(void *arg, const struct flow *flow, uint16_t seq, const uint8_t *data,
@@ -278,8 +284,13 @@ static void stop(struct link *l)
 
 static int start(struct link *l, struct error *e)
 {
-	static const struct netstack_ops ops = {on_output, on_syn, on_cancel,
-						on_open,   on_udp, on_echo};
+	static const struct netstack_ops ops = {.output = on_output,
+						.tcp_syn = on_syn,
+						.tcp_cancel = on_cancel,
+						.tcp_open = on_open,
+						.udp = on_udp,
+						.echo = on_echo,
+						.udp_refused = on_udp_refused};
 	struct ipaddr manager;
 	int r = take_identity(l, e);
 

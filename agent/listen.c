@@ -31,23 +31,29 @@ static void wait(struct listener *l, unsigned ms)
 
 /* The IPv6 wildcard stands for IPv4 too, and for IPv4 alone on a kernel without IPv6. IP_FREEBIND: the address may come later
  * than we do. */
-static int bind_port(const union sockaddr_any *at)
+static int bind_port(const union sockaddr_any *at, bool udp)
 {
 	const int on = 1, off = 0;
 	const struct ipaddr any4 = {.family = 4};
 	struct ipaddr ip = sockaddr_ip(at);
 	union sockaddr_any v4 = sockaddr_from(&any4, sockaddr_port(at));
-	int fd = socket(at->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), r;
+	int kind = udp ? SOCK_DGRAM : SOCK_STREAM, r;
+	int fd = socket(at->sa.sa_family, kind | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	if (fd < 0 && errno == EAFNOSUPPORT && ip.family == 6 && ipaddr_is_unspecified(&ip))
-		return bind_port(&v4);
+		return bind_port(&v4, udp);
 	if (fd < 0)
 		return -errno;
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (!udp)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &on, sizeof(on));
 	if (ip.family == 6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
-	if (bind(fd, &at->sa, sockaddr_len(at)) || listen(fd, BACKLOG)) {
+	if (udp && at->sa.sa_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on));
+	else if (udp)
+		setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on));
+	if (bind(fd, &at->sa, sockaddr_len(at)) || (!udp && listen(fd, BACKLOG))) {
 		r = -errno;
 		close(fd);
 		return r;
@@ -92,6 +98,14 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+static void on_datagrams(evutil_socket_t fd, short what, void *arg)
+{
+	struct listener *l = arg;
+
+	(void)what;
+	udp_readable(l->a, l->port, fd);
+}
+
 static void open_port(struct listener *l)
 {
 	char text[ADDR_STRLEN];
@@ -100,7 +114,7 @@ static void open_port(struct listener *l)
 		event_add(l->ev, NULL);
 		return;
 	}
-	l->fd = bind_port(&l->port->listen);
+	l->fd = bind_port(&l->port->listen, l->port->udp);
 	if (l->fd < 0) {
 		if (!l->told)
 			log_error("port %s: %s; trying again every second",
@@ -109,14 +123,16 @@ static void open_port(struct listener *l)
 		wait(l, RETRY_MS);
 		return;
 	}
-	l->ev = event_new(l->a->base, l->fd, EV_READ | EV_PERSIST, on_accept, l);
+	l->ev = event_new(l->a->base, l->fd, EV_READ | EV_PERSIST,
+			  l->port->udp ? on_datagrams : on_accept, l);
 	if (!l->ev || event_add(l->ev, NULL)) {
 		close(l->fd);
 		wait(l, RETRY_MS);
 		return;
 	}
-	log_info("port %s: stands for port %u of the application",
-		 sockaddr_format(&l->port->listen, text), l->port->target);
+	log_info("port %s%s: stands for port %u of the application",
+		 sockaddr_format(&l->port->listen, text), l->port->udp ? "/udp" : "",
+		 l->port->target);
 }
 
 static void on_retry(evutil_socket_t fd, short what, void *arg)
@@ -124,6 +140,19 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	open_port(arg);
+}
+
+int listener_socket(const struct agent *a, const struct agent_port *port, int *family)
+{
+	socklen_t len = sizeof(*family);
+
+	for (const struct listener *l = a->listeners; l; l = l->next) {
+		if (l->port == port && l->fd >= 0 &&
+		    getsockopt(l->fd, SOL_SOCKET, SO_DOMAIN, family, &len) == 0)
+			return l->fd;
+	}
+	*family = AF_UNSPEC;
+	return -1;
 }
 
 int listeners_new(struct agent *a, struct error *e)

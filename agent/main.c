@@ -77,7 +77,8 @@ static int loop(struct agent *a)
 	a->tidy = evtimer_new(a->base, on_tidy, NULL);
 	keep_load(a);
 	if (a->tidy && term && intr && event_add(term, NULL) == 0 && event_add(intr, NULL) == 0 &&
-	    listeners_new(a, &e) == 0 && (!has_manager(a->cfg) || link_new(&a->link, a) == 0)) {
+	    udp_new(a) == 0 && listeners_new(a, &e) == 0 &&
+	    (!has_manager(a->cfg) || link_new(&a->link, a) == 0)) {
 		malloc_trim(0); /* what reading the configuration took */
 		r = event_base_dispatch(a->base);
 	} else {
@@ -85,6 +86,7 @@ static int loop(struct agent *a)
 	}
 	listeners_free(a);
 	captures_free(a);
+	udp_free(a);
 	link_leave(a->link);
 	/* What was closed and reset goes out: from the stack in one turn, and from the node in the next. */
 	for (int i = 0; i < 2; i++)

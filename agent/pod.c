@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <strings.h>
 
 #include "agent/config.h"
 #include "base/log.h"
@@ -29,10 +30,10 @@ static const char *text_of(const json_t *j, const char *key)
 	return s ? s : "";
 }
 
-static bool listens_already(const struct agent_config *c, uint16_t listen)
+static bool listens_already(const struct agent_config *c, uint16_t listen, bool udp)
 {
 	for (unsigned i = 0; i < c->nports; i++) {
-		if (sockaddr_port(&c->port[i].listen) == listen)
+		if (sockaddr_port(&c->port[i].listen) == listen && c->port[i].udp == udp)
 			return true;
 	}
 	return false;
@@ -45,15 +46,17 @@ static int take_port(struct agent_config *c, const struct ipaddr *pod, const jso
 	const char *protocol = text_of(j, "protocol");
 	struct agent_port *p = &c->port[c->nports];
 	const struct ipaddr any = {.family = 6};
+	bool udp = !strcasecmp(protocol, "udp");
 
 	if (!listen || !application || listen == application)
 		return error_set(e, -EINVAL, "needs two port numbers, 'listen' and 'application'");
-	if (*protocol && strcmp(protocol, "tcp"))
+	if (*protocol && !udp && strcasecmp(protocol, "tcp"))
 		return error_set(e, -EINVAL, "protocol '%.20s' is not known", protocol);
-	if (c->nports == AGENT_PORTS || listens_already(c, listen))
+	if (c->nports == AGENT_PORTS || listens_already(c, listen, udp))
 		return error_set(e, -EINVAL, "is one too many, or listens where another does");
 	p->listen = sockaddr_from(&any, listen);
 	p->application = sockaddr_from(pod, application);
+	p->udp = udp;
 	p->target = port_of(j, "target");
 	if (!p->target)
 		p->target = application;

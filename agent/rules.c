@@ -15,17 +15,20 @@ static int rule_from_json(struct rule *r, const json_t *j, struct error *e)
 {
 	const char *name, *owner, *address, *on_down;
 	int target, port, hold_s, online;
+	const char *protocol = "tcp"; /* of a manager that is one release older */
 	int len;
 
-	if (json_unpack((json_t *)(uintptr_t)j, "{s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:b}",
+	if (json_unpack((json_t *)(uintptr_t)j, "{s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:b, s?s}",
 			"intercept", &name, "owner", &owner, "target", &target, "address", &address,
-			"port", &port, "on_down", &on_down, "hold_s", &hold_s, "online", &online))
+			"port", &port, "on_down", &on_down, "hold_s", &hold_s, "online", &online,
+			"protocol", &protocol))
 		return error_set(e, -EINVAL, "a rule lacks a key");
 	*r = (struct rule){.target = (uint16_t)target, .port = (uint16_t)port, .online = online};
 	len = snprintf(r->name, sizeof(r->name), "%s/%s", owner, name);
 	if (len >= (int)sizeof(r->name) || target < 1 || target > UINT16_MAX || port < 1 ||
 	    port > UINT16_MAX || hold_s < 0 || ipaddr_parse(&r->address, address))
 		return error_set(e, -EINVAL, "rule '%.100s' has a value out of range", name);
+	r->udp = !strcmp(protocol, "udp");
 	r->hold_s = (unsigned)hold_s;
 	for (size_t i = 0; i < ARRAY_SIZE(on_down_names); i++) {
 		if (!strcmp(on_down, on_down_names[i])) {
@@ -40,7 +43,8 @@ static int rule_from_json(struct rule *r, const json_t *j, struct error *e)
 static const struct rule *same(const struct rules *r, const struct rule *now)
 {
 	for (unsigned i = 0; i < r->n; i++) {
-		if (r->rule[i].target == now->target && !strcmp(r->rule[i].name, now->name))
+		if (r->rule[i].target == now->target && r->rule[i].udp == now->udp &&
+		    !strcmp(r->rule[i].name, now->name))
 			return &r->rule[i];
 	}
 	return NULL;
@@ -52,8 +56,10 @@ static void carry_over(struct rule *now, const struct rule *before)
 	now->fallback = before->fallback;
 	/* Suspicion ends when the manager has seen the laptop come back, or the intercept was moved. */
 	if (now->online && before->online && now->port == before->port &&
-	    ipaddr_equal(&now->address, &before->address))
+	    ipaddr_equal(&now->address, &before->address)) {
 		now->suspect_until = before->suspect_until;
+		now->heard = before->heard;
+	}
 }
 
 int rules_from_json(struct rules *r, const json_t *snapshot, struct error *e)
@@ -94,11 +100,12 @@ json_t *rules_to_json(const struct rules *r)
 
 		json_array_append_new(
 			list,
-			json_pack("{s:s, s:s%, s:i, s:s, s:i, s:s, s:i, s:b}", "intercept",
+			json_pack("{s:s, s:s%, s:i, s:s, s:i, s:s, s:i, s:b, s:s}", "intercept",
 				  slash + 1, "owner", q->name, (size_t)(slash - q->name), "target",
 				  q->target, "address", ipaddr_format(&q->address, address), "port",
 				  q->port, "on_down", on_down_names[q->on_down], "hold_s",
-				  (int)q->hold_s, "online", q->online));
+				  (int)q->hold_s, "online", q->online, "protocol",
+				  q->udp ? "udp" : "tcp"));
 	}
 	return json_pack("{s:o}", "rules", list);
 }
@@ -121,10 +128,10 @@ json_t *rules_traffic(const struct rules *r)
 	return json_pack("{s:o, s:o}", "connections", connections, "fallback", fallback);
 }
 
-struct rule *rules_find(struct rules *r, uint16_t target)
+struct rule *rules_find(struct rules *r, uint16_t target, bool udp)
 {
 	for (unsigned i = 0; i < r->n; i++) {
-		if (r->rule[i].target == target)
+		if (r->rule[i].target == target && r->rule[i].udp == udp)
 			return &r->rule[i];
 	}
 	return NULL;

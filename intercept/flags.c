@@ -34,11 +34,11 @@ int intercept_port_parse(struct intercept_request *req, const char *text, struct
 			"computer, 1 to 65535; write LOCAL or LOCAL:SERVICEPORT, such as "
 			"3000:http.",
 			text);
-	if (colon && !object_name_valid(id, K8S_NAME_MAX))
+	if (colon && !port_id_valid(id))
 		return error_set(
 			e, -EINVAL,
 			"--port '%.100s': the part after ':' must be the name or the number of a "
-			"service port; write LOCAL:SERVICEPORT, such as 3000:http.",
+			"service port; write LOCAL:SERVICEPORT, such as 3000:http or 5353:53/udp.",
 			text);
 	if (req->nports == INTERCEPT_PORTS)
 		return error_set(e, -EINVAL, "--port: at most %d ports in one intercept.",

@@ -71,7 +71,8 @@ struct intercept_request {
 	unsigned nports;
 	struct {
 		uint16_t local;
-		char id[K8S_NAME_MAX + 1]; /* service port name or number, "" = the only one */
+		/* service port's name or number, the latter maybe with "/tcp" or "/udp"; "" = the only one */
+		char id[K8S_NAME_MAX + 1];
 	} port[INTERCEPT_PORTS];
 	enum on_down on_down;
 	unsigned hold_s;

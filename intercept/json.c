@@ -10,6 +10,7 @@ static const char *const on_down_names[] = {
 	[ON_DOWN_HOLD] = "hold",
 	[ON_DOWN_FAIL] = "fail",
 };
+static const char *const protocols[] = {"tcp", "udp"};
 
 /* --- fields ------------------------------------------------------------------------------------------- */
 
@@ -102,6 +103,14 @@ static int get_on_down(const json_t *j, enum on_down *down, unsigned *hold_s, st
 	return r;
 }
 
+static int get_protocol(const json_t *j, bool *udp, struct error *e)
+{
+	int r = get_choice(j, "protocol", protocols, ARRAY_SIZE(protocols), e);
+
+	*udp = r == 1;
+	return MIN(r, 0);
+}
+
 static int get_list(const json_t *j, const char *key, size_t max, const json_t **list,
 		    struct error *e)
 {
@@ -122,9 +131,10 @@ json_t *intercept_to_json(const struct intercept *i)
 	for (unsigned k = 0; k < i->nports; k++) {
 		const struct intercept_port *p = &i->port[k];
 
-		json_array_append_new(ports, json_pack("{s:i, s:s, s:i, s:i, s:i}", "local",
+		json_array_append_new(ports, json_pack("{s:i, s:s, s:i, s:i, s:i, s:s}", "local",
 						       p->local, "name", p->name, "port", p->port,
-						       "target", p->target, "overlay", p->overlay));
+						       "target", p->target, "overlay", p->overlay,
+						       "protocol", protocols[p->udp]));
 	}
 	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:i, s:I}", "name", i->name,
 			 "owner", i->owner, "kind", workload_kind_name(i->kind), "workload",
@@ -145,7 +155,10 @@ static int intercept_port_from_json(struct intercept_port *p, const json_t *j, s
 		r = get_port(j, "target", false, &p->target, e);
 	if (r == 0)
 		r = get_port(j, "overlay", true, &p->overlay, e);
-	return r;
+	/* Who is one release older does not say it: TCP. */
+	if (r || !json_object_get(j, "protocol"))
+		return r;
+	return get_protocol(j, &p->udp, e);
 }
 
 static bool owner_valid(const char *owner)
@@ -241,7 +254,9 @@ int intercept_request_from_json(struct intercept_request *out, const json_t *j, 
 
 		r = get_port(p, "local", false, &q.port[k].local, e);
 		if (r == 0)
-			r = get_name(p, "port", q.port[k].id, sizeof(q.port[k].id), true, e);
+			r = get_text(p, "port", q.port[k].id, sizeof(q.port[k].id), true, e);
+		if (r == 0 && *q.port[k].id && !port_id_valid(q.port[k].id))
+			r = error_set(e, -EINVAL, "'port' must be a port's name or number");
 		q.nports++;
 	}
 	if (r == 0)
@@ -259,7 +274,7 @@ static json_t *service_to_json(const struct service *s)
 		json_array_append_new(ports, json_pack("{s:s, s:i, s:i, s:s}", "name",
 						       s->port[k].name, "port", s->port[k].port,
 						       "target", s->port[k].target, "protocol",
-						       s->port[k].udp ? "udp" : "tcp"));
+						       protocols[s->port[k].udp]));
 	return json_pack("{s:s, s:o}", "name", s->name, "ports", ports);
 }
 
@@ -275,20 +290,13 @@ json_t *workload_to_json(const struct workload *w)
 
 static int service_port_from_json(struct service_port *p, const json_t *j, struct error *e)
 {
-	static const char *const protocols[] = {"tcp", "udp"};
 	int r = get_name(j, "name", p->name, sizeof(p->name), true, e);
 
 	if (r == 0)
 		r = get_port(j, "port", false, &p->port, e);
 	if (r == 0)
 		r = get_port(j, "target", false, &p->target, e);
-	if (r)
-		return r;
-	r = get_choice(j, "protocol", protocols, ARRAY_SIZE(protocols), e);
-	if (r < 0)
-		return r;
-	p->udp = r == 1;
-	return 0;
+	return r ? r : get_protocol(j, &p->udp, e);
 }
 
 static int service_from_json(struct service *s, const json_t *j, struct error *e)

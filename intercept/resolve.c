@@ -111,25 +111,44 @@ static int find_service(const struct service **sp, const struct workload *w, con
 	return 0;
 }
 
-/* UDP ports are no choice: an intercept takes TCP connections. */
 static void list_ports(struct text *t, const struct service *s)
 {
 	for (unsigned i = 0; i < s->nports; i++) {
-		if (s->port[i].udp)
-			continue;
-		if (*s->port[i].name)
-			text_add(t, "%s (%u)", s->port[i].name, s->port[i].port);
+		const struct service_port *p = &s->port[i];
+		const char *protocol = p->udp ? "/udp" : "";
+
+		if (*p->name)
+			text_add(t, "%s (%u%s)", p->name, p->port, protocol);
 		else
-			text_add(t, "%u", s->port[i].port);
+			text_add(t, "%u%s", p->port, protocol);
 	}
 }
 
+/* By name, by number, or by number and protocol. */
 static bool port_is(const struct service_port *p, const char *id)
 {
-	char number[8];
+	char number[8], exact[16];
 
 	snprintf(number, sizeof(number), "%u", p->port);
-	return !strcmp(p->name, id) || !strcmp(number, id);
+	snprintf(exact, sizeof(exact), "%u/%s", p->port, p->udp ? "udp" : "tcp");
+	return !strcmp(p->name, id) || !strcmp(number, id) || !strcmp(exact, id);
+}
+
+static int several_ports(const struct service *s, const char *id, uint16_t local,
+			 const struct text *have, struct error *e)
+{
+	char example[12] = "LOCAL";
+
+	if (local)
+		snprintf(example, sizeof(example), "%u", local);
+	if (*id)
+		return error_set(e, INTERCEPT_AMBIGUOUS,
+				 "Port %s of service %s is both TCP and UDP. Say --port %s:%s/tcp "
+				 "or --port %s:%s/udp.",
+				 id, s->name, example, id, example, id);
+	return error_set(e, INTERCEPT_AMBIGUOUS,
+			 "Service %s has several ports: %s. Say which one with --port %s:PORT.",
+			 s->name, have->s, example);
 }
 
 static int find_port(const struct service_port **pp, const struct service *s, const char *id,
@@ -138,35 +157,21 @@ static int find_port(const struct service_port **pp, const struct service *s, co
 	const struct service_port *found = NULL;
 	struct text have = {.len = 0};
 	unsigned choices = 0;
-	char example[12] = "LOCAL";
 
 	for (unsigned i = 0; i < s->nports; i++) {
-		const struct service_port *p = &s->port[i];
-
-		if (*id && p->udp && port_is(p, id) && !found)
-			return error_set(
-				e, INTERCEPT_INVALID,
-				"Port %s of service %s is UDP; only TCP ports can be intercepted.",
-				id, s->name);
-		if (p->udp)
+		if (*id && !port_is(&s->port[i], id))
 			continue;
+		found = &s->port[i];
 		choices++;
-		if (!found && (!*id || port_is(p, id)))
-			found = p;
 	}
 	list_ports(&have, s);
-	if (choices == 0)
-		return error_set(e, INTERCEPT_INVALID, "Service %s has no TCP port.", s->name);
+	if (s->nports == 0)
+		return error_set(e, INTERCEPT_INVALID, "Service %s has no port.", s->name);
 	if (!found)
 		return error_set(e, INTERCEPT_NOT_FOUND, "Service %s has no port '%s'; it has: %s.",
 				 s->name, id, have.s);
-	if (local)
-		snprintf(example, sizeof(example), "%u", local);
-	if (!*id && choices > 1)
-		return error_set(
-			e, INTERCEPT_AMBIGUOUS,
-			"Service %s has several ports: %s. Say which one with --port %s:PORT.",
-			s->name, have.s, example);
+	if (choices > 1)
+		return several_ports(s, id, local, &have, e);
 	*pp = found;
 	return 0;
 }
@@ -181,14 +186,16 @@ static int add_port(struct intercept *out, const struct service *s, const char *
 	if (r)
 		return r;
 	for (unsigned i = 0; i < out->nports; i++) {
-		if (out->port[i].target == p->target)
+		if (out->port[i].target == p->target && out->port[i].udp == p->udp)
 			return error_set(
 				e, INTERCEPT_INVALID,
 				"--port names port %u of service %s twice (port %u of the pod).",
 				p->port, s->name, p->target);
 	}
-	*to = (struct intercept_port){
-		.local = local ? local : p->port, .port = p->port, .target = p->target};
+	*to = (struct intercept_port){.local = local ? local : p->port,
+				      .port = p->port,
+				      .target = p->target,
+				      .udp = p->udp};
 	memcpy(to->name, p->name, sizeof(to->name));
 	out->nports++;
 	return 0;
@@ -235,7 +242,8 @@ static const struct intercept_port *shared_port(const struct intercept *a,
 {
 	for (unsigned i = 0; i < a->nports; i++) {
 		for (unsigned k = 0; k < b->nports; k++) {
-			if (a->port[i].target == b->port[k].target)
+			if (a->port[i].target == b->port[k].target &&
+			    a->port[i].udp == b->port[k].udp)
 				return &a->port[i];
 		}
 	}

@@ -24,6 +24,17 @@ bool object_name_valid(const char *name, size_t max)
 	return true;
 }
 
+bool port_id_valid(const char *id)
+{
+	const char *slash = strchr(id, '/');
+	char name[K8S_NAME_MAX + 1];
+
+	if (slash && strcmp(slash, "/tcp") && strcmp(slash, "/udp"))
+		return false;
+	snprintf(name, sizeof(name), "%.*s", (int)(slash ? slash - id : K8S_NAME_MAX), id);
+	return strlen(id) <= K8S_NAME_MAX && object_name_valid(name, K8S_NAME_MAX);
+}
+
 void text_add(struct text *t, const char *fmt, ...)
 {
 	char item[160];

@@ -4,8 +4,8 @@
  * belongs to `from`. Between peers only an active intercept opens the way, and never from laptop to laptop; there is no
  * flow state, so a restart of ours does not end those flows (decision 3).
  *
- * The way is no wider than the intercept: TCP between the two members' own stacks, one end of it an intake of the
- * intercept. The laptop's kernel has an address beside its stack's; whatever listens there is not offered to agents.
+ * The way is no wider than the intercept: TCP and UDP between the two members' own stacks, one end of it an intake of the
+ * intercept. A fragment that does not say its port goes by the intercept alone: the stack that joins them knows its ports. The laptop's kernel has an address beside its stack's; whatever listens there is not offered to agents.
  */
 #include "base/ip.h"
 #include "manager/internal.h"
@@ -31,11 +31,15 @@ static bool may_forward(struct peer *from, struct peer *to, const struct pkt *pk
 	const uint8_t *l4;
 
 	if (!peer_admitted(from) || from->rec.role == to->rec.role ||
-	    ip_parse(&ip, pkt->data, pkt->len) || ip.fragment || ip.total < ip.l4 + 4u ||
+	    ip_parse(&ip, pkt->data, pkt->len) || (ip.fragment && ip.proto != IP_PROTO_UDP) ||
 	    !ipaddr_equal(&ip.src, &from->stack) || !ipaddr_equal(&ip.dst, &to->stack))
 		return false;
+	if (ip.frag_off)
+		return joined(from, to, 0);
+	if (ip.total < ip.l4 + 4u)
+		return false;
 	l4 = pkt->data + ip.l4;
-	if (ip.proto == IP_PROTO_TCP)
+	if (ip.proto == IP_PROTO_TCP || ip.proto == IP_PROTO_UDP)
 		return joined(from, to, get_be16(l4 + (from->rec.role == ROLE_AGENT ? 2 : 0)));
 	return ip.proto == IP_PROTO_ICMPV6 && l4[0] < ICMPV6_ERRORS_END && joined(from, to, 0);
 }

@@ -181,7 +181,8 @@ static void assign_ports(struct manager *m, struct intercept *i, const struct in
 {
 	for (unsigned k = 0; k < i->nports; k++) {
 		for (unsigned o = 0; old && o < old->nports; o++) {
-			if (old->port[o].target == i->port[k].target)
+			if (old->port[o].target == i->port[k].target &&
+			    old->port[o].udp == i->port[k].udp)
 				i->port[k].overlay = old->port[o].overlay;
 		}
 		while (!i->port[k].overlay) {

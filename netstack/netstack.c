@@ -80,6 +80,18 @@ static bool is_unreachable(const struct ip_info *info, const uint8_t *data)
 	       (info->proto == IP_PROTO_ICMP ? ICMP4_UNREACHABLE : ICMP6_UNREACHABLE);
 }
 
+static void input_unreachable(struct netstack *ns, const struct ip_info *info, const uint8_t *data)
+{
+	struct flow flow;
+	uint8_t proto = 0;
+	int err = ip_unreachable_parse(info, data, &flow, &proto);
+
+	if (err && proto == IP_PROTO_TCP)
+		tcp_unreachable(&flow, err);
+	else if (err == -ECONNREFUSED && proto == IP_PROTO_UDP && ns->ops->udp_refused)
+		ns->ops->udp_refused(ns->arg, &flow);
+}
+
 static void input_whole(struct netstack *ns, const struct ip_info *info, const uint8_t *data,
 			void *peer)
 {
@@ -92,7 +104,7 @@ static void input_whole(struct netstack *ns, const struct ip_info *info, const u
 		break;
 	default: /* ICMP(v6): the sanitizer lets no other through */
 		if (is_unreachable(info, data))
-			tcp_unreachable(info, data);
+			input_unreachable(ns, info, data);
 		else
 			netstack_input_echo(ns, info, data, peer);
 	}

@@ -70,6 +70,8 @@ struct netstack_ops {
 	/* One ICMP/ICMPv6 echo request: flow->sport is the identifier. */
 	void (*echo)(void *arg, const struct flow *flow, uint16_t seq, const uint8_t *data,
 		     size_t len, void *peer);
+	/* A datagram of `flow`, which netstack_udp_send() sent, was refused (ICMP port unreachable). Optional. */
+	void (*udp_refused)(void *arg, const struct flow *flow);
 };
 
 struct netstack_limits {
@@ -109,6 +111,9 @@ int netstack_connect(struct netstack *ns, const struct ipaddr *src, const struct
 /* Sends a datagram back to who opened `flow` (from flow->dst:dport to flow->src:sport), in fragments when it is larger than INNER_MTU. */
 void netstack_udp_reply(struct netstack *ns, const struct flow *flow, const uint8_t *data,
 			size_t len);
+/* Sends a datagram of a flow that we opened: from flow->src:sport to flow->dst:dport; else as the reply. */
+void netstack_udp_send(struct netstack *ns, const struct flow *flow, const uint8_t *data,
+		       size_t len);
 void netstack_echo_reply(struct netstack *ns, const struct flow *flow, uint16_t seq,
 			 const uint8_t *data, size_t len);
 /* ICMP port unreachable about a UDP datagram of `flow`. */

@@ -152,18 +152,13 @@ void tcp_packet(struct netstack *ns, const struct ip_info *info, const uint8_t *
 }
 
 /* An ICMP error about a connection that is being opened ends it; others are left to TCP (RFC 5927). */
-void tcp_unreachable(const struct ip_info *info, const uint8_t *data)
+void tcp_unreachable(const struct flow *flow, int err)
 {
-	struct flow flow;
-	uint8_t proto;
 	ip_addr_t local, remote;
-	int err = ip_unreachable_parse(info, data, &flow, &proto);
 
-	if (!err || proto != IP_PROTO_TCP)
-		return;
-	lwip_addr(&local, &flow.src);
-	lwip_addr(&remote, &flow.dst);
-	struct tcp_pcb *pcb = tcp_find(&local, flow.sport, &remote, flow.dport);
+	lwip_addr(&local, &flow->src);
+	lwip_addr(&remote, &flow->dst);
+	struct tcp_pcb *pcb = tcp_find(&local, flow->sport, &remote, flow->dport);
 	if (!pcb || pcb->state != SYN_SENT)
 		return;
 	struct tcp_stream *st = tcp_ext_arg_get(pcb, EXT_STREAM);

@@ -125,7 +125,8 @@ size_t rx_pbuf_room(const struct pbuf *p);
 int tcp_layer_new(struct netstack *ns);
 void tcp_layer_free(struct netstack *ns);
 void tcp_packet(struct netstack *ns, const struct ip_info *info, const uint8_t *data, void *peer);
-void tcp_unreachable(const struct ip_info *info, const uint8_t *data);
+/* `err` is what an ICMP error says about a segment of `flow`. */
+void tcp_unreachable(const struct flow *flow, int err);
 struct tcp_peer *tcp_peer_get(struct tcp_layer *t, void *token);
 void tcp_peer_put(struct tcp_layer *t, struct tcp_peer *p);
 /* Charges a new connection to a peer; the charge ends with the PCB. */

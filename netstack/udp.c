@@ -50,6 +50,15 @@ void netstack_udp_reply(struct netstack *ns, const struct flow *flow, const uint
 		netstack_drop(ns, NS_DROP_LENGTH);
 }
 
+void netstack_udp_send(struct netstack *ns, const struct flow *flow, const uint8_t *data,
+		       size_t len)
+{
+	const struct flow back = {
+		.src = flow->dst, .dst = flow->src, .sport = flow->dport, .dport = flow->sport};
+
+	netstack_udp_reply(ns, &back, data, len);
+}
+
 void netstack_echo_reply(struct netstack *ns, const struct flow *flow, uint16_t seq,
 			 const uint8_t *data, size_t len)
 {

@@ -68,6 +68,9 @@ struct udp_flows_stats {
 };
 int udp_flows_new(struct udp_flows **up, struct event_base *base, const struct udp_flows_ops *ops,
 		  void *arg);
+/* Whose flows are all one party's: at a bound (UDP_FLOWS_MAX, descriptors) the flow that was idle longest makes room, in place of the
+ * new one being refused, and there is none per peer. */
+void udp_flows_make_room(struct udp_flows *u);
 void udp_flows_free(struct udp_flows *u);
 /* A datagram of `flow` goes to `to` (the real target) through the flow's connected socket, made at
  * first use. */
@@ -77,4 +80,5 @@ void udp_flows_send(struct udp_flows *u, const struct flow *flow, const union so
 void udp_flows_echo(struct udp_flows *u, const struct flow *flow, uint16_t seq, const uint8_t *data,
 		    size_t len, void *peer);
 void udp_flows_forget_peer(struct udp_flows *u, void *peer);
+unsigned udp_flows_of_peer(const struct udp_flows *u, void *peer); /* now */
 const struct udp_flows_stats *udp_flows_stats(const struct udp_flows *u);

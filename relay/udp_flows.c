@@ -68,6 +68,7 @@ struct udp_flows {
 	struct age_list age[NUM_IDLE];
 	nsec_t idle_time[NUM_IDLE];
 	struct event timer;
+	bool make_room;
 	struct udp_flows_stats stats;
 	uint8_t batch[BATCH][PKT_MAX + 1]; /* what is never received into is never paged in */
 };
@@ -336,17 +337,37 @@ static struct udp_flow *flow_attach(struct udp_flows *u, struct udp_peer *peer,
 	return f;
 }
 
+static bool end_oldest(struct udp_flows *u)
+{
+	struct udp_flow *oldest = NULL;
+
+	for (unsigned i = 0; i < NUM_IDLE && u->make_room; i++) {
+		struct udp_flow *head = TAILQ_FIRST(&u->age[i]);
+		if (head && (!oldest || head->used < oldest->used))
+			oldest = head;
+	}
+	if (!oldest)
+		return false;
+	flow_free(oldest);
+	u->stats.limit++;
+	return true;
+}
+
 /* NULL: counted. */
 static struct udp_flow *flow_new(struct udp_flows *u, const struct flow *flow, enum kind kind,
 				 const union sockaddr_any *to, void *token)
 {
 	struct udp_peer *peer = peer_find(u, token);
+	bool full = u->stats.flows >= UDP_FLOWS_MAX ||
+		    (!u->make_room && peer && peer->count >= UDP_FLOWS_PER_PEER);
 
-	if (u->stats.flows >= UDP_FLOWS_MAX || (peer && peer->count >= UDP_FLOWS_PER_PEER)) {
+	if (full && !end_oldest(u)) {
 		u->stats.limit++;
 		return NULL;
 	}
 	int fd = flow_socket(to, kind);
+	if ((fd == -EMFILE || fd == -ENFILE) && end_oldest(u))
+		fd = flow_socket(to, kind);
 	if (fd < 0) {
 		if (kind == KIND_ECHO && (fd == -EACCES || fd == -EPERM))
 			u->stats.no_ping++;
@@ -442,6 +463,18 @@ void udp_flows_forget_peer(struct udp_flows *u, void *token)
 
 	for (unsigned left = p ? p->count : 0; left; left--)
 		flow_free(LIST_FIRST(&p->flows)); /* with the last one goes p */
+}
+
+unsigned udp_flows_of_peer(const struct udp_flows *u, void *token)
+{
+	const struct udp_peer *p = peer_find(u, token);
+
+	return p ? p->count : 0;
+}
+
+void udp_flows_make_room(struct udp_flows *u)
+{
+	u->make_room = true;
 }
 
 const struct udp_flows_stats *udp_flows_stats(const struct udp_flows *u)

@@ -171,9 +171,8 @@ static void test_several_ports_need_one(void **unused)
 
 	(void)unused;
 	assert_int_equal(resolve(&i, &q), INTERCEPT_AMBIGUOUS);
-	says("http (80), admin (9000)");
+	says("http (80), admin (9000), dns (53/udp)");
 	says("--port 3000:PORT");
-	assert_null(strstr(err.text, "dns"));
 	q = request("multi", "3000:admin");
 	assert_int_equal(resolve(&i, &q), 0);
 	assert_int_equal(i.port[0].target, 9001);
@@ -184,8 +183,46 @@ static void test_several_ports_need_one(void **unused)
 	assert_int_equal(resolve(&i, &q), INTERCEPT_NOT_FOUND);
 	says("it has: http (80), admin (9000)");
 	q = request("multi", "3000:dns");
-	assert_int_equal(resolve(&i, &q), INTERCEPT_INVALID);
-	says("UDP");
+	assert_int_equal(resolve(&i, &q), 0);
+	assert_true(i.port[0].udp);
+	q = request("multi", "3000:53/udp");
+	assert_int_equal(resolve(&i, &q), 0);
+	assert_int_equal(i.port[0].port, 53);
+	q = request("multi", "3000:53/tcp");
+	assert_int_equal(resolve(&i, &q), INTERCEPT_NOT_FOUND);
+}
+
+/* A name server's 53 is two ports: of different names, and no clash to each other. */
+static void test_one_number_of_both_protocols(void **unused)
+{
+	struct workload ns = {.kind = KIND_DEPLOYMENT, .name = "ns", .ns = "default"};
+	const struct workload *const one[] = {&ns};
+	struct intercept_request q = request("ns", "5353:53");
+	struct intercept tcp, udp;
+	const struct intercept *others[] = {&tcp};
+
+	(void)unused;
+	ns.nservices = 1;
+	ns.service[0] = (struct service){
+		.name = "ns",
+		.nports = 2,
+		.port = {{.name = "dns-tcp", .port = 53, .target = 5300},
+			 {.name = "dns", .port = 53, .target = 5300, .udp = true}}};
+	assert_int_equal(intercept_resolve(&udp, &q, one, 1, "default", &err), INTERCEPT_AMBIGUOUS);
+	says("--port 5353:53/tcp or --port 5353:53/udp");
+	q = request("ns", "5353:53/udp");
+	assert_int_equal(intercept_resolve(&udp, &q, one, 1, "default", &err), 0);
+	assert_true(udp.port[0].udp);
+	q = request("ns", "5353:dns-tcp");
+	assert_int_equal(intercept_resolve(&tcp, &q, one, 1, "default", &err), 0);
+	assert_false(tcp.port[0].udp);
+	snprintf(tcp.owner, sizeof(tcp.owner), "ana");
+	snprintf(udp.owner, sizeof(udp.owner), "ben");
+	assert_int_equal(intercept_check(&udp, others, 1, &err), 0);
+	tcp.port[0].udp = true;
+	assert_int_equal(intercept_check(&udp, others, 1, &err), INTERCEPT_CLASH);
+	assert_int_equal(intercept_port_parse(&q, "1:53/sctp", &err), -EINVAL);
+	assert_int_equal(intercept_port_parse(&q, "1:/udp", &err), -EINVAL);
 }
 
 static void test_two_ports_at_once(void **unused)
@@ -368,6 +405,7 @@ int main(void)
 		cmocka_unit_test(test_namespace_without_workload_makes_the_name),
 		cmocka_unit_test(test_workload_keeps_the_name),
 		cmocka_unit_test(test_several_ports_need_one),
+		cmocka_unit_test(test_one_number_of_both_protocols),
 		cmocka_unit_test(test_two_ports_at_once),
 		cmocka_unit_test(test_no_port_flag_takes_the_only_one),
 		cmocka_unit_test(test_several_services_need_one),

@@ -142,8 +142,12 @@ static void member_start(struct member *m, const struct identity *id, const char
 {
 	static const struct node_ops node_ops = {
 		.inner = member_inner, .established = member_established, .admit = member_admit};
-	static const struct netstack_ops stack_ops = {member_output, member_syn, member_cancel,
-						      member_open,   member_udp, member_echo};
+	static const struct netstack_ops stack_ops = {.output = member_output,
+						      .tcp_syn = member_syn,
+						      .tcp_cancel = member_cancel,
+						      .tcp_open = member_open,
+						      .udp = member_udp,
+						      .echo = member_echo};
 	struct node_config nc;
 	struct error e;
 
