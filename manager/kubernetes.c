@@ -6,7 +6,7 @@
 #include <event2/event.h>
 #include <stdio.h>
 
-#include "base/log.h"
+#include "base/file.h"
 
 /* --- who knocks, comes and goes ------------------------------------------------------------------------------- */
 
@@ -273,18 +273,33 @@ static const struct method methods[] = {
 
 /* --- life -------------------------------------------------------------------------------------------------------- */
 
+/* A Secret's file: who may read it the pod's mounts say, not its mode. */
 static int identity(struct manager *m, struct identity *id, struct error *e)
 {
-	char path[4096];
+	enum { KEY_FILE_MAX = 256 };
+	char path[4096], *text = NULL;
+	uint8_t priv[KEY_LEN];
+	size_t len = 0;
+	int r;
 
 	if (snprintf(path, sizeof(path), "%s/key", m->cfg->keys) >= (int)sizeof(path))
 		return error_set(e, -ENAMETOOLONG, "%s: the path is too long", m->cfg->keys);
-	if (access(path, F_OK))
-		return error_set(e, -ENOENT,
+	r = file_read(path, KEY_FILE_MAX, &text, &len, e);
+	if (r == -ENOENT)
+		return error_set(e, r,
 				 "%s is missing: 'culvert install' makes the Secret that is "
 				 "mounted there",
 				 path);
-	return identity_load(id, path, e);
+	if (r)
+		return r;
+	text[strcspn(text, " \r\n")] = '\0';
+	r = key_parse(priv, text);
+	crypto_wipe(text, len);
+	free(text);
+	if (r == 0)
+		r = identity_from_private(id, priv);
+	crypto_wipe(priv, sizeof(priv));
+	return r ? error_set(e, r, "%s: this is no key; 'culvert install' makes one", path) : 0;
 }
 
 static void on_work(evutil_socket_t fd, short what, void *arg)
