@@ -51,6 +51,7 @@ struct intake {
 	struct port port[INTAKE_PORTS];
 	TAILQ_HEAD(conn_list, conn)
 	conns;
+	struct udp_flows *udp; /* a peer of it is a port, by its number */
 	struct intake_stats stats;
 	struct log_limit refused_log;
 	struct event *tidy; /* some time after connections have ended */
@@ -181,8 +182,9 @@ void intake_syn(struct intake *in, struct netstack_syn *syn, const struct flow *
 	struct port *p = find_port(in, flow->dport);
 	struct conn *c;
 
-	if (!p || !prefix_contains(&in->agents, &flow->src)) {
-		in->stats.unknown++;
+	/* An agent asks by TCP at a UDP port whether we are there: that is no for an answer, and yes. */
+	if (!p || p->cfg.udp || !prefix_contains(&in->agents, &flow->src)) {
+		in->stats.unknown += !p || !p->cfg.udp;
 		netstack_reject(in->stack, syn, REJECT_REFUSED);
 		return;
 	}
@@ -244,8 +246,68 @@ void intake_open(void *ctx, struct stream *s)
 		p->total++;
 }
 
+/* --- UDP --- */
+
+static void *udp_peer(uint16_t overlay)
+{
+	return (void *)(uintptr_t)overlay;
+}
+
+static void on_udp_reply(void *arg, const struct flow *flow, const uint8_t *data, size_t len)
+{
+	struct intake *in = arg;
+
+	netstack_udp_reply(in->stack, flow, data, len);
+}
+
+static void on_udp_refused(void *arg, const struct flow *flow)
+{
+	struct intake *in = arg;
+	struct port *p = find_port(in, flow->dport);
+
+	in->stats.refused++;
+	if (p)
+		log_limited(&in->refused_log, 10 * NSEC_PER_SEC,
+			    "intake: 127.0.0.1:%u/udp: refused; the application serves",
+			    (unsigned)p->cfg.local);
+	netstack_udp_refuse(in->stack, flow);
+}
+
+void intake_udp(struct intake *in, const struct flow *flow, const uint8_t *data, size_t len)
+{
+	struct port *p = find_port(in, flow->dport);
+	union sockaddr_any to;
+	unsigned before;
+
+	if (!p || !p->cfg.udp || !prefix_contains(&in->agents, &flow->src)) {
+		in->stats.unknown++;
+		netstack_udp_refuse(in->stack, flow);
+		return;
+	}
+	sockaddr_parse(&to, "127.0.0.1:1");
+	to.in.sin_port = htons(p->cfg.local);
+	before = udp_flows_of_peer(in->udp, udp_peer(flow->dport));
+	udp_flows_send(in->udp, flow, &to, data, len, udp_peer(flow->dport));
+	if (udp_flows_of_peer(in->udp, udp_peer(flow->dport)) > before) {
+		p->total++;
+		in->stats.total++;
+	}
+}
+
+static bool still_udp(const struct intake_port *ports, unsigned n, uint16_t overlay)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (ports[i].overlay == overlay)
+			return ports[i].udp;
+	return false;
+}
+
+/* --- life --- */
+
 int intake_new(struct intake **ip, struct event_base *base, struct netstack *stack, struct error *e)
 {
+	static const struct udp_flows_ops udp_ops = {.reply = on_udp_reply,
+						     .refused = on_udp_refused};
 	struct intake *in = calloc(1, sizeof(*in));
 
 	if (!in)
@@ -255,7 +317,9 @@ int intake_new(struct intake **ip, struct event_base *base, struct netstack *sta
 	in->agents = overlay_prefix();
 	TAILQ_INIT(&in->conns);
 	in->tidy = evtimer_new(base, on_tidy, NULL);
-	if (!in->tidy) {
+	if (!in->tidy || udp_flows_new(&in->udp, base, &udp_ops, in)) {
+		if (in->tidy)
+			event_free(in->tidy);
 		free(in);
 		return error_errno(e, -ENOMEM, "intake");
 	}
@@ -271,6 +335,7 @@ void intake_free(struct intake *in)
 		return;
 	while ((c = TAILQ_FIRST(&in->conns)))
 		conn_abort(c);
+	udp_flows_free(in->udp);
 	event_free(in->tidy);
 	free(in);
 }
@@ -295,6 +360,9 @@ int intake_set(struct intake *in, const struct intake_port *ports, unsigned n)
 		next[i].open = old->open;
 		next[i].total = old->total;
 	}
+	for (i = 0; i < in->n; i++)
+		if (!still_udp(ports, n, in->port[i].cfg.overlay))
+			udp_flows_forget_peer(in->udp, udp_peer(in->port[i].cfg.overlay));
 	memcpy(in->port, next, n * sizeof(*next));
 	in->n = n;
 	for (c = TAILQ_FIRST(&in->conns); c; c = after) {
@@ -319,7 +387,8 @@ void intake_count(const struct intake *in, const char *intercept, unsigned *open
 	for (i = 0; i < in->n; i++) {
 		if (strcmp(in->port[i].cfg.intercept, intercept))
 			continue;
-		*open += in->port[i].open;
+		*open += in->port[i].open +
+			 udp_flows_of_peer(in->udp, udp_peer(in->port[i].cfg.overlay));
 		*total += in->port[i].total;
 	}
 }

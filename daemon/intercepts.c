@@ -28,6 +28,7 @@ static void set_intake(struct intercepts *in)
 		for (k = 0; k < one.nports && n < INTAKE_PORTS; k++, n++) {
 			snprintf(ports[n].intercept, sizeof(ports[n].intercept), "%s", one.name);
 			ports[n].overlay = one.port[k].overlay;
+			ports[n].udp = one.port[k].udp;
 			ports[n].local = one.port[k].local;
 		}
 	}

@@ -192,10 +192,8 @@ static void on_udp(void *arg, const struct flow *flow, const uint8_t *data, size
 {
 	struct tunnel *t = arg;
 
-	(void)data;
-	(void)len;
 	(void)peer;
-	netstack_udp_refuse(t->stack, flow);
+	intake_udp(t->intake, flow, data, len);
 }
 
 static void on_echo(void *arg, const struct flow *flow, uint16_t seq, const uint8_t *data,
