@@ -5,6 +5,8 @@
 #include "cli/kube.h"
 #include "deploy/deploy.h"
 
+#define RBAC "rbac.authorization.k8s.io"
+
 static const char *const verbs[] = {"get", "create", "patch"};
 
 static void ask(json_t *bodies, const char *group, const char *resource, const char *verb,
@@ -45,103 +47,109 @@ static json_t *questions(const json_t *objects, const char *ns)
 	return bodies;
 }
 
-/* Adds a right to the list of a role's rules. */
-static void add_rule(json_t *rules, const json_t *right)
+/* One rule with all missing verbs of a resource, at the first of them. */
+static void put_rule(FILE *out, const json_t *missing, size_t index)
 {
-	const char *group = get_text(right, "group"), *resource = get_text(right, "resource");
-	const json_t *verb = json_object_get(right, "verb");
-	json_t *rule;
-	size_t i;
+	const json_t *right = json_array_get(missing, index);
+	const char *resource = get_text(right, "resource"), *group = get_text(right, "group");
+	json_t *other;
+	char known[256] = "", list[96] = "";
+	size_t i, len = 0;
 
-	json_array_foreach(rules, i, rule)
+	json_array_foreach((json_t *)(uintptr_t)missing, i, other)
 	{
-		const json_t *g = json_array_get(json_object_get(rule, "apiGroups"), 0);
-		const json_t *r = json_array_get(json_object_get(rule, "resources"), 0);
+		char verb[16];
 
-		if (strcmp(json_string_value(g), group) || strcmp(json_string_value(r), resource))
+		if (strcmp(get_text(other, "resource"), resource) != 0 ||
+		    strcmp(get_text(other, "group"), group) != 0)
 			continue;
-		json_array_append(json_object_get(rule, "verbs"), (json_t *)(uintptr_t)verb);
-		return;
+		if (i < index)
+			return;
+		snprintf(verb, sizeof(verb), "|%s|", get_text(other, "verb"));
+		if (strstr(known, verb)) /* in another namespace */
+			continue;
+		snprintf(known + strlen(known), sizeof(known) - strlen(known), "%s", verb);
+		len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s", len ? ", " : "",
+					get_text(other, "verb"));
 	}
-	rule = json_pack("{s:[s],s:[s],s:[O]}", "apiGroups", group, "resources", resource, "verbs",
-			 verb);
 	/* Who gives a right must have it, or have these two verbs. */
-	if (!strcmp(resource, "clusterroles") || !strcmp(resource, "roles")) {
-		json_array_append_new(json_object_get(rule, "verbs"), json_string("escalate"));
-		json_array_append_new(json_object_get(rule, "verbs"), json_string("bind"));
-	}
-	json_array_append_new(rules, rule);
+	fprintf(out, "- {apiGroups: [\"%s\"], resources: [%s], verbs: [%s%s]}\n", group, resource,
+		list, !strcmp(group, RBAC) ? ", escalate, bind" : "");
 }
 
-/* The ClusterRole that has these rules, and its binding to us. */
-static char *grant_text(struct cluster *c, json_t *rules)
+/* A ClusterRole that has these rights, and its binding to us; NULL when it is not known who we are. */
+static char *grant_text(struct cluster *c, const json_t *missing)
 {
-	static const char api[] = "rbac.authorization.k8s.io";
 	json_t *review = json_pack("{s:s,s:s}", "apiVersion", "authentication.k8s.io/v1", "kind",
 				   "SelfSubjectReview");
-	json_t *me = NULL, *role, *binding;
+	cleanup(free_ptr) char *user = NULL;
+	json_t *me = NULL;
 	char *text = NULL;
-	size_t size;
+	size_t size, i;
 	FILE *out;
 
 	if (!cluster_post(c, &me, NULL, "/apis/authentication.k8s.io/v1/selfsubjectreviews",
-			  review) &&
-	    (out = open_memstream(&text, &size))) {
-		role = json_pack("{s:s,s:s,s:{s:s},s:O}", "apiVersion",
-				 "rbac.authorization.k8s.io/v1", "kind", "ClusterRole", "metadata",
-				 "name", "culvert-installer", "rules", rules);
-		binding =
-			json_pack("{s:s,s:s,s:{s:s},s:{s:s,s:s,s:s},s:[{s:s,s:s,s:s}]}",
-				  "apiVersion", "rbac.authorization.k8s.io/v1", "kind",
-				  "ClusterRoleBinding", "metadata", "name", "culvert-installer",
-				  "roleRef", "apiGroup", api, "kind", "ClusterRole", "name",
-				  "culvert-installer", "subjects", "apiGroup", api, "kind", "User",
-				  "name", text_at(me, "status", "userInfo", "username", NULL));
-		output_yaml(role, out);
-		fputs("---\n", out);
-		output_yaml(binding, out);
-		fclose(out);
-		json_decref(role);
-		json_decref(binding);
-	}
+			  review))
+		user = json_dumps(member(me, "status", "userInfo", "username", NULL),
+				  JSON_ENCODE_ANY);
 	json_decref(review);
 	json_decref(me);
+	out = user ? open_memstream(&text, &size) : NULL;
+	if (!out)
+		return NULL;
+	fputs("apiVersion: " RBAC "/v1\n"
+	      "kind: ClusterRole\n"
+	      "metadata: {name: culvert-installer}\n"
+	      "rules:\n",
+	      out);
+	for (i = 0; i < json_array_size(missing); i++)
+		put_rule(out, missing, i);
+	fprintf(out,
+		"---\n"
+		"apiVersion: " RBAC "/v1\n"
+		"kind: ClusterRoleBinding\n"
+		"metadata: {name: culvert-installer}\n"
+		"roleRef: {apiGroup: " RBAC ", kind: ClusterRole, name: culvert-installer}\n"
+		"subjects:\n"
+		"- {apiGroup: " RBAC ", kind: User, name: %s}\n",
+		user);
+	if (fclose(out)) {
+		free(text);
+		text = NULL;
+	}
 	return text;
 }
 
 int rights_check(struct cluster *c, const json_t *objects, const char *ns, struct error *e)
 {
-	json_t *bodies = questions(objects, ns), *rules = json_array(), *answers = NULL, *answer;
-	const json_t *first = NULL;
-	unsigned missing = 0;
-	size_t i;
+	json_t *bodies = questions(objects, ns), *missing = json_array(), *answers = NULL, *answer;
+	size_t i, n;
 	int err = cluster_post_all(
 		c, &answers, e, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", bodies);
 
 	json_array_foreach(answers, i, answer)
 	{
-		const json_t *right =
-			member(json_array_get(bodies, i), "spec", "resourceAttributes", NULL);
-
-		if (json_is_true(member(answer, "status", "allowed", NULL)))
-			continue;
-		first = first ? first : right;
-		missing++;
-		add_rule(rules, right);
+		if (!json_is_true(member(answer, "status", "allowed", NULL)))
+			json_array_append(missing, (json_t *)(uintptr_t)member(
+							   json_array_get(bodies, i), "spec",
+							   "resourceAttributes", NULL));
 	}
-	if (missing) {
+	n = json_array_size(missing);
+	if (n) {
+		const json_t *first = json_array_get(missing, 0);
+
 		free(c->grant);
-		c->grant = grant_text(c, rules);
+		c->grant = grant_text(c, missing);
 		err = error_set(e, KUBE_FORBIDDEN,
-				"you may not %s %s%s%s (%u of the %zu rights that an installation "
+				"you may not %s %s%s%s (%zu of the %zu rights that an installation "
 				"takes are missing); nothing was changed. An administrator of the "
 				"cluster may, or can grant it",
 				get_text(first, "verb"), get_text(first, "resource"),
-				*get_text(first, "group") ? "." : "", get_text(first, "group"),
-				missing, json_array_size(bodies));
+				*get_text(first, "group") ? "." : "", get_text(first, "group"), n,
+				json_array_size(bodies));
 	}
 	json_decref(bodies);
-	json_decref(rules);
+	json_decref(missing);
 	json_decref(answers);
 	return err;
 }

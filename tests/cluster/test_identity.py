@@ -1,20 +1,26 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Who may do what (identity.yaml), tried by impersonated users: the API server alone refuses what is not theirs."""
-import json
+"""Who may do what, tried by impersonated users on the product's own manifests: the API server alone refuses what is not theirs.
 
-from kube import HERE, Kube, cluster
-from lab import Failed, step, story, wait_for
+The manager is not needed for it, and so not waited for.
+"""
+import json
+import os
+
+from kube import Kube, cluster
+from lab import ROOT, Failed, sh, step, story, wait_for
 
 A, B = "a" * 64, "b" * 64
 GROUP = "culvert-test-developers"
-MANAGER = "system:serviceaccount:culvert:manager"
+CULVERT = os.path.join(os.environ.get("CULVERT_BIN") or f"{ROOT}/build/release", "culvert")
+SYSTEM = "culvert-test-system"  # the installation's namespace
+MANAGER = f"system:serviceaccount:{SYSTEM}:manager"
 NOT_YOURS = "must be your own name"
 
 
 def session(name, user, key=None, finalizers=()):
     return {"apiVersion": "culvert.dev/v1alpha1", "kind": "Session", "metadata": {"name": name, "finalizers": list(finalizers)},
-            "spec": {"user": user, "publicKey": key or name}}
+            "spec": {"user": user, "publicKey": key or name, "client": "laptop"}}
 
 
 def intercept(space, name, user, owner=None, uid="0", version="culvert.dev/v1alpha1", named=A):
@@ -22,7 +28,9 @@ def intercept(space, name, user, owner=None, uid="0", version="culvert.dev/v1alp
     if owner:
         meta["ownerReferences"] = [{"apiVersion": version, "kind": "Session", "name": owner, "uid": uid}]
     return {"apiVersion": "culvert.dev/v1alpha1", "kind": "Intercept", "metadata": meta,
-            "spec": {"user": user, "session": named, "workload": "hello"}}
+            "spec": {"user": user, "session": named, "name": "hello", "workloadKind": "Deployment", "workload": "hello", "service": "hello",
+                     "mechanism": "tcp", "onDown": "pod",
+                     "ports": [{"local": 3000, "name": "http", "port": 80, "target": 8080, "protocol": "TCP"}]}}
 
 
 class Try:
@@ -46,40 +54,24 @@ class Try:
         self.case(what, user, "patch", kind, name, "--type", "merge", "-p", json.dumps(change), *argv, says=says, ok=ok, group=group)
 
 
-ROLES = f"""
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {{name: culvert-test-connect}}
-roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: culvert-connect}}
-subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: Group, name: {GROUP}}}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {{name: culvert-test-manager}}
-rules:
-- {{apiGroups: [culvert.dev], resources: [sessions, intercepts], verbs: [get, list, watch]}}
-- {{apiGroups: [culvert.dev], resources: [intercepts/status], verbs: [get, patch, update]}}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {{name: culvert-test-manager}}
-roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: culvert-test-manager}}
-subjects: [{{kind: ServiceAccount, name: manager, namespace: culvert}}]
+ROLES = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: culvert-test-shop}
 ---
 apiVersion: v1
 kind: Namespace
-metadata: {{name: culvert-test-shop}}
----
-apiVersion: v1
-kind: Namespace
-metadata: {{name: culvert-test-other}}
+metadata: {name: culvert-test-other}
 """
 SHOP, OTHER = "culvert-test-shop", "culvert-test-other"
 
 
+def manifests():
+    return sh(CULVERT, "install", "--dry-run", "-o", "yaml", "-n", SYSTEM, "--allow-group", GROUP).stdout
+
+
 def prepare(kube):
-    with open(f"{HERE}/identity.yaml") as f:
-        kube.apply(f.read())
+    kube.apply(manifests())
     kube.apply(ROLES)
     for user, role in (("ana", "edit"), ("ben", "edit"), ("vic", "view")):
         kube.kubectl("-n", SHOP, "create", "rolebinding", user, "--clusterrole", role, "--user", user)
@@ -96,11 +88,14 @@ def sessions(t):
     t.create("ana creates one in ben's name", "ana", session(B, "ben"), NOT_YOURS)
     t.create("eve, of no group, creates one", "eve", session(B, "eve"), "cannot create resource", group=False)
     t.create("ben takes ana's key for his", "ben", session(B, "ben", key=A), "named by its public key")
-    t.create("ana adds a finalizer", "ana", session(B, "ana", finalizers=["culvert.dev/x"]), "finalizers")
+    t.create("ana creates one with a finalizer", "ana", session(B, "ana", finalizers=["culvert.dev/x"]), "finalizers")
+    t.patch("ana adds one later", "ana", "session", A, {"metadata": {"finalizers": ["culvert.dev/x"]}}, says="finalizers")
     renew = {"spec": {"renewTime": "2026-11-23T05:00:00Z"}}
     t.patch("ana renews her session", "ana", "session", A, renew, says="patched", ok=True)
     t.patch("ben renews ana's session", "ben", "session", A, {"spec": {"renewTime": "2026-11-23T06:00:00Z"}}, says="belongs to ana")
     t.patch("ana changes her key", "ana", "session", A, {"spec": {"publicKey": B}}, says="only renewTime can be changed")
+    t.patch("ana changes her laptop's name", "ana", "session", A, {"spec": {"client": "other"}}, says="only renewTime can be changed")
+    t.patch("ana writes its status", "ana", "session", A, {"status": {"phase": "Connected"}}, "--subresource", "status", says="sessions/status")
     t.case("ben deletes ana's session", "ben", "delete", "session", A, says="belongs to ana")
 
 
@@ -122,6 +117,58 @@ def intercepts(t):
     t.patch("the administrator changes its spec", None, "intercept", "hello", change, "-n", SHOP, says="spec cannot be changed")
     t.patch("the manager sets its status", MANAGER, "intercept", "hello", {"status": {"phase": "Active"}}, "-n", SHOP,
             "--subresource", "status", says="patched", ok=True, group=False)
+    t.patch("ana sets its status", "ana", "intercept", "hello", {"status": {"phase": "Active"}}, "-n", SHOP,
+            "--subresource", "status", says="intercepts/status")
+    t.patch("the manager sets a phase that is none", MANAGER, "intercept", "hello", {"status": {"phase": "Fine"}}, "-n", SHOP,
+            "--subresource", "status", says="Unsupported value", group=False)
+
+
+def schema(t):
+    """What the API server refuses before anybody of ours reads it."""
+    uid = t.kube.get("session", A)["metadata"]["uid"]
+    good = intercept(SHOP, "h3", "ana", A, uid)
+    port = good["spec"]["ports"][0]
+    for what, change, says in (
+            ("a kind of workload that is none", {"workloadKind": "Job"}, "Unsupported value"),
+            ("no port", {"ports": []}, "should have at least 1 items"),
+            ("seventeen ports", {"ports": [{**port, "port": n} for n in range(1, 18)]}, "must have at most 16 items"),
+            ("port 0", {"ports": [{**port, "local": 0}]}, "should be greater than or equal to 1"),
+            ("SCTP", {"ports": [{**port, "protocol": "SCTP"}]}, "Unsupported value"),
+            ("another mechanism", {"mechanism": "http"}, "Unsupported value"),
+            ("a session that is no key", {"session": "x"}, "spec.session"),
+            ("a name of 128 characters", {"name": "x" * 128}, "Too long")):
+        t.create(f"an intercept with {what}", "ana", {**good, "spec": {**good["spec"], **change}}, says)
+    t.create("a session whose key is none", "ana", session("A" * 64, "ana"), "spec.publicKey")
+
+
+def may(t, user, verb, what, ok, group=True):
+    """`what` is RESOURCE, RESOURCE/NAME or RESOURCE/NAME/SUBRESOURCE; the name may be empty."""
+    resource, name, sub = [*what.split("/"), "", ""][:3]
+    t.case(f"{user}: {verb} {what}", user, "auth", "can-i", verb, f"{resource}/{name}" if name else resource, "-n", SYSTEM,
+           *(["--subresource", sub] if sub else []), says="yes" if ok else "no", ok=ok, group=group)
+
+
+def manager(t):
+    """What its role leaves out, asked of the API server itself."""
+    for verb, what in (("get", "secrets"), ("list", "secrets"), ("create", "pods"), ("delete", "pods"), ("create", "pods//exec"),
+                       ("create", "pods//portforward"), ("create", "pods//eviction"), ("patch", "deployments.apps"),
+                       ("update", "statefulsets.apps"), ("delete", "replicasets.apps"), ("create", "sessions.culvert.dev"),
+                       ("create", "intercepts.culvert.dev"), ("patch", "mutatingwebhookconfigurations.admissionregistration.k8s.io"),
+                       ("create", "serviceaccounts//token"), ("get", "nodes//proxy"), ("get", "services//proxy"),
+                       ("escalate", "clusterroles.rbac.authorization.k8s.io"), ("impersonate", "users")):
+        may(t, MANAGER, verb, what, False, group=False)
+    may(t, MANAGER, "patch", "configmap/culvert", True, group=False)
+    may(t, MANAGER, "patch", "configmap/culvert-config", False, group=False)
+
+
+def connecting(t):
+    """What a member of the group may do in the manager's namespace, and nobody else."""
+    for verb, what, ok in (("get", "configmap/culvert", True), ("get", "services/culvert:overlay/proxy", True), ("list", "pods", True),
+                           ("create", "pods//portforward", True), ("get", "services/culvert:webhook/proxy", False),
+                           ("get", "configmap/culvert-config", False), ("get", "secret/culvert-manager", False),
+                           ("patch", "configmap/culvert", False), ("create", "pods//exec", False)):
+        may(t, "ana", verb, what, ok)
+        may(t, "eve", verb, what, False, group=False)
 
 
 def end(t):
@@ -134,7 +181,7 @@ def end(t):
 def clean(kube):
     for name in (SHOP, OTHER):
         kube.kubectl("delete", "namespace", name, "--ignore-not-found", check=False, timeout=120)
-    kube.kubectl("delete", "--ignore-not-found", "-f", "-", "-f", f"{HERE}/identity.yaml", stdin=ROLES, check=False, timeout=120)
+    kube.kubectl("delete", "--ignore-not-found", "-f", "-", stdin=f"{manifests()}\n---\n{ROLES}", check=False, timeout=120)
 
 
 def main():
@@ -146,6 +193,9 @@ def main():
             t = Try(kube)
             sessions(t)
             intercepts(t)
+            schema(t)
+            manager(t)
+            connecting(t)
             end(t)
             step(f"{t.count} cases")
         finally:
