@@ -373,7 +373,8 @@ dns:
         state = f"{self.dir}/agent-{name}"
         os.makedirs(state, exist_ok=True)
         os.chown(state, NOBODY, NOBODY)
-        ports = "".join(f"  - {{listen: \"{listen}\", application: \"{app}\"}}\n" for listen, app in self.AGENTS[name])
+        ports = "".join(f"  - {{listen: \"{listen}\", application: \"{app}\", protocol: {(protocol or ['tcp'])[0]}}}\n"
+                        for listen, app, *protocol in self.AGENTS[name])
         config = self.write(f"agent-{name}.yaml", f"""
 invite: {invite}
 state: {state}
