@@ -179,7 +179,7 @@ int kube_auth_header(struct kube_auth *a, char **header)
 		n = asprintf(header, "Authorization: Bearer %s", token);
 	} else if (c->username) {
 		n = asprintf(&pair, "%s:%s", c->username, c->password ? c->password : "");
-		text = n < 0 ? NULL : kube_base64_encode(pair, (size_t)n);
+		text = n < 0 ? NULL : base64_encode(pair, (size_t)n);
 		n = text ? asprintf(header, "Authorization: Basic %s", text) : -1;
 	} else {
 		return 0;

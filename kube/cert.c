@@ -101,7 +101,7 @@ int kube_cert_expiry(const char *pem, nsec_t *t)
 		return -EINVAL;
 	from += strlen(begin);
 	text = strndup(from, (size_t)(to - from));
-	if (!text || kube_base64_decode(text, &bytes, &len))
+	if (!text || base64_decode(text, &bytes, &len))
 		return -EINVAL;
 	return der_expiry((struct der){(const uint8_t *)bytes, len}, t);
 }

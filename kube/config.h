@@ -2,6 +2,7 @@
 /* The chosen context of the kubeconfig, as the client uses it. All strings are owned; NULL = not said. */
 #pragma once
 
+#include "base/base64.h"
 #include "conf/conf.h"
 #include "kube/kube.h"
 
@@ -85,7 +86,3 @@ char *kube_path_join(const char *dir, const char *path); /* absolute and without
 int kube_one_line(struct error *e, int code);
 json_t *kube_node_json(const struct conf_node *n);
 int kube_read_blob(const char *path, struct kube_blob *b, struct error *e);
-
-/* base64: *out malloc'ed with a NUL behind it. Decoding takes line breaks; -EINVAL. */
-int kube_base64_decode(const char *text, char **out, size_t *len);
-char *kube_base64_encode(const void *data, size_t len);

@@ -80,7 +80,7 @@ static int take_blob(const struct conf_node *map, const char *key, const char *d
 	if (r)
 		return r;
 	if (text) {
-		r = kube_base64_decode(text, &b->data, &b->len);
+		r = base64_decode(text, &b->data, &b->len);
 		return r ? conf_error(conf_get(map, data_key), e, "'%s' is no base64", data_key)
 			 : 0;
 	}

@@ -39,7 +39,7 @@ struct kube_plugin {
 
 static json_t *cluster_info(const struct kube_config *c)
 {
-	cleanup(free_ptr) char *ca = c->ca.data ? kube_base64_encode(c->ca.data, c->ca.len) : NULL;
+	cleanup(free_ptr) char *ca = c->ca.data ? base64_encode(c->ca.data, c->ca.len) : NULL;
 	json_t *o = json_pack("{s:s}", "server", c->server);
 	json_t *config =
 		json_object_get(c->cluster_extensions, "client.authentication.k8s.io/exec");

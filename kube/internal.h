@@ -150,57 +150,20 @@ int kube_cert_expiry(const char *pem, nsec_t *t);
 
 /* --- connection.c: one TLS connection for an upgrade ------------------------------------------------------ */
 
-/*
- * A multi of its own: in a shared one curl closes idle connections by their age when a new one is made, and an upgraded
- * connection looks idle to it.
- */
-struct kube_connection {
-	struct kube_multi *multi;
-	struct kube_transfer transfer; /* CONNECT_ONLY; stays in the multi as long as bytes move */
-	struct curl_slist *connect_to;
-	char error[CURL_ERROR_SIZE];
-	void (*connected)(void *arg, CURLcode code); /* once, from the loop */
-	void *arg;
-	int fd; /* after connected(CURLE_OK) */
-};
+struct kube_connection;
 
+/* `connected` once, from the loop. */
 int kube_connection_new(struct kube_connection **cp, struct kube_client *c,
 			void (*connected)(void *arg, CURLcode code), void *arg);
-void kube_connection_free(struct kube_connection *c);
-/* > 0 bytes, 0 = the end (reading), -EAGAIN, other negative errno. Try reading until -EAGAIN: TLS has a buffer, too. A
- * write that answered -EAGAIN must be tried again from the same memory. */
-ssize_t kube_connection_read(struct kube_connection *c, void *buf, size_t len);
-ssize_t kube_connection_write(struct kube_connection *c, const void *buf, size_t len);
+void kube_connection_free(struct kube_connection *c); /* NULL ok */
+/* What a code other than CURLE_OK means. */
+void kube_connection_judge(struct kube_connection *c, const struct kube_client *client,
+			   struct kube_judged *j, CURLcode code);
+/* After CURLE_OK: its bytes. Who closes or aborts the stream has freed the connection. */
+struct stream *kube_connection_stream(struct kube_connection *c);
 
-/* --- handshake.c: HTTP/1.1 of the upgrade, bytes only ----------------------------------------------------- */
+/* --- channels.c: port-forward ----------------------------------------------------------------------------- */
 
-enum { KUBE_HEAD_MAX = 16384, KUBE_KEY_LEN = 24, KUBE_ACCEPT_LEN = 28 };
-
-struct kube_answer_head {
-	int status;
-	size_t head_len;	/* with the empty line */
-	long long body_len;	/* -1 = until the end, or chunked */
-	bool chunked, upgraded; /* the headers fit our key */
-	char protocol[64];
-};
-
-void kube_handshake_key(char key[static KUBE_KEY_LEN + 1]);
-void kube_handshake_accept(const char *key, char accept[static KUBE_ACCEPT_LEN + 1]);
-/* The request's text, malloc'ed; NULL = no memory. `headers` holds the lines of authentication. */
-char *kube_handshake_request(const struct kube_config *c, const char *target, const char *key,
-			     const char *protocol, const char *agent,
-			     const struct curl_slist *headers);
-/* 0 = complete, -EAGAIN = more bytes are needed, -EPROTO. */
-int kube_handshake_answer(const char *data, size_t len, const char *key,
-			  struct kube_answer_head *h);
-
-/* --- websocket.c: the stream ------------------------------------------------------------------------------ */
-
-/* Takes the connection on success. `early` are bytes that came behind the head. `port` 0 = every message is data; else the
- * channels of port-forward. */
-int kube_websocket_new(struct stream **sp, struct event_base *base, struct kube_connection *c,
-		       const void *early, size_t early_len, uint16_t port);
-
-/* sha1.c, for Sec-WebSocket-Accept alone. */
-void kube_sha1(const void *data, size_t len, uint8_t digest[static 20]);
-uint32_t kube_random(void);
+/* Owns `messages`, a WebSocket, on success. */
+int kube_channels_new(struct stream **sp, struct event_base *base, struct stream *messages,
+		      uint16_t port);

@@ -192,10 +192,8 @@ int kube_watch_line(const char *line, size_t len, enum kube_line *kind, json_t *
 /* --- upgrades ----------------------------------------------------------------------------------------- */
 
 /*
- * A stream through the API server, over TLS and WebSocket, with the credentials of the client. Binary messages carry its
- * bytes; their borders mean nothing. It is pinged every 10 s and dead (-ETIMEDOUT) after 25 s without a byte. A close
- * frame of code 1000 is the end of the stream, any other -ECONNRESET; kube_stream_reason() has its words. shutdown() sends a
- * close frame: a WebSocket has no half-close, so what the peer still sends before its own close frame is read.
+ * A stream through the API server, over TLS and WebSocket (websocket/websocket.h), with the credentials of the client. Streams
+ * outlive it.
  */
 typedef void kube_upgrade_cb(void *arg, struct stream *s, const struct kube_reply *failure);
 

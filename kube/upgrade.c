@@ -1,28 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From a client to a stream: credentials, a connection of its own, the upgrade's request, the head of the answer. After a
- * 401 once more with new credentials. What is no 101 is read to its end (bounded), since it says why.
+ * From a client to a stream: credentials, a connection of its own, the handshake of websocket/, and for a port-forward its
+ * channels. After a 401 once more with new credentials.
  */
 #include <errno.h>
 #include <event2/event.h>
 #include <stdio.h>
+#include <strings.h>
 
 #include "kube/internal.h"
+#include "websocket/websocket.h"
 
-enum { UPGRADE_SECONDS = 30, IN_MAX = 65536 };
+enum { UPGRADE_SECONDS = 30 };
 
 struct kube_upgrade {
 	struct kube_client *client;
 	struct kube_auth_wait wait;
-	struct kube_connection *connection;
-	struct event *io, *late;
+	struct kube_connection *connection; /* until it is connected */
+	struct websocket_dial *dial;	    /* from then on */
+	struct event *late;
 	char *target, *protocol;
 	uint16_t port; /* port-forward */
-	char key[KUBE_KEY_LEN + 1];
-	char *out;
-	size_t out_len, out_sent;
-	char in[IN_MAX + 1];
-	size_t in_len;
 	bool retried;
 	unsigned generation, seconds;
 	kube_upgrade_cb *cb;
@@ -32,27 +30,14 @@ struct kube_upgrade {
 
 /* --- life ----------------------------------------------------------------------------------------------- */
 
-static void disconnect(struct kube_upgrade *u)
-{
-	if (u->io)
-		event_free(u->io);
-	u->io = NULL;
-	kube_connection_free(u->connection);
-	u->connection = NULL;
-	if (u->out)
-		explicit_bzero(u->out, u->out_len); /* the token is in it */
-	free(u->out);
-	u->out = NULL;
-	u->in_len = 0;
-}
-
 void kube_upgrade_cancel(struct kube_upgrade *u)
 {
 	if (!u)
 		return;
 	TAILQ_REMOVE(&u->client->upgrades, u, link);
 	kube_auth_leave(u->client->auth, &u->wait);
-	disconnect(u);
+	kube_connection_free(u->connection);
+	websocket_dial_cancel(u->dial);
 	if (u->late)
 		event_free(u->late);
 	free(u->target);
@@ -69,11 +54,7 @@ static void finish(struct kube_upgrade *u, struct stream *s, struct kube_judged 
 {
 	kube_upgrade_cb *cb = u->cb;
 	void *arg = u->arg;
-	/* The reply may point into u->in. */
-	cleanup(free_ptr) char *body = j && j->reply.body ? strdup(j->reply.body) : NULL;
 
-	if (j)
-		j->reply.body = body ? body : "";
 	kube_upgrade_cancel(u);
 	cb(arg, s, j ? &j->reply : NULL);
 }
@@ -88,179 +69,111 @@ static void fail(struct kube_upgrade *u, enum kube_failure failure, const char *
 
 /* --- the answer ----------------------------------------------------------------------------------------- */
 
-/* Takes the chunk heads out of a body, in place; the new length. What is malformed ends it. */
-static size_t unchunk(char *body, size_t len)
-{
-	size_t in = 0, out = 0;
-
-	while (in < len) {
-		char *end;
-		unsigned long n = strtoul(body + in, &end, 16);
-		char *line = memchr(body + in, '\n', len - in);
-
-		if (end == body + in || !line || n == 0)
-			break;
-		in = (size_t)(line + 1 - body);
-		n = MIN(n, len - in);
-		memmove(body + out, body + in, n);
-		out += n;
-		in += n + 2;
-	}
-	body[out] = '\0';
-	return out;
-}
-
-static void refused(struct kube_upgrade *u, const struct kube_answer_head *h)
+static void refused(struct kube_upgrade *u, const struct websocket_refusal *why)
 {
 	struct kube_judged j = {.reply = {.failure = KUBE_OK}};
-	char *body = u->in + h->head_len;
-	size_t len = u->in_len - h->head_len;
 
-	body[len] = '\0';
-	if (h->chunked)
-		len = unchunk(body, len);
-	if (h->status == 401 && !u->retried && kube_auth_refused(u->client->auth, u->generation)) {
+	if (why->status == 401 && !u->retried &&
+	    kube_auth_refused(u->client->auth, u->generation)) {
 		u->retried = true;
-		disconnect(u);
 		kube_auth_want(u->client->auth, &u->wait);
 		return;
 	}
-	if (h->status >= 300)
-		kube_judge_status(&j, u->client, h->status, body, len);
+	if (why->status >= 300)
+		kube_judge_status(&j, u->client, why->status, why->body, why->len);
 	else
 		kube_judge_failure(&j, KUBE_PROTOCOL,
 				   "the upgrade to a WebSocket was answered %d without one: does a "
 				   "proxy between here and %.200s not let it through?",
-				   h->status, u->client->config->server);
+				   why->status, u->client->config->server);
 	finish(u, NULL, &j);
 }
 
-static bool body_complete(const struct kube_upgrade *u, const struct kube_answer_head *h)
+static void on_dialled(void *arg, struct stream *s, const struct websocket_refusal *why)
 {
-	size_t len = u->in_len - h->head_len;
+	struct kube_upgrade *u = arg;
+	struct stream *channels;
 
-	if (h->chunked)
-		return memmem(u->in + h->head_len, len, "0\r\n\r\n", 5) != NULL;
-	return h->body_len >= 0 && (long long)len >= h->body_len;
-}
-
-static void upgraded(struct kube_upgrade *u, const struct kube_answer_head *h)
-{
-	struct kube_connection *c = u->connection;
-	struct stream *s;
-	int r;
-
-	if (u->protocol && strcmp(h->protocol, u->protocol)) {
-		fail(u, KUBE_PROTOCOL, "the WebSocket does not speak the protocol asked for");
-		return;
+	u->dial = NULL;
+	if (!s && why->error == -ECONNREFUSED) {
+		refused(u, why);
+	} else if (!s) {
+		fail(u, why->error == -EPROTO ? KUBE_PROTOCOL : KUBE_UNREACHABLE, why->why);
+	} else if (!u->port) {
+		finish(u, s, NULL);
+	} else if (kube_channels_new(&channels, u->client->base, s, u->port)) {
+		s->ops->abort(s);
+		fail(u, KUBE_UNREACHABLE, "out of memory");
+	} else {
+		finish(u, channels, NULL);
 	}
-	event_free(u->io);
-	u->io = NULL;
-	u->connection = NULL;
-	r = kube_websocket_new(&s, u->client->base, c, u->in + h->head_len, u->in_len - h->head_len,
-			       u->port);
-	if (r) {
-		kube_connection_free(c);
-		fail(u, KUBE_UNREACHABLE, strerror(-r));
-		return;
-	}
-	finish(u, s, NULL);
-}
-
-static void on_answer(struct kube_upgrade *u, bool ended)
-{
-	struct kube_answer_head h;
-	int r = kube_handshake_answer(u->in, u->in_len, u->key, &h);
-
-	if (r == -EAGAIN && !ended)
-		return;
-	if (r == -EAGAIN)
-		fail(u, KUBE_UNREACHABLE, "the connection ended before the upgrade was answered");
-	else if (r)
-		fail(u, KUBE_PROTOCOL, "the upgrade was answered by something that is no HTTP");
-	else if (h.upgraded)
-		upgraded(u, &h);
-	else if (ended || h.status < 200 || body_complete(u, &h) || u->in_len == IN_MAX)
-		refused(u, &h);
 }
 
 /* --- asking --------------------------------------------------------------------------------------------- */
 
-static void read_answer(struct kube_upgrade *u)
+/* The lines of authentication and impersonation, and who we are; malloc'ed. */
+static char *header_lines(struct kube_client *c)
 {
-	for (;;) {
-		ssize_t n =
-			kube_connection_read(u->connection, u->in + u->in_len, IN_MAX - u->in_len);
+	struct curl_slist *headers = NULL;
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+	int r;
 
-		if (n == -EAGAIN)
-			break;
-		if (n <= 0) {
-			on_answer(u, true);
-			return;
-		}
-		u->in_len += (size_t)n;
-		if (u->in_len == IN_MAX)
-			break;
+	if (!f)
+		return NULL;
+	r = kube_setup_headers(c, &headers);
+	fprintf(f, "User-Agent: %s\r\n", c->agent);
+	for (struct curl_slist *h = headers; h; h = h->next) {
+		if (strncasecmp(h->data, "Host:", 5))
+			fprintf(f, "%s\r\n", h->data);
 	}
-	on_answer(u, false);
+	curl_slist_free_all(headers);
+	if (fclose(f) || r) {
+		free(text);
+		return NULL;
+	}
+	return text;
 }
 
-static void on_io(int fd, short what, void *arg)
+static int dial(struct kube_upgrade *u, struct stream *carrier)
 {
-	struct kube_upgrade *u = arg;
+	const char *rest = strstr(u->client->config->server, "://") + 3;
+	struct websocket_call call = {.protocol = u->protocol,
+				      .timeout = 2 * (nsec_t)(u->seconds + 1) * NSEC_PER_SEC};
+	char *headers = header_lines(u->client);
+	cleanup(free_ptr) char *path = NULL;
+	char host[512];
+	int r = -ENOMEM;
 
-	(void)fd;
-	while ((what & EV_WRITE) && u->out_sent < u->out_len) {
-		ssize_t n = kube_connection_write(u->connection, u->out + u->out_sent,
-						  u->out_len - u->out_sent);
-
-		if (n == -EAGAIN)
-			return;
-		if (n < 0) {
-			fail(u, KUBE_UNREACHABLE,
-			     "the connection broke before the upgrade was asked for");
-			return;
-		}
-		u->out_sent += (size_t)n;
-	}
-	if (u->out_sent == u->out_len && (what & EV_WRITE)) {
-		struct event_base *base = u->client->base;
-
-		event_free(u->io);
-		u->io = event_new(base, u->connection->fd, EV_READ | EV_PERSIST, on_io, u);
-		if (!u->io || event_add(u->io, NULL)) {
-			fail(u, KUBE_UNREACHABLE, "out of memory");
-			return;
-		}
-	}
-	/* Also when only written: TLS may hold bytes that the socket does not show any more. */
-	read_answer(u);
+	kube_server_host(u->client->config, host, sizeof(host));
+	if (asprintf(&path, "%s%s", rest + strcspn(rest, "/"), u->target) < 0)
+		path = NULL;
+	call.host = host;
+	call.path = path;
+	call.headers = headers;
+	u->generation = kube_auth_generation(u->client->auth);
+	if (headers && path)
+		r = websocket_dial(&u->dial, u->client->base, carrier, &call, on_dialled, u);
+	if (headers)
+		explicit_bzero(headers, strlen(headers)); /* the token is in it */
+	free(headers);
+	return r;
 }
 
 static void on_connected(void *arg, CURLcode code)
 {
 	struct kube_upgrade *u = arg;
 	struct kube_judged j = {.reply = {.failure = KUBE_OK}};
-	struct curl_slist *headers = NULL;
 
 	if (code) {
-		kube_judge_curl(&j, u->client, code, u->connection->transfer.easy,
-				u->connection->error);
+		kube_connection_judge(u->connection, u->client, &j, code);
 		finish(u, NULL, &j);
-		return;
-	}
-	kube_note_address(u->client, u->connection->transfer.easy);
-	kube_handshake_key(u->key);
-	if (kube_setup_headers(u->client, &headers) == 0)
-		u->out = kube_handshake_request(u->client->config, u->target, u->key, u->protocol,
-						u->client->agent, headers);
-	curl_slist_free_all(headers);
-	u->generation = kube_auth_generation(u->client->auth);
-	u->out_len = u->out ? strlen(u->out) : 0;
-	u->out_sent = 0;
-	u->io = event_new(u->client->base, u->connection->fd, EV_WRITE | EV_PERSIST, on_io, u);
-	if (!u->out || !u->io || event_add(u->io, NULL))
+	} else if (dial(u, kube_connection_stream(u->connection))) {
 		fail(u, KUBE_UNREACHABLE, "out of memory");
+	} else {
+		u->connection = NULL;
+	}
 }
 
 static void on_credentials(struct kube_auth_wait *w, const struct error *e)

@@ -16,7 +16,7 @@ static void put_true(json_t *o, const char *key, bool value)
 
 static void put_blob(json_t *o, const char *key, const struct kube_blob *b)
 {
-	cleanup(free_ptr) char *text = b->data ? kube_base64_encode(b->data, b->len) : NULL;
+	cleanup(free_ptr) char *text = b->data ? base64_encode(b->data, b->len) : NULL;
 
 	put(o, key, text);
 }

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <stdio.h>
+#include <sys/random.h>
 
 #include "kube/internal.h"
 
@@ -84,10 +85,20 @@ static bool leave(struct kube_watch *w)
 
 /* --- going on ------------------------------------------------------------------------------------------- */
 
+static uint32_t random_number(void)
+{
+	uint32_t v = 0;
+
+	while (getrandom(&v, sizeof(v), 0) != sizeof(v))
+		;
+	return v;
+}
+
 static void later(struct kube_watch *w)
 {
 	uint32_t top = MIN((uint32_t)RETRY_MS << MIN(w->tries, 6u), (uint32_t)RETRY_MAX_MS);
-	uint32_t low = MAX(top / 2, (uint32_t)RETRY_MS), ms = low + kube_random() % (top - low + 1);
+	uint32_t low = MAX(top / 2, (uint32_t)RETRY_MS),
+		 ms = low + random_number() % (top - low + 1);
 	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
 
 	w->tries++;
@@ -364,7 +375,7 @@ static void on_listed(void *arg, const struct kube_reply *reply)
 static void go(struct kube_watch *w)
 {
 	struct kube_call call = {.path = w->path};
-	unsigned seconds = *w->version ? WATCH_SECONDS + kube_random() % WATCH_SECONDS : 0;
+	unsigned seconds = *w->version ? WATCH_SECONDS + random_number() % WATCH_SECONDS : 0;
 	cleanup(free_ptr) char *query = malloc(16384);
 	bool begin = !seconds && !w->more;
 

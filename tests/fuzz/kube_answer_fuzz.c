@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kube: what a server or a plugin sends. The first byte says what the rest is: a watch line, the head of an upgrade's answer, an
+/* kube: what a server or a plugin sends. The first byte says what the rest is: a watch line, an
  * exec plugin's output, a 403's message, a certificate. */
 #include "kube/internal.h"
 
@@ -14,15 +14,6 @@ static void line(const char *text, size_t len)
 	    (!json_is_object(o) || kind > KUBE_LINE_ERROR))
 		abort();
 	json_decref(o);
-}
-
-static void head(const char *text, size_t len)
-{
-	struct kube_answer_head h;
-
-	if (kube_handshake_answer(text, len, "dGhlIHNhbXBsZSBub25jZQ==", &h) == 0 &&
-	    (h.head_len > len || h.status < 100 || (h.upgraded && h.status != 101)))
-		abort();
 }
 
 static void credential(const char *text, size_t len)
@@ -65,9 +56,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	switch (data[0]) {
 	case 'l':
 		line(text, size - 1);
-		break;
-	case 'h':
-		head(text, size - 1);
 		break;
 	case 'c':
 		credential(text, size - 1);

@@ -462,7 +462,8 @@ static void test_port_forward(void **unused)
 	use(&u, 100, "shout", 5);
 	while (u.len < 5)
 		event_base_loop(base, EVLOOP_ONCE);
-	assert_string_equal((char *)u.got, "SHOUT");
+	assert_int_equal(u.len, 5);
+	assert_memory_equal(u.got, "SHOUT", 5);
 	u.s->ops->shutdown(u.s);
 	assert_true(run_until(&u.ended, 5));
 	u.s->ops->close(u.s);
