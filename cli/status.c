@@ -38,19 +38,27 @@ static void print_list(const json_t *list, const char *none)
 		fputs(none, stdout);
 }
 
+static void print_transport(const json_t *path)
+{
+	printf("%s%s%s", get_text(path, "transport"), *get_text(path, "remote") ? " " : "",
+	       get_text(path, "remote"));
+}
+
 static void print_path(const json_t *path)
 {
 	const json_t *others = json_object_get(path, "standing_by");
 
 	label("Path");
-	printf("%s%s%s", get_text(path, "transport"), *get_text(path, "remote") ? " " : "",
-	       get_text(path, "remote"));
-	if (json_array_size(others)) {
-		fputs(" (also: ", stdout);
-		print_list(others, "");
-		fputs(", standing by)", stdout);
+	json_t *v;
+	size_t i;
+
+	print_transport(path);
+	json_array_foreach(others, i, v)
+	{
+		fputs(i ? ", " : " (also: ", stdout);
+		print_transport(v);
 	}
-	putchar('\n');
+	puts(json_array_size(others) ? ", standing by)" : "");
 }
 
 static void print_manager(const json_t *j)

@@ -112,11 +112,16 @@ static void fail(struct cluster *c, int code, const char *text)
 /* The right that is missing, and what grants it, if there is room for all of it: half a manifest is none. */
 static void forbidden_text(struct error *e, const struct kube_denied *denied, const char *sentence)
 {
+	static const char remedy[] = "An administrator grants all that connect needs with: culvert "
+				     "install --allow-group GROUP";
 	cleanup(free_ptr) char *yaml = kube_denied_yaml(denied);
+	size_t len = yaml ? strlen(yaml) : 0;
 
-	error_set(e, 0, "%s", sentence);
-	if (yaml && strlen(sentence) + strlen(yaml) + 64 < sizeof(e->text))
-		error_set(e, 0, "%s. An administrator grants it with:\n%s", sentence, yaml);
+	if (len && strlen(sentence) + len + sizeof(remedy) + 32 < sizeof(e->text))
+		error_set(e, 0, "%s. %s, this alone with:\n%.*s", sentence, remedy, (int)len - 1,
+			  yaml);
+	else
+		error_set(e, 0, "%s. %s", sentence, remedy);
 }
 
 static int code_of(enum kube_failure f)

@@ -182,7 +182,7 @@ static void on_failed(void *arg, int code, const char *text)
 {
 	struct daemon *d = arg;
 
-	log_error("connect: %s", text);
+	log_error("connect: %.*s", (int)strcspn(text, "\n"), text); /* a manifest may follow */
 	if (d->connect_req)
 		rpc_fail(d->connect_req, code, "%s", text);
 	d->connect_req = NULL;

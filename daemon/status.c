@@ -72,26 +72,42 @@ static json_t *manager_json(struct session *s, nsec_t round_trip, json_t *warnin
 	return j;
 }
 
+/* Its transport's name; `remote` gets where it leads, of a stream "". */
+static const char *one_path(struct session *s, const struct path *path,
+			    char remote[static ADDR_STRLEN])
+{
+	remote[0] = '\0';
+	if (tunnel_is_stream(session_tunnel(s), path))
+		return way_name(cluster_way(session_cluster(s)));
+	sockaddr_format(&path->remote, remote);
+	return "udp";
+}
+
 const char *path_text(struct session *s, char remote[static ADDR_STRLEN])
 {
 	struct overlay_peer *p = tunnel_manager(session_tunnel(s));
 	const struct path *path = p ? overlay_peer_path(p) : NULL;
 
 	remote[0] = '\0';
-	if (tunnel_on_stream(session_tunnel(s)))
-		return way_name(cluster_way(session_cluster(s)));
-	if (path)
-		sockaddr_format(&path->remote, remote);
-	return path || !session_cluster(s) ? "udp" : "none";
+	return path ? one_path(s, path, remote) : "none";
 }
 
-/* What else the manager could be reached by now. */
+/* The other ways to the manager that answer. */
 static json_t *standing_by(struct session *s)
 {
+	struct overlay_peer *p = tunnel_manager(session_tunnel(s));
+	struct overlay_path_info info[PEER_PATHS];
+	unsigned n = p ? overlay_peer_paths(p, info) : 0, i;
+	char remote[ADDR_STRLEN];
 	json_t *list = json_array();
 
-	if (tunnel_has_stream(session_tunnel(s)) && !tunnel_on_stream(session_tunnel(s)))
-		json_array_append_new(list, json_string(way_name(cluster_way(session_cluster(s)))));
+	for (i = 0; i < n; i++) {
+		const char *transport = one_path(s, &info[i].path, remote);
+
+		if (!info[i].active && info[i].state == PATH_UP)
+			json_array_append_new(list, json_pack("{s:s,s:s}", "transport", transport,
+							      "remote", remote));
+	}
 	return list;
 }
 

@@ -18,6 +18,8 @@
 #include "tun/tun.h"
 
 enum { TUN_BUDGET = 128 };
+/* The API server is a detour, and pays for each byte. */
+enum { RANK_UDP = 0, RANK_STREAM = 10 };
 
 struct tunnel {
 	const struct tunnel_ops *ops;
@@ -321,6 +323,16 @@ void tunnel_set_endpoint(struct tunnel *t, const union sockaddr_any *endpoint)
 	node_flush(t->node);
 }
 
+/* One that is known already, or one too many, is no loss. */
+static void add_path(struct tunnel *t, const struct path *path, unsigned rank)
+{
+	int err = overlay_path_add(node_overlay(t->node), t->manager, path, rank, clock_boot());
+
+	if (err && err != -EEXIST)
+		log_warn("manager: a way to it is left out: %s", strerror(-err));
+	node_flush(t->node);
+}
+
 int tunnel_add_stream(struct tunnel *t, struct stream *s, struct error *e)
 {
 	struct path path;
@@ -334,28 +346,20 @@ int tunnel_add_stream(struct tunnel *t, struct stream *s, struct error *e)
 		node_drop_stream(t->node, &t->stream);
 	t->stream = path;
 	t->has_stream = true;
-	overlay_peer_set_path(t->manager, &path);
-	overlay_peer_initiate(node_overlay(t->node), t->manager, true, clock_boot());
-	node_flush(t->node);
+	add_path(t, &path, RANK_STREAM);
 	return 0;
 }
 
-bool tunnel_has_stream(const struct tunnel *t)
+bool tunnel_is_stream(const struct tunnel *t, const struct path *path)
 {
-	return t->has_stream;
-}
-
-bool tunnel_on_stream(const struct tunnel *t)
-{
-	const struct path *p = t->manager ? overlay_peer_path(t->manager) : NULL;
-
-	return t->has_stream && p && p->transport == t->stream.transport;
+	return t->has_stream && path->transport == t->stream.transport;
 }
 
 void tunnel_add_udp(struct tunnel *t, const union sockaddr_any *endpoint)
 {
-	(void)t;
-	(void)endpoint;
+	struct path path = node_udp_path(t->node, endpoint);
+
+	add_path(t, &path, RANK_UDP);
 }
 
 void tunnel_call(struct tunnel *t)
@@ -364,8 +368,7 @@ void tunnel_call(struct tunnel *t)
 	nsec_t now = clock_boot();
 
 	overlay_peer_persist(o, t->manager, true, now);
-	if (overlay_peer_path(t->manager))
-		overlay_peer_initiate(o, t->manager, true, now);
+	overlay_peer_initiate(o, t->manager, true, now);
 	node_flush(t->node);
 }
 

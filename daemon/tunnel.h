@@ -63,9 +63,8 @@ void tunnel_set_endpoint(struct tunnel *t, const union sockaddr_any *endpoint);
 int tunnel_add_stream(struct tunnel *t, struct stream *s, struct error *e);
 /* It may be reached there, too. */
 void tunnel_add_udp(struct tunnel *t, const union sockaddr_any *endpoint);
-/* Do its packets go over the stream now? */
-bool tunnel_on_stream(const struct tunnel *t);
-bool tunnel_has_stream(const struct tunnel *t);
+/* Is it the stream that was added last? */
+bool tunnel_is_stream(const struct tunnel *t, const struct path *path);
 /* Handshakes begin, on whatever ways there are or will be. */
 void tunnel_call(struct tunnel *t);
 /* The network changed or the laptop woke up. */

@@ -23,7 +23,7 @@ enum { MANAGER_PORT = 8080, RETRY_FIRST_MS = 200, RETRY_MAX_MS = 5000, TRY_SECON
 #define OVERLAY_PATH "/overlay"
 #define SUBPROTOCOL  "culvert.v1"
 /* Of the manager's pods (deploy/). */
-#define MANAGER_PODS "app.kubernetes.io/part-of=culvert"
+#define MANAGER_PODS "app=culvert-manager"
 
 struct ways {
 	struct event_base *base;
@@ -39,8 +39,8 @@ struct ways {
 	struct kube_request *listing;
 	struct websocket_dial *inside;
 	struct ways_failure
-		first;	/* why the WebSocket was refused, while a port-forward is tried */
-	char told[256]; /* so that the log says it once */
+		first;	   /* why the WebSocket was refused, while a port-forward is tried */
+	char told[2][256]; /* so that the log says each once */
 };
 
 static void try_websocket(struct ways *w);
@@ -80,7 +80,7 @@ static void stop(struct ways *w)
 static void given(struct ways *w, struct stream *s, enum way way)
 {
 	w->retry_ms = RETRY_FIRST_MS;
-	w->told[0] = '\0';
+	w->told[0][0] = w->told[1][0] = '\0';
 	w->ops->stream(w->arg, s, way);
 }
 
@@ -107,14 +107,19 @@ static void note(struct ways_failure *f, enum way way, enum kube_failure failure
 	error_set(&f->text, 0, "%s: %s", way_name(way), text);
 }
 
+static void say(char told[static 256], const struct ways_failure *f)
+{
+	if (!strncmp(told, f->text.text, 255))
+		return;
+	log_info("manager: no stream to it by %s", f->text.text);
+	snprintf(told, 256, "%.255s", f->text.text);
+}
+
 static void failed(struct ways *w, const struct ways_failure *f)
 {
 	struct ways_failure copy = *f;
 
-	if (strncmp(w->told, f->text.text, sizeof(w->told) - 1)) {
-		log_info("manager: no stream to it by %s", f->text.text);
-		snprintf(w->told, sizeof(w->told), "%.*s", (int)sizeof(w->told) - 1, f->text.text);
-	}
+	say(w->told[f != &w->first], f);
 	wait_a_little(w);
 	w->ops->failed(w->arg, &copy);
 }
@@ -138,8 +143,7 @@ static void on_websocket(void *arg, struct stream *s, const struct kube_reply *w
 	}
 	note(&w->first, WAY_WEBSOCKET, why->failure, &why->denied, why->sentence);
 	if (w->allowed == WAYS_AUTO && forward_may_help(why->failure)) {
-		log_info("manager: %s; trying a port-forward", w->first.text.text);
-		try_forward(w);
+		say(w->told[0], &w->first);
 	} else {
 		failed(w, &w->first);
 	}
