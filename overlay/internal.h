@@ -42,6 +42,7 @@ enum {
 	PROBE_EVERY_MS = 250,	 /* then */
 	PROBES = 3,		 /* unanswered: dead */
 	PROBE_LEN = 5,		 /* type and id, of an answer too */
+	MOVED_LEN = 10,		 /* type, slot, count */
 	PROBES_KEPT = 4,	 /* whose answers we still know */
 };
 
@@ -55,6 +56,7 @@ enum control {
 	CONTROL_ALIVE = 1,  /* I keep this session up and shall be heard every KEEPALIVE_TIMEOUT */
 	CONTROL_PROBE = 2,  /* are you there, on this path? */
 	CONTROL_ANSWER = 5, /* yes; repeats the id */
+	CONTROL_MOVED = 6,  /* ALIVE, and which path I left, at which count */
 };
 
 /* A session index that we have given out: of a running handshake, or of a keypair. */
@@ -73,7 +75,9 @@ struct keypair {
 	uint64_t sent;		    /* messages sealed */
 	uint64_t count[PATH_SLOTS]; /* ... in each path slot: a nonce is never used twice */
 	struct transport_keys keys;
-	struct replay window;		     /* of path slot 0 */
+	uint64_t floor
+		[PATH_SLOTS]; /* received below this count: sent before the peer left that path */
+	struct replay window; /* of path slot 0 */
 	struct replay *more[PATH_SLOTS - 1]; /* of the others: made when first used */
 };
 
@@ -225,7 +229,9 @@ void half_open_end(struct overlay_peer *p);
 
 /* send.c */
 void send_keepalive(struct overlay_peer *p, nsec_t now); /* empty */
-void send_alive(struct overlay_peer *p, nsec_t now);	 /* persistent: asks for an answer */
+/* An ALIVE over the new path: what comes late by that of `slot` moves the peer no more. */
+void send_moved(struct overlay_peer *p, unsigned slot, nsec_t now);
+void send_alive(struct overlay_peer *p, nsec_t now); /* persistent: asks for an answer */
 
 /* Over this path, whichever is active; no timer takes notice. */
 void send_on(struct overlay_peer *p, const struct path *path, unsigned slot, const uint8_t *text,

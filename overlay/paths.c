@@ -43,9 +43,9 @@ static struct way *find(struct overlay_peer *p, const struct path *path)
 {
 	if (p->active && path_equal(&p->active->path, path))
 		return p->active;
-	FOR_EACH_WAY(w, p)
-	if (path_equal(&w->path, path))
-		return w;
+	FOR_EACH_WAY (w, p)
+		if (path_equal(&w->path, path))
+			return w;
 	return NULL;
 }
 
@@ -95,7 +95,9 @@ static void activate(struct overlay_peer *p, struct way *w, nsec_t now)
 		w->probe_at = now;
 	}
 	tell_changed(p);
-	if (w)
+	if (w && old)
+		send_moved(p, slot_of(p, old), now);
+	else if (w)
 		send_alive(p, now);
 }
 
@@ -115,13 +117,14 @@ static void choose(struct overlay_peer *p, nsec_t now)
 	static const enum path_state hope[] = {PATH_SUSPECT, PATH_NEW, PATH_DEAD};
 	struct way *a = p->active, *best = NULL;
 	bool well = a && a->state == PATH_UP;
-	FOR_EACH_WAY(w, p)
-	if (w->state == PATH_UP && better(w, best) && (!well || w == a || worth_it(w, a, now)))
-		best = w;
+	FOR_EACH_WAY (w, p)
+		if (w->state == PATH_UP && better(w, best) &&
+		    (!well || w == a || worth_it(w, a, now)))
+			best = w;
 	for (unsigned i = 0; !best && !a && i < ARRAY_SIZE(hope); i++)
-		FOR_EACH_WAY(w, p)
-	if (w->state == hope[i] && better(w, best))
-		best = w;
+		FOR_EACH_WAY (w, p)
+			if (w->state == hope[i] && better(w, best))
+				best = w;
 	if (best || !a)
 		activate(p, best, now);
 }
@@ -132,9 +135,9 @@ const struct path *paths_initiation(struct overlay_peer *p, nsec_t now)
 {
 	struct way *w = p->active;
 	if (p->spoke && p->t.attempts)
-		FOR_EACH_WAY(i, p)
-	if (i->tried < w->tried || (i->tried == w->tried && better(i, w)))
-		w = i;
+		FOR_EACH_WAY (i, p)
+			if (i->tried < w->tried || (i->tried == w->tried && better(i, w)))
+				w = i;
 	w->tried = now;
 	return &w->path;
 }
@@ -182,9 +185,9 @@ static void suspect(struct overlay_peer *p, struct way *w, nsec_t now)
 	w->probe_at = now;
 	if (w != p->active)
 		return;
-	FOR_EACH_WAY(i, p)
-	if (i->state == PATH_UP)
-		i->probe_at = now;
+	FOR_EACH_WAY (i, p)
+		if (i->state == PATH_UP)
+			i->probe_at = now;
 	choose(p, now);
 }
 
@@ -236,8 +239,7 @@ nsec_t paths_due(struct overlay_peer *p, nsec_t now)
 	nsec_t next = 0;
 	if (!p->spoke || !keypair_alive(p->current, now))
 		return 0;
-	FOR_EACH_WAY(w, p)
-	{
+	FOR_EACH_WAY (w, p) {
 		nsec_t at = ask_at(w);
 		if (w->state == PATH_UP && suspect_at(w))
 			at = MIN(at, suspect_at(w));
@@ -248,19 +250,17 @@ nsec_t paths_due(struct overlay_peer *p, nsec_t now)
 
 void paths_run(struct overlay_peer *p, nsec_t now)
 {
-	if (!p->spoke)
+	if (!p->spoke || !keypair_alive(p->current, now))
 		return;
-	FOR_EACH_WAY(w, p)
-	{
-		if (!keypair_alive(p->current, now))
-			return;
+	FOR_EACH_WAY (w, p) {
 		if (w->state == PATH_UP && suspect_at(w) && suspect_at(w) <= now)
 			suspect(p, w, now);
 		if (w->state == PATH_SUSPECT && w->tries == PROBES && w->probe_at <= now)
 			die(p, w, now);
+	}
+	FOR_EACH_WAY (w, p)
 		if (ask_at(w) <= now)
 			send_probe(p, w, now);
-	}
 }
 
 void paths_sent_data(struct overlay_peer *p, nsec_t now)
@@ -277,8 +277,7 @@ void paths_session(struct overlay_peer *p, bool fresh, nsec_t now)
 {
 	if (!p->spoke)
 		return;
-	FOR_EACH_WAY(w, p)
-	{
+	FOR_EACH_WAY (w, p) {
 		if (fresh)
 			w->asked_since = w->waiting_since = 0;
 		if (fresh || w->state == PATH_NEW || w->state == PATH_DEAD) {
@@ -290,8 +289,7 @@ void paths_session(struct overlay_peer *p, bool fresh, nsec_t now)
 
 void paths_kick(struct overlay_peer *p, nsec_t now)
 {
-	FOR_EACH_WAY(w, p)
-	{
+	FOR_EACH_WAY (w, p) {
 		w->tries = w->answered = 0;
 		w->hold = w->not_before = 0;
 		w->probe_at = now;
@@ -309,8 +307,7 @@ static void follow(struct overlay_peer *p, const struct path *from, unsigned slo
 	if (!same && !move && w == p->active)
 		return; /* a probe moves nothing that is in use */
 	if (!same) {
-		FOR_EACH_WAY(i, p)
-		{
+		FOR_EACH_WAY (i, p) {
 			if (!path_equal(&i->path, from))
 				continue;
 			move = move || i == p->active; /* it is called by another slot now */
@@ -454,10 +451,10 @@ int overlay_path_add(struct overlay *o, struct overlay_peer *p, const struct pat
 static void fall_back(struct overlay_peer *p, nsec_t now)
 {
 	struct way *best = NULL;
-	FOR_EACH_WAY(w, p)
-	if (w->last_receive && now - w->last_receive < SECONDS(PEER_DEAD_AFTER) &&
-	    (!best || w->last_receive > best->last_receive))
-		best = w;
+	FOR_EACH_WAY (w, p)
+		if (w->last_receive && now - w->last_receive < SECONDS(PEER_DEAD_AFTER) &&
+		    (!best || w->last_receive > best->last_receive))
+			best = w;
 	p->active = best;
 	tell_changed(p);
 }
@@ -489,11 +486,11 @@ void overlay_path_remove(struct overlay *o, struct overlay_peer *p, const struct
 void overlay_transport_gone(struct overlay *o, uint32_t transport, nsec_t now)
 {
 	for (struct overlay_peer *p = o->peers; p; p = p->next) {
-		FOR_EACH_WAY(w, p)
-		if (w->path.transport == transport) {
-			struct path path = w->path;
-			overlay_path_remove(o, p, &path, now);
-		}
+		FOR_EACH_WAY (w, p)
+			if (w->path.transport == transport) {
+				struct path path = w->path;
+				overlay_path_remove(o, p, &path, now);
+			}
 		if (p->pending.index.value && p->pending.path.transport == transport) {
 			struct path path = p->pending.path;
 			overlay_path_remove(o, p, &path, now);

@@ -23,8 +23,9 @@ static size_t inner_length(const uint8_t *data, size_t len)
 /* Where a message came from. */
 struct origin {
 	const struct path *path;
+	struct keypair *kp;
 	unsigned slot;
-	bool newest; /* no message under these keys, in its slot, overtook it */
+	bool newest; /* no message in its slot overtook it, nor was it sent before the peer moved */
 };
 
 static bool is_probe(const uint8_t *text, size_t len)
@@ -35,11 +36,15 @@ static bool is_probe(const uint8_t *text, size_t len)
 static void receive_control(struct overlay_peer *p, const struct origin *from, const uint8_t *text,
 			    size_t len, nsec_t now)
 {
-	if (is_probe(text, len) && len < PROBE_LEN) {
+	if ((is_probe(text, len) && len < PROBE_LEN) ||
+	    (text[0] == CONTROL_MOVED && (len < MOVED_LEN || text[1] >= PATH_SLOTS))) {
 		overlay_drop(p->overlay, DROP_MALFORMED);
 		return;
 	}
 	switch ((enum control)text[0]) {
+	case CONTROL_MOVED:
+		from->kp->floor[text[1]] = MAX(from->kp->floor[text[1]], get_le64(text + 2));
+		/* fall through */
 	case CONTROL_ALIVE:
 		p->t.kept = true;
 		if (now - p->t.last_sent >= SECONDS(KEEPALIVE_ANSWER))
@@ -140,7 +145,12 @@ static int receive_data(struct overlay *o, const struct path *from, const uint8_
 		overlay_drop(o, w ? DROP_REPLAY : DROP_LIMIT);
 		return 0;
 	}
-	struct origin origin = {.path = from, .slot = slot, .newest = w->next == count + 1};
+	struct origin origin = {
+		.path = from,
+		.kp = kp,
+		.slot = slot,
+		.newest = w->next == count + 1 && count >= kp->floor[slot],
+	};
 	len -= MSG_DATA_OVERHEAD;
 	accepted(p, kp, &origin, is_probe(scratch, len), now);
 	return deliver(p, &origin, scratch, len, inner, peer, now);

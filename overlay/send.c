@@ -91,6 +91,14 @@ void send_keepalive(struct overlay_peer *p, nsec_t now)
 	send_small(p, (const uint8_t *)"", 0, now);
 }
 
+void send_moved(struct overlay_peer *p, unsigned slot, nsec_t now)
+{
+	uint8_t text[MOVED_LEN] = {CONTROL_MOVED, (uint8_t)slot};
+	if (p->current)
+		put_le64(text + 2, p->current->count[slot]);
+	send_small(p, text, sizeof(text), now);
+}
+
 void send_alive(struct overlay_peer *p, nsec_t now)
 {
 	send_small(p, (const uint8_t[]){CONTROL_ALIVE}, 1, now);

@@ -395,7 +395,7 @@ static void unknown_control_is_counted(void **state)
 	struct sim s;
 	begin(&s, false);
 	connect_nodes(&s);
-	static const uint8_t kinds[] = {0, 3, 4, 6, 0x30, 0x50, 0x70, 0xff};
+	static const uint8_t kinds[] = {0, 3, 4, 7, 0x30, 0x50, 0x70, 0xff};
 	uint64_t sent = s.datagrams;
 	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
 		struct held h = craft(&s, 100 + i, &kinds[i], 1);

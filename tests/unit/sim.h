@@ -421,7 +421,7 @@ static inline void sim_run(struct sim *s, nsec_t until)
 		while (s->nheap && s->heap[0]->at <= s->now) {
 			struct sim_datagram *d = sim_pop(s);
 			struct sim_node *to = sim_at(s, &d->to);
-			if (to)
+			if (to && !s->link[d->from.transport].gone[to->no])
 				sim_deliver_raw(to, &d->from, d->data, d->len);
 			free(d);
 		}
