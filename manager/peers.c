@@ -193,6 +193,17 @@ void peer_set_state(struct peer *p, enum peer_state state)
 	p->since = clock_boot();
 }
 
+static bool set_online(struct peer *p, bool online)
+{
+	if (p->state != PEER_REGISTERED || p->online == online)
+		return false;
+	p->online = online;
+	p->since = clock_boot();
+	p->m->platform->changed(p);
+	rules_changed(p->m, true);
+	return true;
+}
+
 void peer_established(struct peer *p, bool fresh)
 {
 	p->m->platform->established(p);
@@ -201,16 +212,11 @@ void peer_established(struct peer *p, bool fresh)
 	p->presumed = false;
 	if (fresh)
 		log_info("%s %s: connected", peer_role_name(p), p->name);
-	peer_online(p, true);
+	set_online(p, true);
 }
 
 void peer_online(struct peer *p, bool online)
 {
-	if (p->state != PEER_REGISTERED || p->online == online)
-		return;
-	p->online = online;
-	p->since = clock_boot();
-	log_info("%s %s: %s", peer_role_name(p), p->name, online ? "is back" : "is away");
-	p->m->platform->changed(p);
-	rules_changed(p->m, true);
+	if (set_online(p, online))
+		log_info("%s %s: %s", peer_role_name(p), p->name, online ? "is back" : "is away");
 }
