@@ -2,6 +2,7 @@
 /* culvert install: puts the manager and its rules into the cluster, and waits until it serves. */
 #include <errno.h>
 
+#include "base/base64.h"
 #include "cli/kube.h"
 #include "crypto/crypto.h"
 #include "deploy/deploy.h"
@@ -138,9 +139,9 @@ static int make_keys(struct deploy_values *v, struct error *e)
 	identity_generate(&id);
 	key_format(id.priv, text);
 	memcpy(text + KEY_TEXT_LEN - 1, "\n", 2);
-	v->overlay_key = deploy_base64(text);
-	v->ca_cert = deploy_base64(cert);
-	v->ca_key = deploy_base64(key);
+	v->overlay_key = base64_encode(text, strlen(text));
+	v->ca_cert = base64_encode(cert, strlen(cert));
+	v->ca_key = base64_encode(key, strlen(key));
 	crypto_wipe(&id, sizeof(id));
 	crypto_wipe(text, sizeof(text));
 	crypto_wipe(key, strlen(key));

@@ -41,7 +41,5 @@ struct deploy_place {
 int deploy_place(const json_t *object, struct deploy_place *p);
 /* The API path of an object (its collection, then its name). -EINVAL for a kind that deploy has not. */
 int deploy_path(const json_t *object, char *buf, size_t size);
-/* Base64 of a text, malloc'ed: what the Secret's values are to be. NULL = no memory. */
-char *deploy_base64(const char *text);
 /* The services' range out of what the API server says to a Service with an address outside of it; -ENOENT. */
 int deploy_service_range(const char *message, char *buf, size_t size);

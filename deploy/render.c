@@ -146,29 +146,3 @@ int deploy_path(const json_t *object, char *buf, size_t size)
 		     p.name);
 	return n < (int)size ? 0 : -EINVAL;
 }
-
-/* RFC 4648. */
-char *deploy_base64(const char *text)
-{
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	size_t len = strlen(text), i;
-	char *out = malloc(len / 3 * 4 + 5), *at = out;
-
-	for (i = 0; out && i < len; i += 3) {
-		size_t have = MIN(len - i, 3u);
-		uint32_t bits = (uint32_t)(uint8_t)text[i] << 16;
-
-		if (have > 1)
-			bits |= (uint32_t)(uint8_t)text[i + 1] << 8;
-		if (have > 2)
-			bits |= (uint8_t)text[i + 2];
-		*at++ = digits[bits >> 18];
-		*at++ = digits[bits >> 12 & 63];
-		*at++ = have > 1 ? digits[bits >> 6 & 63] : '=';
-		*at++ = have > 2 ? digits[bits & 63] : '=';
-	}
-	if (out)
-		*at = '\0';
-	return out;
-}

@@ -344,27 +344,6 @@ static void refused(void **state)
 	refuse((struct deploy_values){.ngroups = DEPLOY_GROUPS + 1}, "groups");
 }
 
-static void base64(void **state)
-{
-	static const struct {
-		const char *text, *coded; /* RFC 4648, section 10 */
-	} known[] = {{"", ""},
-		     {"f", "Zg=="},
-		     {"fo", "Zm8="},
-		     {"foo", "Zm9v"},
-		     {"foob", "Zm9vYg=="},
-		     {"fooba", "Zm9vYmE="},
-		     {"foobar", "Zm9vYmFy"},
-		     {"\xff\xfe\xfd", "//79"}};
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
-		cleanup(free_ptr) char *coded = deploy_base64(known[i].text);
-
-		assert_string_equal(coded, known[i].coded);
-	}
-}
-
 static void service_range(void **state)
 {
 	char buf[64];
@@ -402,7 +381,6 @@ int main(void)
 		cmocka_unit_test(what_is_not_wanted_is_not_there),
 		cmocka_unit_test(another_configuration_is_another_pod),
 		cmocka_unit_test(refused),
-		cmocka_unit_test(base64),
 		cmocka_unit_test(service_range),
 	};
 
