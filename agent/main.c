@@ -7,6 +7,7 @@
 
 #include "agent/agent.h"
 #include "agent/internal.h"
+#include "agent/redirect.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/program.h"
@@ -14,6 +15,7 @@
 static const char usage[] =
 	"Usage: culvert-agent --config FILE [--debug]\n"
 	"       culvert-agent --kubernetes [--debug]\n"
+	"       culvert-agent redirect FROM:TO[/udp]...\n"
 	"       culvert-agent --version | --help\n"
 	"\n"
 	"Stands before the ports of an application. Passes connections through to it, except those "
@@ -22,6 +24,7 @@ static const char usage[] =
 	"\n"
 	"  --config FILE   YAML, described in docs/intercepts.md\n"
 	"  --kubernetes    in a pod: the environment says it, docs/kubernetes.md\n"
+	"  redirect        in a pod's init container, with NET_ADMIN: leads ports to the agent's\n"
 	"  --debug         more lines in the log\n"
 	"\n"
 	"Example: culvert-agent --config /etc/culvert/agent.yaml\n";
@@ -154,8 +157,12 @@ static bool in_a_pod(int argc, char **argv)
 int agent_main(int argc, char **argv)
 {
 	const char *config = NULL;
-	int r = in_a_pod(argc, argv) ? pod_options(argc, argv)
-				     : program_options("culvert-agent", usage, argc, argv, &config);
+	int r;
+
+	if (argc > 1 && !strcmp(argv[1], "redirect"))
+		return redirect_main(argc - 1, argv + 1);
+	r = in_a_pod(argc, argv) ? pod_options(argc, argv)
+				 : program_options("culvert-agent", usage, argc, argv, &config);
 
 	if (r >= 0)
 		return r;
