@@ -5,12 +5,13 @@ import base64
 import copy
 import json
 import os
+import re
 import subprocess
 
 from kube import cluster
-from lab import ROOT, Failed, step, story
+from lab import ROOT, Failed, step, story, wait_for
 
-BIN = os.environ.get("CULVERT_BIN") or os.path.join(ROOT, "build/dev")
+BIN = os.environ.get("CULVERT_BIN") or os.path.join(ROOT, "build/release")
 
 SPACES = """
 apiVersion: v1
@@ -200,6 +201,73 @@ def awkward(t):
     t.untouched("a mark of other ports", pod("inject-open", [named("gone")], [dict(app)]), "no container of this pod has a TCP port named gone")
 
 
+# Who asks, as the application sees it: the agent dials from the pod's own address.
+SERVE = """mkdir -p /tmp/www/cgi-bin
+printf '#!/bin/sh\\necho; echo $REMOTE_ADDR' >/tmp/www/cgi-bin/who
+chmod +x /tmp/www/cgi-bin/who
+httpd -p 8080 -h /tmp/www
+exec httpd -f -p 9000 -h /tmp/www"""
+LIVE = """
+apiVersion: v1
+kind: Service
+metadata: {name: by-name, namespace: inject-open}
+spec: {selector: {app: live}, ports: [{port: 80, targetPort: http}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: by-number, namespace: inject-open}
+spec: {selector: {app: live}, ports: [{port: 80, targetPort: 9000}]}
+"""
+
+
+def agent_image(kube):
+    program = os.path.join(BIN, "culvert-agent")
+    libraries = re.findall(r"(/\S+) \(0x", subprocess.run(["ldd", program], capture_output=True, text=True).stdout)
+    return kube.image("agent", {"/culvert-agent": program, **{lib: os.path.realpath(lib) for lib in libraries}}, ["/culvert-agent"],
+                      user="65532:65532")
+
+
+def live(kube):
+    """A pod that runs, before a manager that is not there: traffic passes through the agent, probes past it."""
+    t = Try(kube, agent_image(kube))
+    busybox = kube.busybox()
+    kube.apply(LIVE)
+    app = {"name": "app", "image": busybox, "command": ["/bin/sh", "-c", SERVE], "ports": [{"name": "http", "containerPort": 8080}],
+           "readinessProbe": {"httpGet": {"port": 9000, "path": "/cgi-bin/who"}, "periodSeconds": 1},
+           "livenessProbe": {"httpGet": {"port": "http", "path": "/cgi-bin/who"}, "periodSeconds": 1}}
+    thing = pod("inject-open", [named(), numbered(9000)], [app], terminationGracePeriodSeconds=1)
+    thing["metadata"]["labels"] = {"app": "live"}
+    made, _ = t.inject(t.dry_run(thing))
+    name = json.loads(kube.kubectl("create", "-o", "json", "-f", "-", stdin=json.dumps(made)).stdout)["metadata"]["name"]
+    kube.kubectl("-n", "inject-open", "run", "client", f"--image={busybox}", "--restart=Never", "--command", "--", "/bin/sleep", "1000")
+    for one in (name, "client"):
+        kube.kubectl("-n", "inject-open", "wait", f"pod/{one}", "--for=condition=Ready", "--timeout=60s", timeout=70)
+    step("the pod is ready: its probes reach the application")
+
+    def address(of):
+        return kube.get("-n", "inject-open", "pod", of)["status"]["podIP"]
+
+    own, client = address(name), address("client")
+
+    def who(place, url, *argv):
+        said = kube.kubectl("-n", "inject-open", "exec", place, *argv, "--", "wget", "-qO-", url, check=False, timeout=20).stdout
+        return said.strip().strip("[]").removeprefix("::ffff:")
+
+    def is_seen(what, wanted, place, url, *argv):
+        wait_for(f"{what}: seen as {wanted}", lambda: who(place, url, *argv) == wanted, 15)
+        step(f"{what}: the application sees {wanted}")
+
+    is_seen("by a named port", own, "client", "http://by-name/cgi-bin/who")
+    is_seen("by a number", own, "client", "http://by-number/cgi-bin/who")
+    is_seen("at the pod's address by the number", own, "client", f"http://{own}:9000/cgi-bin/who")
+    is_seen("at the renamed port's own number", client, "client", f"http://{own}:8080/cgi-bin/who")
+    is_seen("from within", "127.0.0.1", name, "http://127.0.0.1:9000/cgi-bin/who", "-c", "app")
+    slices = kube.get("-n", "inject-open", "endpointslices", "-l", "kubernetes.io/service-name=by-name")["items"]
+    check("the service leads to the agent", [p["port"] for s in slices for p in s["ports"]] == [9900], slices)
+    restarts = [c["restartCount"] for c in kube.get("-n", "inject-open", "pod", name)["status"]["containerStatuses"]]
+    check("nothing was restarted", restarts == [0], restarts)
+
+
 def main():
     with cluster() as kube:
         kube.up()
@@ -214,6 +282,7 @@ def run(kube):
     t = Try(kube)
     for part in (named_ports, restricted, numbers, resources, awkward):
         part(t)
+    live(kube)
 
 
 if __name__ == "__main__":
