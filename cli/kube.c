@@ -7,6 +7,8 @@
 #include <signal.h>
 #include <stdarg.h>
 
+enum { BUSY_TRIES = 10 };
+
 static void on_signal(evutil_socket_t sig, short what, void *arg)
 {
 	struct cluster *c = arg;
@@ -100,6 +102,8 @@ struct waiter {
 	struct kube_request *request;
 	bool done;
 	int result; /* enum kube_failure */
+	int status;
+	double retry_after;
 	json_t *answer;
 	struct error *e;
 };
@@ -111,6 +115,8 @@ static void on_reply(void *arg, const struct kube_reply *r)
 	w->request = NULL;
 	w->done = true;
 	w->result = (int)r->failure;
+	w->status = r->status;
+	w->retry_after = r->retry_after;
 	event_base_loopbreak(w->c->base);
 	if (r->failure == KUBE_OK) {
 		w->answer = r->len ? json_loadb(r->body, r->len, 0, NULL) : NULL;
@@ -150,12 +156,31 @@ static int finish(struct cluster *c, struct waiter *w, int started, json_t **ans
 	return err;
 }
 
+/* The server is busy, or reads a new kind in; it may say how long. */
+static bool is_busy(const struct waiter *w)
+{
+	enum { TOO_MANY_REQUESTS = 429 };
+
+	return w->result == KUBE_SERVER && w->status == TOO_MANY_REQUESTS;
+}
+
 int cluster_call(struct cluster *c, const struct kube_call *call, json_t **answer, struct error *e)
 {
-	struct waiter w = {.c = c, .e = e};
-	int err = kube_request(c->client, call, on_reply, &w, &w.request);
+	for (unsigned tries = 1;; tries++) {
+		struct waiter w = {.c = c, .e = e};
+		int err = kube_request(c->client, call, on_reply, &w, &w.request);
 
-	return finish(c, &w, err, answer, e);
+		err = finish(c, &w, err, answer, e);
+		if (!err || !is_busy(&w) || tries == BUSY_TRIES)
+			return err;
+		if (answer)
+			json_decref(*answer);
+		err = cluster_sleep(
+			c, w.retry_after > 0 ? (unsigned)(MIN(w.retry_after, 10.0) * 1000) : 500,
+			e);
+		if (err)
+			return err;
+	}
 }
 
 int cluster_get(struct cluster *c, json_t **answer, struct error *e, const char *path,
@@ -179,8 +204,10 @@ int cluster_post(struct cluster *c, json_t **answer, struct error *e, const char
 	cleanup(free_ptr) char *text = json_dumps(body, JSON_COMPACT);
 	const struct kube_call call = {
 		.method = "POST", .path = path, .body = text, .len = text ? strlen(text) : 0};
+	struct waiter w = {.c = c, .e = e};
+	int err = text ? kube_request(c->client, &call, on_reply, &w, &w.request) : -ENOMEM;
 
-	return text ? cluster_call(c, &call, answer, e) : error_errno(e, -ENOMEM, "a request");
+	return finish(c, &w, err, answer, e);
 }
 
 int cluster_merge(struct cluster *c, json_t **answer, struct error *e, const char *path,

@@ -90,7 +90,8 @@ function(culvert_program name source)
 	endif()
 endfunction()
 
-# culvert_manifests(NAME): the folder's manifests, one behind the other, for embed.c to include.
+# culvert_manifests(NAME): the folder's manifests, one behind the other, for embed.c to include (by the assembler, whose symbols
+# link-time optimization does not see).
 function(culvert_manifests name)
 	file(GLOB manifests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${name}/manifests/*.yaml)
 	list(SORT manifests)
@@ -98,5 +99,5 @@ function(culvert_manifests name)
 	add_custom_command(OUTPUT ${all} DEPENDS ${manifests} VERBATIM
 		COMMAND sh -c "for f; do echo ---; cat \"$f\"; done >\"$0\"" ${all} ${manifests})
 	set_source_files_properties(${CMAKE_SOURCE_DIR}/${name}/embed.c PROPERTIES
-		OBJECT_DEPENDS ${all} COMPILE_DEFINITIONS "DEPLOY_MANIFESTS=\"${all}\"")
+		OBJECT_DEPENDS ${all} COMPILE_OPTIONS -fno-lto COMPILE_DEFINITIONS "DEPLOY_MANIFESTS=\"${all}\"")
 endfunction()

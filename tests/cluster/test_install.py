@@ -104,11 +104,11 @@ def image(kube, part, where=BIN):
 
 def without_a_cluster(kube, culvert):
     step("--dry-run needs no cluster, and kubectl reads what it prints")
-    made = culvert.must("install", "--dry-run", "-n", SYSTEM, "--allow-group", "a: b", config="/nonexistent").stdout
+    made = culvert.must("install", "--dry-run", "-n", SYSTEM, "--allow-group", "a: b", config="/proc/none").stdout
     names = kube.kubectl("create", "--dry-run=client", "--validate=false", "-o", "name", "-f", "-", stdin=made).stdout.split()
     if len(names) != 23 or f"namespace/{SYSTEM}" not in names:
         raise Failed(f"--dry-run made {names}")
-    listed = json.loads(culvert.must("install", "--dry-run", "-o", "json", config="/nonexistent").stdout)
+    listed = json.loads(culvert.must("install", "--dry-run", "-o", "json", config="/proc/none").stdout)
     if listed["kind"] != "List" or len(listed["items"]) != 21:
         raise Failed(f"-o json made {listed['kind']} of {len(listed['items'])}")
     culvert.refuse("install", "-o", "yaml", code=2, says="--dry-run")
@@ -119,7 +119,7 @@ def without_a_cluster(kube, culvert):
 
 
 def bad_config(kube, culvert):
-    culvert.refuse("install", "--kubeconfig", "/nonexistent", says="/nonexistent")
+    culvert.refuse("install", "--kubeconfig", "/proc/none", says="/proc/none")
     culvert.refuse("install", "--context", "nowhere", says="nowhere")
 
 
