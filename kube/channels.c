@@ -10,7 +10,7 @@
 #include "kube/internal.h"
 #include "websocket/websocket.h"
 
-enum { CHANNELS = 2, CHANNEL_DATA = 0, CHANNEL_ERROR = 1, PORT_LEN = 2, IOVS = 16, REASON = 256 };
+enum { CHANNELS = 2, CHANNEL_DATA = 0, CHANNEL_ERROR = 1, PORT_LEN = 2, IOVS = 16, REASON = 512 };
 
 struct channels {
 	struct stream s;

@@ -43,11 +43,13 @@ void websocket_dial_cancel(struct websocket_dial *d)
 }
 
 /* The one callback; what `why` points to lives until it returns. */
-static void refuse(struct websocket_dial *d, const struct websocket_refusal *why)
+static void refuse(struct websocket_dial *d, struct websocket_refusal *why)
 {
-	d->carrier->ops->abort(d->carrier);
+	why->carrier = d->carrier;
 	event_del(d->late);
+	stream_set(d->carrier, NULL, NULL);
 	d->cb(d->arg, NULL, why);
+	d->carrier->ops->abort(d->carrier);
 	dial_free(d);
 }
 

@@ -58,7 +58,8 @@ struct websocket_refusal {
 	int status;	  /* 0 = none came */
 	const char *body; /* of the answer, bounded; NUL-terminated, borrowed for the callback */
 	size_t len;
-	const char *why; /* half a sentence */
+	const char *why;	      /* half a sentence */
+	const struct stream *carrier; /* it may know more; aborted after the callback */
 };
 
 typedef void websocket_dial_cb(void *arg, struct stream *s, const struct websocket_refusal *why);

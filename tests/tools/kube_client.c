@@ -246,7 +246,8 @@ static void on_dialled(void *arg, struct stream *s, const struct websocket_refus
 {
 	(void)arg;
 	if (!s)
-		die(why->why);
+		die(*kube_stream_reason(why->carrier) ? kube_stream_reason(why->carrier)
+						      : why->why);
 	moving = s;
 	event_base_loopbreak(base);
 }
