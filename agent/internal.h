@@ -135,6 +135,5 @@ struct agent {
 	struct event *tidy; /* some time after connections have ended */
 	struct listener *listeners;
 	struct udp *udp;
-	uint64_t udp_lost;    /* datagrams that could not be sent on */
 	struct event *ending; /* SIGTERM came: when to end at the latest */
 };

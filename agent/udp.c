@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <event2/event.h>
+#include <inttypes.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
 
@@ -65,6 +66,7 @@ struct udp {
 	probes;
 	struct event *timer;
 	size_t kept;
+	uint64_t lost; /* datagrams that could not be sent on */
 	uint16_t own;
 	uint8_t batch[BATCH][DATAGRAM]; /* what is never received into is never paged in */
 };
@@ -173,12 +175,16 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 static struct laptop_flow *flow_new(struct udp *u, const struct agent_port *port,
 				    const struct rule *r, const struct flow *client)
 {
+	static struct log_limit full_log;
 	struct laptop_flow *f = calloc(1, sizeof(*f));
 
 	if (!f)
 		return NULL;
-	if (u->by_own.count >= FLOWS)
+	if (u->by_own.count >= FLOWS) {
+		log_limited(&full_log, 60 * NSEC_PER_SEC,
+			    "UDP: %d flows are with laptops; the one idle longest ends", FLOWS);
 		flow_free(u, TAILQ_FIRST(&u->age));
+	}
 	do
 		u->own = u->own < PORT_FIRST || u->own == UINT16_MAX ? PORT_FIRST
 								     : (uint16_t)(u->own + 1);
@@ -194,6 +200,15 @@ static struct laptop_flow *flow_new(struct udp *u, const struct agent_port *port
 	hash_insert(&u->by_own, &f->by_own, hash_of(&u->by_own, &u->own, sizeof(u->own)));
 	TAILQ_INSERT_TAIL(&u->age, f, by_age);
 	return f;
+}
+
+static void lost(struct udp *u, const char *why)
+{
+	static struct log_limit limit;
+
+	u->lost++;
+	log_limited(&limit, 60 * NSEC_PER_SEC, "UDP: %" PRIu64 " datagrams were lost here: %s",
+		    u->lost, why);
 }
 
 /* --- the client's side ------------------------------------------------------------------------------------------- */
@@ -243,7 +258,7 @@ static void answer_client(struct udp *u, const struct agent_port *port, const st
 		msg.msg_controllen = CMSG_SPACE(sizeof(*info));
 	}
 	if (sendmsg(fd, &msg, MSG_NOSIGNAL) < 0)
-		u->a->udp_lost++;
+		lost(u, strerror(errno));
 }
 
 static void on_reply(void *arg, const struct flow *flow, const uint8_t *data, size_t len)
@@ -268,10 +283,19 @@ static void on_reply(void *arg, const struct flow *flow, const uint8_t *data, si
 static bool to_application(struct udp *u, const struct agent_port *port, const struct flow *client,
 			   const uint8_t *data, size_t len)
 {
+	static struct log_limit full_log;
+	const struct udp_flows_stats *stats = udp_flows_stats(u->application);
 	void *token = (void *)(uintptr_t)port;
 	unsigned before = udp_flows_of_peer(u->application, token);
+	uint64_t limit = stats->limit, errors = stats->errors;
 
 	udp_flows_send(u->application, client, &port->application, data, len, token);
+	if (stats->limit > limit)
+		log_limited(&full_log, 60 * NSEC_PER_SEC,
+			    "UDP: %u flows are with the application; the one idle longest ended",
+			    stats->flows);
+	if (stats->errors > errors)
+		lost(u, "the application's port");
 	return udp_flows_of_peer(u->application, token) > before;
 }
 
@@ -391,7 +415,7 @@ static void to_laptop(struct udp *u, const struct agent_port *port, struct rule 
 		u->a->rules.counted = true;
 	}
 	if (!f) {
-		u->a->udp_lost++;
+		lost(u, strerror(ENOMEM));
 		return;
 	}
 	touch(u, f);

@@ -99,7 +99,7 @@ static void stop_manager(void)
 	member_stop(&me);
 }
 
-static int listen_on(uint16_t at)
+static maybe_unused int listen_on(uint16_t at)
 {
 	struct sockaddr_in sin = {.sin_family = AF_INET,
 				  .sin_port = htons(at),
@@ -115,7 +115,7 @@ static int listen_on(uint16_t at)
 
 /* --- the client ------------------------------------------------------------------------------------------------ */
 
-static int client(void)
+static maybe_unused int client(void)
 {
 	struct sockaddr_in sin = {.sin_family = AF_INET,
 				  .sin_port = htons((uint16_t)(base_port + 1)),
@@ -127,7 +127,7 @@ static int client(void)
 }
 
 /* What the client reads: "pod", "laptop", "reset", "" at the end, or "nothing" in `ms`. The loop goes on meanwhile. */
-static const char *client_reads(int fd, unsigned ms)
+static maybe_unused const char *client_reads(int fd, unsigned ms)
 {
 	static char buf[32];
 	nsec_t end = clock_boot() + ms * NSEC_PER_MSEC;

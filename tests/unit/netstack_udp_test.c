@@ -11,7 +11,7 @@
 #include "netstack/ip_layer.h"
 
 struct seen {
-	unsigned udp, echo, out;
+	unsigned udp, echo, out, refused;
 	struct flow flow;
 	uint16_t seq;
 	void *peer;
@@ -59,7 +59,15 @@ static void on_echo(void *arg, const struct flow *flow, uint16_t seq, const uint
 	seen.echo++;
 }
 
-static const struct netstack_ops ops = {.output = on_output, .udp = on_udp, .echo = on_echo};
+static void on_refused(void *arg, const struct flow *flow)
+{
+	(void)arg;
+	seen.flow = *flow;
+	seen.refused++;
+}
+
+static const struct netstack_ops ops = {
+	.output = on_output, .udp = on_udp, .echo = on_echo, .udp_refused = on_refused};
 
 static struct flow make_flow(bool v6)
 {
@@ -98,6 +106,27 @@ static uint64_t all_drops(void)
 	for (int i = 0; i < NS_NUM_DROPS; i++)
 		n += netstack_stats(ns)->drops[i];
 	return n;
+}
+
+/* We open a flow, and its other end refuses it. */
+static void refusal_is_told(void **state)
+{
+	(void)state;
+	for (int v6 = 0; v6 <= 1; v6++) {
+		struct flow f = make_flow(v6);
+		uint8_t icmp[IP_BUILD_MAX];
+
+		netstack_udp_send(ns, &f, (const uint8_t *)"hello", 5);
+		assert_int_equal(seen.out, 1);
+		input(icmp,
+		      ip_build_unreachable(icmp, IP_UNREACHABLE_HOST, seen.pkt, seen.pkt_len));
+		assert_int_equal(seen.refused, 0); /* not that */
+		input(icmp,
+		      ip_build_unreachable(icmp, IP_UNREACHABLE_PORT, seen.pkt, seen.pkt_len));
+		assert_int_equal(seen.refused, 1);
+		assert_true(flow_equal(&seen.flow, &f));
+		seen.out = seen.refused = 0;
+	}
 }
 
 /* Whole, and in fragments that the reassembler puts together. */
@@ -252,6 +281,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(udp_length_rules, setup, teardown),
 		cmocka_unit_test_setup_teardown(replies, setup, teardown),
 		cmocka_unit_test_setup_teardown(refusals, setup, teardown),
+		cmocka_unit_test_setup_teardown(refusal_is_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(echo_requests, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -315,6 +315,48 @@ static void bounds(void **state)
 	close(fd);
 }
 
+/* Out of descriptors: the flow that was idle longest goes, and the new one is served. */
+static void making_room(void **state)
+{
+	(void)state;
+	union sockaddr_any sa, from;
+	const struct udp_flows_stats *st;
+	int fd = server(&sa), pipes[2];
+	struct rlimit files = {0}, few;
+	char buf[8];
+
+	start();
+	st = udp_flows_stats(seen.u);
+	for (unsigned i = 0; i < 3; i++) {
+		struct flow f = make_flow((uint16_t)(1000 + i), 7);
+		send_text(&f, &sa, "x", &peer_1);
+		assert_int_equal(take(fd, buf, sizeof(buf), &from), 1);
+	}
+	assert_int_equal(pipe(pipes), 0); /* the next descriptor would be after these */
+	getrlimit(RLIMIT_NOFILE, &files);
+	few = (struct rlimit){.rlim_cur = (rlim_t)pipes[1] + 1, .rlim_max = files.rlim_max};
+	setrlimit(RLIMIT_NOFILE, &few);
+	struct flow f = make_flow(2000, 7), first = make_flow(1000, 7);
+	send_text(&f, &sa, "y", &peer_1);
+	assert_int_equal(st->flows, 3);
+	assert_int_equal(st->errors, 1); /* refused: others' flows are not ours to end */
+	udp_flows_make_room(seen.u);
+	send_text(&f, &sa, "z", &peer_1);
+	assert_int_equal(take(fd, buf, sizeof(buf), &from), 1);
+	assert_int_equal(buf[0], 'z');
+	assert_int_equal(st->flows, 3);
+	assert_int_equal(st->limit, 1);
+	assert_int_equal(udp_flows_of_peer(seen.u, &peer_1), 3);
+	assert_int_equal(udp_flows_of_peer(seen.u, &peer_2), 0);
+	send_text(&first, &sa, "x", &peer_1); /* it was the first that went: it is new again */
+	assert_int_equal(st->limit, 2);
+	setrlimit(RLIMIT_NOFILE, &files);
+	udp_flows_free(seen.u);
+	close(pipes[0]);
+	close(pipes[1]);
+	close(fd);
+}
+
 static void ping(void **state)
 {
 	(void)state;
@@ -429,6 +471,7 @@ int main(void)
 		cmocka_unit_test(elsewhere),
 		cmocka_unit_test(idle_flows_end),
 		cmocka_unit_test(bounds),
+		cmocka_unit_test(making_room),
 		cmocka_unit_test(ping),
 		cmocka_unit_test(ping_not_permitted),
 		cmocka_unit_test(freed_in_callbacks),
