@@ -240,6 +240,7 @@ void send_on(struct overlay_peer *p, const struct path *path, unsigned slot, con
 /* paths.c */
 /* Where the next initiation goes; there is an active path. */
 const struct path *paths_initiation(struct overlay_peer *p, nsec_t now);
+unsigned paths_candidates(const struct overlay_peer *p); /* 1 for a follower */
 void paths_sent_data(struct overlay_peer *p, nsec_t now);
 /* Something authentic and new came. `newest`: it was not overtaken in its slot. */
 void paths_received(struct overlay_peer *p, const struct path *from, unsigned slot, bool newest,

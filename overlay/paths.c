@@ -129,6 +129,14 @@ static void choose(struct overlay_peer *p, nsec_t now)
 		activate(p, best, now);
 }
 
+unsigned paths_candidates(const struct overlay_peer *p)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; p->spoke && i < PEER_PATHS; i++)
+		n += p->ways[i].used;
+	return MAX(n, 1U);
+}
+
 /* Least recently tried first, so that a path that swallows everything holds nothing up; the series
  * begins with the one in use. */
 const struct path *paths_initiation(struct overlay_peer *p, nsec_t now)
@@ -483,19 +491,26 @@ void overlay_path_remove(struct overlay *o, struct overlay_peer *p, const struct
 	timers_update(p, now);
 }
 
+static void transport_gone(struct overlay_peer *p, uint32_t transport, nsec_t now)
+{
+	const struct pending *pe = &p->pending;
+	FOR_EACH_WAY (w, p) /* the others first, lest we move to one of them */
+		if (w != p->active && w->path.transport == transport)
+			*w = (struct way){.used = false};
+	if (p->active && p->active->path.transport == transport) {
+		struct path path = p->active->path;
+		overlay_path_remove(p->overlay, p, &path, now);
+	}
+	if (pe->index.value && pe->path.transport == transport) {
+		struct path path = pe->path;
+		overlay_path_remove(p->overlay, p, &path, now);
+	}
+}
+
 void overlay_transport_gone(struct overlay *o, uint32_t transport, nsec_t now)
 {
-	for (struct overlay_peer *p = o->peers; p; p = p->next) {
-		FOR_EACH_WAY (w, p)
-			if (w->path.transport == transport) {
-				struct path path = w->path;
-				overlay_path_remove(o, p, &path, now);
-			}
-		if (p->pending.index.value && p->pending.path.transport == transport) {
-			struct path path = p->pending.path;
-			overlay_path_remove(o, p, &path, now);
-		}
-	}
+	for (struct overlay_peer *p = o->peers; p; p = p->next)
+		transport_gone(p, transport, now);
 }
 
 static enum path_state state_of(const struct overlay_peer *p, const struct way *w)

@@ -21,6 +21,7 @@
 enum {
 	RETRY_JITTER_MS = 333,
 	EAGER_FIRST_MS = 200,
+	TURN_MIN_MS = 1500, /* longer than any round trip: the next attempt forgets this one */
 };
 
 static void earliest(nsec_t *a, nsec_t b)
@@ -91,7 +92,9 @@ static nsec_t retry_delay(struct overlay_peer *p)
 	nsec_t normal = SECONDS(REKEY_TIMEOUT);
 	if (!p->t.eager)
 		return normal + overlay_jitter(p->overlay, RETRY_JITTER_MS * NSEC_PER_MSEC);
-	nsec_t d = MIN((EAGER_FIRST_MS * NSEC_PER_MSEC) << MIN(p->t.attempts - 1, 8U), normal);
+	/* Several candidates take turns: each shall be tried about as often as a single one. */
+	nsec_t most = MAX(normal / paths_candidates(p), TURN_MIN_MS * NSEC_PER_MSEC);
+	nsec_t d = MIN((EAGER_FIRST_MS * NSEC_PER_MSEC) << MIN(p->t.attempts - 1, 8U), most);
 	return d - d / 4 + overlay_jitter(p->overlay, d / 2);
 }
 

@@ -6,6 +6,7 @@
  *   0  a datagram as it is                       3  time passes: first byte times 100 ms
  *   1  a datagram, given the session's index     4  we send the bytes as an inner packet
  *   2  a plaintext, sealed by the peer           5  a handshake message, given a right MAC1
+ *   6  our candidates and paths change            7  as 2, in the path slot of the first byte
  * Every step comes from one of two addresses (bit 7 of kind).
  */
 #include "overlay/internal.h"
@@ -16,7 +17,7 @@ enum { STEP_MAX = MSG_TOKEN_MAX_LEN };
 
 static struct identity self, other;
 static nsec_t now;
-static uint64_t counter; /* of what the peer seals */
+static uint64_t counter; /* of what the peer seals; each slot has its own window */
 
 static void op_send(void *arg, const struct path *path, const uint8_t *data, size_t len)
 {
@@ -97,19 +98,19 @@ static void receive(struct overlay *o, const struct path *from, const uint8_t *d
 }
 
 static void receive_sealed(struct overlay *o, struct overlay_peer *p, const struct path *from,
-			   const uint8_t *data, size_t len)
+			   uint8_t slot, const uint8_t *data, size_t len)
 {
 	uint8_t in[AEAD_HEAD + STEP_MAX + AEAD_TAIL] = {0};
 	uint8_t out[AEAD_HEAD + MSG_DATA_OVERHEAD + STEP_MAX + AEAD_TAIL] = {0},
 							       *msg = out + AEAD_HEAD;
+	uint64_t full = ++counter | (uint64_t)slot << COUNT_BITS;
 	if (!p->current)
 		return;
 	memcpy(in + AEAD_HEAD, data, len);
-	aead_seal(msg + MSG_DATA_HEAD_LEN, in + AEAD_HEAD, len, ++counter,
-		  p->current->keys.receive);
+	aead_seal(msg + MSG_DATA_HEAD_LEN, in + AEAD_HEAD, len, full, p->current->keys.receive);
 	put_le32(msg, MSG_DATA);
 	put_le32(msg + 4, p->current->index.value);
-	put_le64(msg + 8, counter);
+	put_le64(msg + 8, full);
 	receive(o, from, msg, len + MSG_DATA_OVERHEAD);
 }
 
@@ -123,6 +124,49 @@ static void send_inner(struct overlay *o, struct overlay_peer *p, const uint8_t 
 	if (overlay_seal(o, p, in + AEAD_HEAD, len, out + AEAD_HEAD, &outlen, &path, now) ==
 	    -EAGAIN)
 		overlay_queue(o, p, data, len, now);
+}
+
+static void change_paths(struct overlay *o, struct overlay_peer *p, uint8_t what)
+{
+	struct path path = path_from(what >> 3 & 7);
+	path.transport = 1 + (what >> 6);
+	switch (what & 7) {
+	case 0:
+		overlay_peer_set_path(p, &path);
+		break;
+	case 1:
+		overlay_peer_set_path(p, NULL);
+		break;
+	case 2:
+		overlay_path_remove(o, p, &path, now);
+		break;
+	case 3:
+		overlay_transport_gone(o, path.transport, now);
+		break;
+	case 4:
+		overlay_kick(o, now);
+		break;
+	case 5:
+		overlay_peer_persist(o, p, what & 8, now);
+		break;
+	default:
+		(void)!overlay_path_add(o, p, &path, what >> 3 & 1, now);
+	}
+}
+
+/* The active path is one of the peer's, no path is there twice, and nothing is due for ever. */
+static void check_paths(const struct overlay_peer *p)
+{
+	struct overlay_path_info all[PEER_PATHS];
+	unsigned n = overlay_peer_paths(p, all), active = 0;
+	for (unsigned i = 0; i < n; i++) {
+		active += all[i].active;
+		for (unsigned k = 0; k < i; k++)
+			if (path_equal(&all[i].path, &all[k].path))
+				abort();
+	}
+	if (active != (overlay_peer_path(p) != NULL))
+		abort();
 }
 
 static void step(struct overlay *o, struct overlay_peer *p, uint8_t kind, const uint8_t *data,
@@ -142,7 +186,7 @@ static void step(struct overlay *o, struct overlay_peer *p, uint8_t kind, const 
 		receive(o, &from, msg, len);
 		break;
 	case 2:
-		receive_sealed(o, p, &from, data, len);
+		receive_sealed(o, p, &from, 0, data, len);
 		break;
 	case 3:
 		now += (len ? data[0] : 1) * NSEC_PER_SEC / 10;
@@ -159,7 +203,16 @@ static void step(struct overlay *o, struct overlay_peer *p, uint8_t kind, const 
 		}
 		receive(o, &from, msg, len);
 		break;
+	case 6:
+		for (size_t i = 0; i < len; i++)
+			change_paths(o, p, data[i]);
+		break;
+	case 7:
+		if (len)
+			receive_sealed(o, p, &from, data[0], data + 1, len - 1);
+		break;
 	}
+	check_paths(p);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
