@@ -2,8 +2,9 @@
 /*
  * Streams: which there are, what has to be proved, and how each ends.
  *
- * A stream's end may be found out in the middle of anything, so it happens in two steps: at once it
- * is no path any more, and its memory goes at the end of the turn.
+ * A stream's end may be found out, or wanted, in the middle of anything, so it happens in two steps:
+ * at once it is no path any more, and its memory goes at the end of the turn. The overlay hears of
+ * it from the loop: it may not be called from inside its own callbacks.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -89,6 +90,19 @@ static void retire(struct carrier *c)
 	node_end_turn(n);
 }
 
+/* The overlay's peers leave the path. */
+static void forget(struct carrier *c)
+{
+	struct node *n = c->node;
+
+	if (c->forgotten)
+		return;
+	c->forgotten = true;
+	overlay_transport_gone(n->overlay, c->id, clock_boot());
+	/* Whoever waited for this stream waits for another one now, or for none. */
+	node_tell_writable(n);
+}
+
 static void end(struct carrier *c, int error)
 {
 	struct node *n = c->node;
@@ -97,11 +111,9 @@ static void end(struct carrier *c, int error)
 	if (c->gone)
 		return;
 	retire(c);
+	forget(c);
 	if (n->ops->path_gone)
 		n->ops->path_gone(n->arg, &path, error);
-	/* Whoever waited for this stream waits for another one now, or for none. */
-	if (n->ops->writable)
-		n->ops->writable(n->arg);
 }
 
 static void on_prove_timer(int fd, short what, void *arg)
@@ -124,10 +136,7 @@ static void on_closed(void *arg, int error)
 
 static void on_writable(void *arg)
 {
-	struct carrier *c = arg;
-
-	if (!c->gone && c->node->ops->writable)
-		c->node->ops->writable(c->node->arg);
+	node_tell_writable(((struct carrier *)arg)->node);
 }
 
 static void on_idle(void *arg)
@@ -171,6 +180,7 @@ void carriers_reap(struct node *n)
 
 	while ((c = TAILQ_FIRST(&n->gone))) {
 		TAILQ_REMOVE(&n->gone, c, link);
+		forget(c);
 		free_carrier(c);
 	}
 }
@@ -261,10 +271,15 @@ int carriers_init(struct node *n)
 
 void carriers_free(struct node *n)
 {
+	struct carrier *c;
+
 	for (unsigned i = 0; n->n_carriers; i++)
 		if (n->carriers[i])
 			retire(n->carriers[i]);
-	carriers_reap(n);
+	while ((c = TAILQ_FIRST(&n->gone))) { /* the overlay ends, too: no callbacks */
+		TAILQ_REMOVE(&n->gone, c, link);
+		free_carrier(c);
+	}
 	if (n->prove_timer)
 		event_free(n->prove_timer);
 	free(n->sum);

@@ -31,9 +31,10 @@ struct carrier {
 	struct node *node;
 	struct transport *transport;
 	uint32_t id;
-	bool proven; /* something authentic has come */
-	bool gone;   /* no path any more; freed at the end of the turn */
-	bool dirty;  /* in node.dirty: has something to flush */
+	bool proven;	/* something authentic has come */
+	bool gone;	/* no path any more; freed at the end of the turn */
+	bool forgotten; /* the overlay knows */
+	bool dirty;	/* in node.dirty: has something to flush */
 	nsec_t prove_by;
 	TAILQ_ENTRY(carrier) link; /* in node.unproven or node.gone */
 	LIST_ENTRY(carrier) dirty_link;
@@ -51,6 +52,7 @@ struct node {
 	/* Runs after the events of this turn of the loop: flush, look at the timers. */
 	struct event *turn_end;
 	bool turn_pending;
+	bool writable_due; /* at its end */
 	int timer_fd;
 	nsec_t timer_at; /* what `timer` is set to, 0 = off */
 
@@ -94,6 +96,7 @@ void carrier_prove(struct carrier *c);
 
 /* node.c: have the turn end with a flush and a look at the timers. */
 void node_end_turn(struct node *n);
+void node_tell_writable(struct node *n);
 
 /* send.c: overlay_ops.send and .unqueue */
 void node_on_send(void *arg, const struct path *path, const uint8_t *data, size_t len);

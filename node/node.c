@@ -47,6 +47,10 @@ static void on_turn_end(int fd, short what, void *arg)
 	node_flush(n);
 	carriers_reap(n);
 	set_timer(n);
+	if (n->writable_due && n->ops->writable) {
+		n->writable_due = false;
+		n->ops->writable(n->arg);
+	}
 }
 
 void node_end_turn(struct node *n)
@@ -55,6 +59,12 @@ void node_end_turn(struct node *n)
 		return;
 	n->turn_pending = true;
 	event_active(n->turn_end, EV_TIMEOUT, 0);
+}
+
+void node_tell_writable(struct node *n)
+{
+	n->writable_due = true;
+	node_end_turn(n);
 }
 
 /* --- what overlay/ calls --- */
@@ -95,6 +105,16 @@ static struct overlay_peer *on_admit(void *arg, const uint8_t pub[static KEY_LEN
 	return n->ops->admit ? n->ops->admit(n->arg, pub, cred, from) : NULL;
 }
 
+/* Who waited for a stream's queue need not wait on another path. */
+static void on_path_changed(void *arg, struct overlay_peer *p)
+{
+	struct node *n = arg;
+
+	if (n->ops->path_changed)
+		n->ops->path_changed(n->arg, p);
+	node_tell_writable(n);
+}
+
 static void on_sooner(void *arg)
 {
 	node_end_turn(arg);
@@ -121,6 +141,7 @@ static const struct overlay_ops overlay_ops = {
 	.away = on_away,
 	.back = on_back,
 	.admit = on_admit,
+	.path_changed = on_path_changed,
 	.sooner = on_sooner,
 	.stamp = on_stamp,
 	.real = on_real,

@@ -40,6 +40,7 @@ struct node_ops {
 	struct overlay_peer *(*admit)(void *arg, const uint8_t pub[static KEY_LEN],
 				      const struct overlay_credential *cred,
 				      const struct path *from);
+	void (*path_changed)(void *arg, struct overlay_peer *p);
 	void (*stamp)(void *arg, nsec_t last);
 	/* An inner packet does not fit and may not be cut: the sender should hear Packet Too Big
 	 * (len > INNER_MTU). Optional. */
@@ -47,7 +48,8 @@ struct node_ops {
 	/* A stream has ended (0 = in order), or proved nothing in time (-ETIMEDOUT). The overlay
 	 * knows already. From the loop, never from inside a call. Optional. */
 	void (*path_gone)(void *arg, const struct path *path, int error);
-	/* A peer for which node_ready() was false may be ready again: ask. Optional. */
+	/* A peer for which node_ready() was false may be ready again: ask. At the end of a turn.
+	 * Optional. */
 	void (*writable)(void *arg);
 };
 
@@ -81,8 +83,8 @@ struct path node_udp_path(const struct node *n, const union sockaddr_any *remote
  * NODE_PROVE_S. -ENOSPC above NODE_STREAMS or NODE_UNPROVEN, -ENOMEM.
  */
 int node_add_stream(struct node *n, struct stream *s, struct path *path, struct error *e);
-/* Closes it, after what is queued as far as that goes at once; the overlay forgets the path.
- * No path_gone(). From any callback; a path that is gone is ignored. */
+/* Closes it at the end of the turn, after what is queued as far as that goes at once; the overlay
+ * is told then. No path_gone(). From any callback; a path that is gone is ignored. */
 void node_drop_stream(struct node *n, const struct path *path);
 /* Back-pressure: false = what carries this peer's packets has more than enough to send. Who can
  * (the TUN's reader) waits for writable(); packets sent all the same are queued up to a bound. */

@@ -142,8 +142,6 @@ static int seal(struct node *n, struct overlay_peer *p, const uint8_t *packet, s
 
 	if (c)
 		return seal_into_stream(n, c, p, packet, len, now);
-	if (where && !node_transport(n, where))
-		overlay_peer_set_path(p, NULL);
 	return seal_into_batch(n, p, packet, len, now);
 }
 

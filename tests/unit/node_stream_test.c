@@ -30,8 +30,7 @@ static void on_path_gone(void *arg, const struct path *path, int error)
 
 static void on_writable(void *arg)
 {
-	(void)arg;
-	writable_calls++;
+	writable_calls += arg == &a;
 }
 
 static const struct node_ops stream_ops = {
@@ -130,6 +129,7 @@ static void establish(void)
 	overlay_peer_initiate(node_overlay(a.node), a.peer, true, clock_boot());
 	run_until(both_established);
 	run_for_a_moment();
+	writable_calls = 0;
 }
 
 static bool path_is_gone(void)
@@ -472,8 +472,8 @@ static void peer_loses_its_path_and_gets_another(void **state)
 	run_until(path_is_gone);
 	assert_true(path_equal(&gone_path, &at_a));
 	assert_int_equal(gone_calls, 1); /* who drops knows */
-	send_tcp(&r, 1, 1000, 0);
 	assert_null(overlay_peer_path(a.peer));
+	send_tcp(&r, 1, 1000, 0);
 	assert_int_equal(node_stats(a.node)->no_route, 1);
 	sent[1].len = 0;
 
@@ -690,6 +690,56 @@ static void switch_in_the_middle_loses_nothing(void **state)
 	assert_int_equal(gone_calls, 0);
 }
 
+static bool over_udp(void)
+{
+	const struct path *path = overlay_peer_path(a.peer);
+
+	return path && path->transport == UDP_ID;
+}
+
+static bool over_the_stream(void)
+{
+	const struct path *path = overlay_peer_path(a.peer);
+
+	return path && path->transport == at_a.transport;
+}
+
+/* Both are candidates. The stream is preferred and full when it ends: UDP takes over, and who
+ * waited for the stream goes on. */
+static void other_path_takes_over(void **state)
+{
+	struct rng r = {17};
+	union sockaddr_any sa;
+	struct path udp;
+	nsec_t now = clock_boot();
+
+	(void)state;
+	assert_int_equal(node_local(b.node, &sa), 0);
+	udp = node_udp_path(a.node, &sa);
+	assert_int_equal(overlay_path_add(node_overlay(a.node), a.peer, &at_a, 1, now), 0);
+	assert_int_equal(overlay_path_add(node_overlay(a.node), a.peer, &udp, 2, now), 0);
+	establish();
+	run_until(over_the_stream);
+	thin_hear(end_b, false);
+	b.node->ops = &counting_ops;
+	for (some_sent = 0; node_ready(a.node, a.peer); some_sent++) {
+		send_some(&r);
+		node_flush(a.node);
+	}
+	run_for_a_moment();
+	writable_calls = 0;
+	node_drop_stream(b.node, &at_b);
+	run_until(path_is_gone);
+	run_until(over_udp);
+	run_for_a_moment();
+	assert_true(writable_calls > 0);
+	assert_true(node_ready(a.node, a.peer));
+	b.received = 0;
+	send_some(&r);
+	some_sent = 1;
+	run_until(some_came);
+}
+
 static void without_udp_there_is_no_address(void **state)
 {
 	union sockaddr_any sa;
@@ -742,6 +792,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(ids_are_never_used_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(switch_in_the_middle_loses_nothing, setup_both,
 						teardown),
+		cmocka_unit_test_setup_teardown(other_path_takes_over, setup_both, teardown),
 		cmocka_unit_test_setup_teardown(without_udp_there_is_no_address, setup, teardown),
 	};
 
