@@ -111,6 +111,9 @@ static void on_transfer_done(struct kube_transfer *t, CURLcode code)
 	curl_off_t after = 0;
 
 	kube_note_address(r->client, t->easy);
+	/* Who refuses does not read our body, and resets the stream, which may cut its own: it is a refusal all the same. */
+	if (status >= 400 && (code == CURLE_PARTIAL_FILE || code == CURLE_HTTP2_STREAM))
+		code = CURLE_OK;
 	if (code == CURLE_OK && status == 401 && retry(r))
 		return;
 	if (r->too_large)
