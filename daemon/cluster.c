@@ -260,9 +260,12 @@ static void judge_refusal(struct cluster *c)
 {
 	struct error e;
 
-	if (!c->ready || c->refused.failure != KUBE_FORBIDDEN || c->way != WAY_NONE ||
-	    (c->cfg.allowed == WAYS_AUTO && c->told.nudp))
+	if (!c->ready || !c->refused.failure || c->way != WAY_NONE)
 		return;
+	if (c->refused.failure != KUBE_FORBIDDEN || (c->cfg.allowed == WAYS_AUTO && c->told.nudp)) {
+		c->ops->no_stream(c->arg);
+		return;
+	}
 	forbidden_text(&e, &c->refused.denied, c->refused.text.text);
 	fail(c, RPC_FORBIDDEN, e.text);
 }

@@ -37,6 +37,8 @@ struct cluster_ops {
 	void (*ready)(void *arg);
 	/* A stream of overlay messages to the manager, the callee's; what it got before is replaced. After `ready`. */
 	void (*stream)(void *arg, struct stream *s, enum way way);
+	/* There is no stream for now: what else may lead to the manager is needed. After `ready`. */
+	void (*no_stream)(void *arg);
 	/* No use to go on: `code` of rpc. Before `ready`. The callee ends it, not in here. */
 	void (*failed)(void *arg, int code, const char *text);
 	/* The Session is gone: somebody deleted it. After `ready`. Not in here. */

@@ -359,6 +359,14 @@ static void on_cluster_stream(void *arg, struct stream *stream, enum way way)
 	}
 }
 
+static void on_cluster_no_stream(void *arg)
+{
+	struct session *s = arg;
+
+	if (s->cfg.cluster.allowed == WAYS_AUTO)
+		add_udp(s);
+}
+
 static void on_cluster_failed(void *arg, int code, const char *text)
 {
 	fail(arg, code, text);
@@ -378,6 +386,7 @@ static const struct cluster_ops cluster_callbacks = {
 	.progress = on_cluster_progress,
 	.ready = on_cluster_ready,
 	.stream = on_cluster_stream,
+	.no_stream = on_cluster_no_stream,
 	.failed = on_cluster_failed,
 	.ended = on_cluster_ended,
 };
