@@ -582,6 +582,51 @@ static void moved_is_checked(void **state)
 	sim_fini(&s);
 }
 
+/* The newest control message of this type of a node, in a path slot, as docs/protocol.md says it must be. */
+static void expect_control(struct sim *s, unsigned from, unsigned slot,
+			   const uint8_t want[static 16])
+{
+	uint8_t in[AEAD_HEAD + 32 + AEAD_TAIL] = {0}, out[AEAD_HEAD + 32 + AEAD_TAIL],
+				    *text = out + AEAD_HEAD;
+	for (unsigned i = tape.count; i && i + HELD_MAX > tape.count; i--) {
+		struct held *h = &tape.held[(i - 1) % HELD_MAX];
+		if (h->from != from || h->data[0] != MSG_DATA || h->data[15] != slot)
+			continue;
+		assert_int_equal(h->len, MSG_DATA_OVERHEAD + 16);
+		memcpy(in + AEAD_HEAD, h->data + MSG_DATA_HEAD_LEN, 32);
+		assert_int_equal(aead_open(text, in + AEAD_HEAD, 32, get_le64(h->data + 8),
+					   s->node[!from].peer[from]->current->keys.receive),
+				 0);
+		if (text[0] != want[0])
+			continue;
+		assert_memory_equal(text, want, 16);
+		return;
+	}
+	fail_msg("node %u sent no control %u in slot %u", from, want[0], slot);
+}
+
+static void control_on_the_wire(void **state)
+{
+	(void)state;
+	struct sim s;
+	begin_spoke(&s, 1);
+	assert_int_equal(add(&s, STREAM, STREAM_RANK), 0);
+	sim_run_ms(&s, 1500);
+	uint64_t count = s.node[1].peer[0]->current->count[0];
+	s.node[1].peer[0]->probe_id = 0x04030200;
+	assert_int_equal(add(&s, SIM_NET, UDP_RANK), 0);
+	sim_run_ms(&s, 8);
+	expect_control(&s, 1, 1, (const uint8_t[16]){2, 1, 2, 3, 4});
+	expect_control(&s, 0, 1, (const uint8_t[16]){5, 1, 2, 3, 4});
+	unsigned moves = s.node[1].moves;
+	while (s.node[1].moves == moves)
+		sim_run_ms(&s, 1);
+	assert_in_range(count, 1, 255);
+	assert_int_equal(s.node[1].peer[0]->current->count[0], count);
+	expect_control(&s, 1, 1, (const uint8_t[16]){6, 0, (uint8_t)count});
+	sim_fini(&s);
+}
+
 /* A hub without candidates: an address that changes within a slot is followed, the old forgotten. */
 static void the_spoke_roams(void **state)
 {
@@ -647,6 +692,7 @@ int main(void)
 		cmocka_unit_test(a_storm_of_probes_is_bounded),
 		cmocka_unit_test(what_comes_late_moves_nothing),
 		cmocka_unit_test(moved_is_checked),
+		cmocka_unit_test(control_on_the_wire),
 		cmocka_unit_test(the_spoke_roams),
 		cmocka_unit_test(roles_change),
 	};
