@@ -277,8 +277,8 @@ static int wait_rollout(struct removal *r, struct error *e)
 			told = now;
 			rollout_reason(r->c, r->ns, r->name,
 				       member(r->object, "spec", "selector", NULL), &why);
-			snprintf(text, sizeof(text), "Waiting for the rollout of %.100s%s%.450s", r->name,
-				 *why.text ? ": " : "", why.text);
+			snprintf(text, sizeof(text), "Waiting for the rollout of %.100s%s%.450s",
+				 r->name, *why.text ? ": " : "", why.text);
 			progress_say(r->p, text);
 		}
 		if (now - begin > ROLLOUT_S * NSEC_PER_SEC)

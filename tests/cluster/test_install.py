@@ -84,13 +84,13 @@ def state(kube):
 
 
 def versions(kube):
-    """{object: resourceVersion} of what install made. The Deployment's status goes on by itself: its generation counts."""
+    """{object: version} of what install made: its generation where it has one, since others write the status."""
     found = {}
     kinds = ("namespaces,customresourcedefinitions,validatingadmissionpolicies,validatingadmissionpolicybindings,clusterroles,"
              "clusterrolebindings,roles,rolebindings,serviceaccounts,configmaps,services,secrets,mutatingwebhookconfigurations,deployments")
     for o in kube.get(kinds, "-A", "-l", "app.kubernetes.io/part-of=culvert")["items"]:
         meta = o["metadata"]
-        found[o["kind"], meta["name"]] = meta["generation"] if o["kind"] == "Deployment" else meta["resourceVersion"]
+        found[o["kind"], meta["name"]] = meta.get("generation") or meta["resourceVersion"]
     return found
 
 
