@@ -26,7 +26,7 @@ static void want(struct stream_transport *st)
 static void take(struct stream_transport *st, size_t n)
 {
 	st->queued -= n;
-	while (n) {
+	while (n && st->first) {
 		struct chunk *c = st->first;
 		size_t here = MIN(n, c->end - c->start);
 
