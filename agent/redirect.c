@@ -178,9 +178,10 @@ static void load_dport(struct batch *b)
 static void redirect_to(struct batch *b, uint16_t port)
 {
 	struct expression x = expression(b, "immediate");
+	uint16_t to = htons(port);
 
 	attr_u32(b, NFTA_IMMEDIATE_DREG, NFT_REG_1);
-	value(b, NFTA_IMMEDIATE_DATA, &(uint16_t){htons(port)}, 2);
+	value(b, NFTA_IMMEDIATE_DATA, &to, sizeof(to));
 	expression_end(b, x);
 	x = expression(b, "redir");
 	attr_u32(b, NFTA_REDIR_REG_PROTO_MIN, NFT_REG_1);
@@ -192,6 +193,7 @@ static void rule(struct batch *b, const struct redirect *r)
 {
 	static const char lo[16] = "lo"; /* IFNAMSIZ */
 	uint8_t protocol = r->udp ? IPPROTO_UDP : IPPROTO_TCP;
+	uint16_t from = htons(r->from);
 	size_t list;
 
 	message(b, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWRULE,
@@ -204,7 +206,7 @@ static void rule(struct batch *b, const struct redirect *r)
 	load_meta(b, NFT_META_L4PROTO);
 	compare(b, NFT_CMP_EQ, &protocol, 1);
 	load_dport(b);
-	compare(b, NFT_CMP_EQ, &(uint16_t){htons(r->from)}, 2);
+	compare(b, NFT_CMP_EQ, &from, sizeof(from));
 	redirect_to(b, r->to);
 	nest_end(b, list);
 	message_end(b);

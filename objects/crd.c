@@ -57,25 +57,22 @@ static int take_created(const json_t *object, int64_t *created, struct error *e)
 
 /* --- Session ------------------------------------------------------------------------------------------ */
 
-static int hex_digit(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static int key_parse(uint8_t key[static 32], const char *text, struct error *e)
 {
-	if (strlen(text) != SESSION_NAME_LEN ||
-	    strspn(text, "0123456789abcdef") != SESSION_NAME_LEN)
+	static const char digits[] = "0123456789abcdef";
+
+	if (strlen(text) != SESSION_NAME_LEN || strspn(text, digits) != SESSION_NAME_LEN)
 		return error_set(e, -EINVAL, "a public key is 64 hex digits");
 	for (size_t i = 0; i < 32; i++)
-		key[i] = (uint8_t)(hex_digit(text[2 * i]) << 4 | hex_digit(text[2 * i + 1]));
+		key[i] = (uint8_t)((strchr(digits, text[2 * i]) - digits) << 4 |
+				   (strchr(digits, text[2 * i + 1]) - digits));
 	return 0;
 }
 
 static int session_spec(struct session_object *s, const json_t *object, struct error *e)
 {
 	const json_t *spec = object_get(object, "spec", NULL);
-	char key[SESSION_NAME_LEN + 1];
+	char key[SESSION_NAME_LEN + 1] = "";
 	const char *renew = object_text(spec, "renewTime", NULL);
 	int r = take_text(spec, "user", s->user, sizeof(s->user), false, e);
 

@@ -1,35 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Members of objects: found, bounded, read. */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
 
 #include "objects/internal.h"
 
-const json_t *object_get(const json_t *o, ...)
+const json_t *object_find(const json_t *o, const char *const *keys, size_t n)
 {
-	const char *key;
-	va_list ap;
-
-	va_start(ap, o);
-	while (o && (key = va_arg(ap, const char *)))
-		o = json_object_get(o, key);
-	va_end(ap);
+	for (size_t i = 0; o && i < n && keys[i]; i++)
+		o = json_object_get(o, keys[i]);
 	return o;
 }
 
-const char *object_text(const json_t *o, ...)
+const char *object_find_text(const json_t *o, const char *const *keys, size_t n)
 {
-	const char *key, *s;
-	va_list ap;
+	const json_t *v = object_find(o, keys, n);
+	const char *s = json_string_value(v);
 
-	va_start(ap, o);
-	while (o && (key = va_arg(ap, const char *)))
-		o = json_object_get(o, key);
-	va_end(ap);
-	s = json_string_value(o);
-	return s && strlen(s) == json_string_length(o) ? s : "";
+	return s && strlen(s) == json_string_length(v) ? s : "";
 }
 
 static bool alnum(char c)

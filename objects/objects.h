@@ -115,7 +115,13 @@ int intercept_from_object(struct intercept_object *i, const json_t *object, stru
 /* "2026-11-23T05:00:00Z" (or with a fraction, or "+01:00") to seconds since 1970; -EINVAL. And back, 21 bytes. */
 int object_time(const char *text, int64_t *when);
 void object_time_format(int64_t when, char text[static 21]);
-/* A member of nested objects: get(o, "metadata", "name", NULL); NULL when any is missing. Borrowed. */
-const json_t *object_get(const json_t *o, ...) __attribute__((sentinel));
-const char *object_text(const json_t *o, ...)
-	__attribute__((sentinel)); /* "" when missing or no text */
+/* A member of nested objects: object_get(o, "metadata", "name", NULL); NULL when any is missing. Borrowed. */
+#define object_get(o, ...) object_find(o, OBJECT_KEYS(__VA_ARGS__))
+/* Its text; "" when missing or no text. */
+#define object_text(o, ...) object_find_text(o, OBJECT_KEYS(__VA_ARGS__))
+
+#define OBJECT_KEYS(...)                                                                           \
+	(const char *const[]){__VA_ARGS__}, ARRAY_SIZE(((const char *const[]){__VA_ARGS__}))
+/* Until the first NULL, or all `n`. */
+const json_t *object_find(const json_t *o, const char *const *keys, size_t n);
+const char *object_find_text(const json_t *o, const char *const *keys, size_t n);
