@@ -11,9 +11,8 @@ enum { INJECT_ENDPOINTS = 4 };
 
 /* What the manager knows of a pod's namespace; the review does not say it. */
 struct inject_namespace {
-	char pod_security
-		[16]; /* label pod-security.kubernetes.io/enforce: "", "baseline", "restricted", ... */
-	bool opted_out; /* label culvert.dev/inject=disabled */
+	char pod_security[16]; /* label pod-security.kubernetes.io/enforce */
+	bool opted_out;	       /* label culvert.dev/inject=disabled */
 };
 
 struct inject_config {
