@@ -16,7 +16,6 @@ pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson>=2.13)
 pkg_check_modules(FYAML REQUIRED IMPORTED_TARGET libfyaml>=0.7)
 pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl>=7.85)
 pkg_check_modules(OPENSSL REQUIRED IMPORTED_TARGET openssl>=3.0)
-find_package(wslay REQUIRED CONFIG) # Debian ships no .pc of it
 
 # A program with the property CULVERT_STATIC is linked without shared libraries: it takes the archives of these.
 foreach(lib SODIUM EVENT JANSSON FYAML)

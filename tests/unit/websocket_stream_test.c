@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* websocket: two of them over a socketpair, and against wslay, which did not learn the RFC from us. */
+/* websocket: two of them over a socketpair, what is forbidden, messages with borders, and a client's handshake. */
 #include <errno.h>
 #include <event2/event.h>
 #include <setjmp.h>
