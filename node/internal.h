@@ -26,6 +26,9 @@ struct batch {
 	uint8_t *arena; /* AEAD_HEAD bytes into its memory */
 };
 
+TAILQ_HEAD(carrier_queue, carrier);
+LIST_HEAD(carrier_list, carrier);
+
 /* A stream that carries messages. */
 struct carrier {
 	struct node *node;
@@ -67,10 +70,8 @@ struct node {
 	struct carrier *carriers[NODE_STREAMS];
 	uint32_t last_id;
 	unsigned n_carriers, n_unproven;
-	TAILQ_HEAD(carriers, carrier)
-	unproven, gone; /* unproven: the oldest first */
-	LIST_HEAD(, carrier)
-	dirty;
+	struct carrier_queue unproven, gone; /* unproven: the oldest first */
+	struct carrier_list dirty;
 	struct event *prove_timer;
 	struct transport_stats past, *sum; /* of those that are freed; what stats() returned */
 

@@ -213,16 +213,17 @@ static void little_is_taken_at_a_time(void **state)
 static void super_packets_go_whole(void **state)
 {
 	struct rng r = {2};
+	const struct transport_stats *st = node_path_stats(a.node, &at_a);
 	uint64_t frames;
 
 	(void)state;
 	establish();
-	frames = node_path_stats(a.node, &at_a)->tx_datagrams;
+	frames = st->tx_datagrams;
 	for (unsigned i = 0; i < 7; i++)
 		send_tcp(&r, i % 4, SUPER, MSS);
 	run_until(all_came);
 	check_streams();
-	assert_int_equal(node_path_stats(a.node, &at_a)->tx_datagrams - frames, 7);
+	assert_int_equal(st->tx_datagrams - frames, 7);
 	assert_int_equal(b.super, 7);
 	assert_int_equal(b.received, 7);
 
@@ -692,16 +693,12 @@ static void switch_in_the_middle_loses_nothing(void **state)
 
 static bool over_udp(void)
 {
-	const struct path *path = overlay_peer_path(a.peer);
-
-	return path && path->transport == UDP_ID;
+	return overlay_peer_path(a.peer) && overlay_peer_path(a.peer)->transport == UDP_ID;
 }
 
 static bool over_the_stream(void)
 {
-	const struct path *path = overlay_peer_path(a.peer);
-
-	return path && path->transport == at_a.transport;
+	return overlay_peer_path(a.peer) && path_equal(overlay_peer_path(a.peer), &at_a);
 }
 
 /* Both are candidates. The stream is preferred and full when it ends: UDP takes over, and who
