@@ -6,14 +6,13 @@
 #include <errno.h>
 #include <stdio.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "agent/config.h"
 #include "base/log.h"
 
 #define TOKEN_FILE "/var/run/secrets/culvert.dev/token"
 #define OWN_PREFIX "CULVERT_"
-
-extern char **environ;
 
 /* A port number of `j`; 0 when there is none. */
 static uint16_t port_of(const json_t *j, const char *key)

@@ -56,14 +56,15 @@ struct probe {
 	uint16_t target;
 };
 
+TAILQ_HEAD(flow_list, laptop_flow);
+LIST_HEAD(probe_list, probe);
+
 struct udp {
 	struct agent *a;
 	struct udp_flows *application;
 	struct hash_table by_client, by_own;
-	TAILQ_HEAD(, laptop_flow)
-	age;
-	LIST_HEAD(, probe)
-	probes;
+	struct flow_list age;
+	struct probe_list probes;
 	struct event *timer;
 	size_t kept;
 	uint64_t lost; /* datagrams that could not be sent on */
