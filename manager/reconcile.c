@@ -70,8 +70,9 @@ static bool why_failed(const struct claim *c, char *why, size_t size)
 struct candidate {
 	const struct claim *c;
 	struct verdict *v;
-	bool holds;   /* its status says that it had its ports */
-	size_t group; /* index of the first of the same session and name */
+	bool holds; /* its status says that it had its ports */
+	bool seen;
+	const struct candidate *best; /* itself, or whose place it inherits */
 };
 
 static bool is_holding(const struct claim *c)
@@ -89,8 +90,13 @@ static bool older(const struct intercept_object *a, const struct intercept_objec
 	return strcmp(a->uid, b->uid) < 0;
 }
 
+/* Of those that have one place the newest is meant. */
 static bool goes_first(const struct candidate *a, const struct candidate *b)
 {
+	if (a->best == b->best)
+		return older(b->c->o, a->c->o);
+	a = a->best;
+	b = b->best;
 	if (a->c->stale != b->c->stale)
 		return b->c->stale;
 	if (a->holds != b->holds)
@@ -121,7 +127,7 @@ static const struct claim *holder_of(const struct candidate *list, size_t n,
 				     const struct candidate *me, const struct intercept_port **port)
 {
 	for (size_t i = 0; i < n; i++) {
-		if (!list[i].v->in_force || list[i].group == me->group)
+		if (!list[i].v->in_force || same_name(list[i].c, me->c))
 			continue;
 		*port = clash(&list[i].c->o->in, &me->c->o->in);
 		if (*port)
@@ -144,63 +150,93 @@ static void tell_holder(struct verdict *v, const struct claim *me, const struct 
 		 own ? "" : " of ", own ? "" : holder->o->user);
 }
 
-/* The newest of the group that clashes with nobody who goes before it is in force. */
-static void settle_group(struct candidate *list, size_t n, size_t group)
+static void replace(struct candidate *old, const struct claim *by)
 {
-	struct candidate *won = NULL;
+	old->v->in_force = false;
+	old->v->phase = PHASE_FAILED;
+	snprintf(old->v->message, sizeof(old->v->message),
+		 "Replaced by the newer intercept %.253s of the same name.", by->o->object);
+}
 
-	for (;;) {
-		struct candidate *newest = NULL;
-		const struct intercept_port *port = NULL;
-		const struct claim *holder;
+/* In force, in conflict, or replaced by a newer one of its name. */
+static void settle(struct candidate *list, size_t n, struct candidate *me)
+{
+	const struct intercept_port *port = NULL;
+	const struct claim *holder;
 
-		for (size_t i = 0; i < n; i++) {
-			if (list[i].group == group && list[i].v->phase == PHASE_PENDING &&
-			    (!newest || older(newest->c->o, list[i].c->o)))
-				newest = &list[i];
-		}
-		if (!newest)
+	for (size_t i = 0; i < n; i++) {
+		if (list[i].v->in_force && same_name(list[i].c, me->c) &&
+		    older(me->c->o, list[i].c->o)) {
+			replace(me, list[i].c);
 			return;
-		holder = won ? NULL : holder_of(list, n, newest, &port);
-		if (won) {
-			newest->v->phase = PHASE_FAILED;
-			snprintf(newest->v->message, sizeof(newest->v->message),
-				 "Replaced by the newer intercept %.253s of the same name.",
-				 won->c->o->object);
-		} else if (holder) {
-			tell_holder(newest->v, newest->c, holder, port);
-		} else {
-			won = newest;
-			won->v->in_force = true;
-			won->v->phase = PHASE_ACTIVE; /* out of the way; made PENDING at the end */
 		}
+	}
+	holder = holder_of(list, n, me, &port);
+	if (holder) {
+		tell_holder(me->v, me->c, holder, port);
+		return;
+	}
+	*me->v = (struct verdict){.in_force = true, .phase = PHASE_PENDING};
+	for (size_t i = 0; i < n; i++) {
+		if (&list[i] != me && list[i].v->in_force && same_name(list[i].c, me->c))
+			replace(&list[i], me->c);
 	}
 }
 
-/* The best of each group stands for it: groups are settled in their order. */
-static void settle(struct candidate *list, size_t n, bool *done)
+static void settle_all(struct candidate *list, size_t n, enum phase which)
 {
+	for (size_t i = 0; i < n; i++)
+		list[i].seen = list[i].v->phase != which || list[i].v->in_force;
 	for (;;) {
-		const struct candidate *best = NULL;
+		struct candidate *first = NULL;
 
 		for (size_t i = 0; i < n; i++) {
-			if (!done[list[i].group] && (!best || goes_first(&list[i], best)))
-				best = &list[i];
+			if (!list[i].seen && (!first || goes_first(&list[i], first)))
+				first = &list[i];
 		}
-		if (!best)
+		if (!first)
 			return;
-		done[best->group] = true;
-		settle_group(list, n, best->group);
+		first->seen = true;
+		settle(list, n, first);
+	}
+}
+
+/* All ports of `a` are among those of `b`. */
+static bool within(const struct intercept *a, const struct intercept *b)
+{
+	for (unsigned i = 0; i < a->nports; i++) {
+		unsigned k = 0;
+
+		while (k < b->nports && !same_target(&a->port[i], &b->port[k]))
+			k++;
+		if (k == b->nports)
+			return false;
+	}
+	return clash(a, b) != NULL;
+}
+
+/* What the older one of its name holds, the newer one may take over without losing its place. */
+static void inherit(struct candidate *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		list[i].best = &list[i];
+		for (size_t k = 0; k < n; k++) {
+			if (k != i && same_name(list[k].c, list[i].c) &&
+			    within(&list[i].c->o->in, &list[k].c->o->in) &&
+			    (list[k].holds != list[i].best->holds
+				     ? list[k].holds
+				     : older(list[k].c->o, list[i].best->c->o)))
+				list[i].best = &list[k];
+		}
 	}
 }
 
 int reconcile(struct verdict *v, const struct claim *c, size_t n)
 {
 	cleanup(free_ptr) struct candidate *list = calloc(n + 1, sizeof(*list));
-	cleanup(free_ptr) bool *done = calloc(n + 1, sizeof(*done));
 	size_t m = 0;
 
-	if (!list || !done)
+	if (!list)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++) {
 		v[i] = (struct verdict){.phase = PHASE_PENDING};
@@ -208,21 +244,12 @@ int reconcile(struct verdict *v, const struct claim *c, size_t n)
 			v[i].phase = PHASE_FAILED;
 			continue;
 		}
-		list[m] = (struct candidate){
-			.c = &c[i], .v = &v[i], .holds = is_holding(&c[i]), .group = m};
-		for (size_t k = 0; k < m; k++) {
-			if (same_name(list[k].c, &c[i])) {
-				list[m].group = list[k].group;
-				break;
-			}
-		}
-		m++;
+		list[m++] = (struct candidate){.c = &c[i], .v = &v[i], .holds = is_holding(&c[i])};
 	}
-	settle(list, m, done);
-	for (size_t i = 0; i < m; i++) {
-		if (list[i].v->in_force)
-			list[i].v->phase = PHASE_PENDING;
-	}
+	inherit(list, m);
+	settle_all(list, m, PHASE_PENDING);
+	/* Those that were replaced have left ports behind. */
+	settle_all(list, m, PHASE_CONFLICT);
 	return 0;
 }
 

@@ -5,7 +5,7 @@
  *
  * Who holds a port keeps it while its laptop is there or was lately (`stale` says it was not). Among those that hold nothing yet
  * the earlier creation wins, then the lower uid. Of one session's intercepts of one name the newest that can be is in
- * force, and it inherits what the older held: so a port moves without a moment in which another could take it.
+ * force, and of the ports of an older one it inherits its place: so one is moved without a moment in which another could take it.
  */
 #pragma once
 

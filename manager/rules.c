@@ -287,7 +287,7 @@ int rules_intercept(struct manager *m, struct peer *owner, const struct intercep
 	r = resolve(m, i, req, connected_ns, e);
 	if (r)
 		return r;
-	snprintf(i->owner, sizeof(i->owner), "%s", owner->name);
+	snprintf(i->owner, sizeof(i->owner), "%s", owner->rec.name);
 	r = select_others(m, i, list, &n, &old, e);
 	if (r)
 		return r;

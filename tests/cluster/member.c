@@ -371,7 +371,8 @@ static int connect_manager(char **argv, struct kube_client **client, struct erro
 	r = kube_config_load(&config, &flags, e);
 	if (r == 0)
 		r = kube_client_new(client, me.base, config, NULL, e);
-	if (r == 0 && kube_upgrade(*client, argv[5], NULL, "culvert.v1", 0, on_upgraded, NULL, NULL))
+	if (r == 0 &&
+	    kube_upgrade(*client, argv[5], NULL, "culvert.v1", 0, on_upgraded, NULL, NULL))
 		r = error_set(e, -ENOMEM, "upgrade");
 	return r;
 }

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which Intercepts are in force, case by case; and that the order in which they are named makes no difference. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "manager/reconcile.h"
+
+enum { MOST = 8 };
+
+static struct intercept_object object[MOST];
+static struct claim claim[MOST];
+static struct verdict verdict[MOST];
+static size_t n;
+
+static int begin(void **unused)
+{
+	(void)unused;
+	memset(object, 0, sizeof(object));
+	memset(claim, 0, sizeof(claim));
+	n = 0;
+	return 0;
+}
+
+/* An intercept of deployment cart in shop; its owner's session is named after him. */
+static struct claim *add(const char *user, const char *name, uint64_t created, uint16_t target)
+{
+	struct intercept_object *o = &object[n];
+	struct claim *c = &claim[n];
+
+	o->in.kind = KIND_DEPLOYMENT;
+	snprintf(o->in.name, sizeof(o->in.name), "%s", name);
+	snprintf(o->in.workload, sizeof(o->in.workload), "cart");
+	snprintf(o->in.ns, sizeof(o->in.ns), "shop");
+	snprintf(o->in.service, sizeof(o->in.service), "cart");
+	snprintf(o->object, sizeof(o->object), "%s-%zu", name, n);
+	snprintf(o->uid, sizeof(o->uid), "uid-%zu", n);
+	snprintf(o->user, sizeof(o->user), "%s", user);
+	snprintf(o->session, sizeof(o->session), "session-of-%s", user);
+	o->in.created = created;
+	o->in.nports = 1;
+	o->in.port[0] = (struct intercept_port){.local = 8080, .port = 80, .target = target};
+	*c = (struct claim){.o = o, .session_user = o->user};
+	n++;
+	return c;
+}
+
+static struct intercept_object *of(struct claim *c)
+{
+	return &object[c - claim];
+}
+
+static const struct verdict *ask(const struct claim *c)
+{
+	assert_int_equal(reconcile(verdict, claim, n), 0);
+	return &verdict[c - claim];
+}
+
+static void in_force(const struct claim *c)
+{
+	const struct verdict *v = ask(c);
+
+	assert_true(v->in_force);
+	assert_int_equal(v->phase, PHASE_PENDING);
+	assert_string_equal(v->message, "");
+}
+
+static void not_in_force(const struct claim *c, enum phase phase, const char *says)
+{
+	const struct verdict *v = ask(c);
+
+	assert_false(v->in_force);
+	assert_int_equal(v->phase, phase);
+	if (!strstr(v->message, says))
+		fail_msg("'%s' does not say '%s'", v->message, says);
+}
+
+static void test_nothing(void **unused)
+{
+	(void)unused;
+	assert_int_equal(reconcile(verdict, claim, 0), 0);
+}
+
+static void test_one(void **unused)
+{
+	(void)unused;
+	in_force(add("ana", "cart", 1, 8080));
+}
+
+static void test_session_is_missing(void **unused)
+{
+	struct claim *c = add("ana", "cart", 1, 8080);
+
+	(void)unused;
+	c->session_user = NULL;
+	not_in_force(c, PHASE_FAILED, "does not exist");
+}
+
+static void test_session_is_another_users(void **unused)
+{
+	struct claim *c = add("eve", "cart", 1, 8080), *ana = add("ana", "cart", 2, 8080);
+
+	(void)unused;
+	c->session_user = "ana";
+	not_in_force(c, PHASE_FAILED, "belongs to ana, not to eve");
+	in_force(ana); /* though it came later */
+}
+
+static void test_spec_makes_no_sense(void **unused)
+{
+	struct claim *none = add("ana", "a", 1, 8080), *zero = add("ana", "b", 1, 0),
+		     *twice = add("ana", "c", 1, 8081), *host = add("ana", "d", 1, 8082),
+		     *local = add("ana", "e", 1, 8083);
+
+	(void)unused;
+	of(none)->in.nports = 0;
+	of(twice)->in.nports = 2;
+	of(twice)->in.port[1] = of(twice)->in.port[0];
+	of(host)->in.kind = KIND_HOST;
+	of(local)->in.port[0].local = 0;
+	not_in_force(none, PHASE_FAILED, "no workload, service or port");
+	not_in_force(zero, PHASE_FAILED, "has no target");
+	not_in_force(twice, PHASE_FAILED, "port 8081 of the pods twice");
+	not_in_force(host, PHASE_FAILED, "no workload");
+	not_in_force(local, PHASE_FAILED, "no local port");
+}
+
+static void test_tcp_and_udp_of_one_number_are_two(void **unused)
+{
+	struct claim *a = add("ana", "dns", 1, 53), *b = add("bob", "dns", 2, 53);
+
+	(void)unused;
+	of(b)->in.port[0].udp = true;
+	in_force(a);
+	in_force(b);
+	of(a)->in.nports = 2;
+	of(a)->in.port[1] = of(a)->in.port[0];
+	of(a)->in.port[1].udp = true;
+	in_force(a);
+	not_in_force(b, PHASE_CONFLICT, "taken by the intercept 'dns' of ana");
+}
+
+static void test_deleting_holds_nothing(void **unused)
+{
+	struct claim *a = add("ana", "cart", 1, 8080), *b = add("bob", "cart", 2, 8080);
+
+	(void)unused;
+	of(a)->deleting = true;
+	snprintf(of(a)->phase, sizeof(of(a)->phase), "Active");
+	assert_false(ask(a)->in_force);
+	in_force(b);
+}
+
+static void test_earlier_wins_then_lower_uid(void **unused)
+{
+	struct claim *late = add("bob", "cart", 20, 8080), *early = add("ana", "cart", 10, 8080),
+		     *same = add("cid", "cart", 10, 8080);
+
+	(void)unused;
+	in_force(early); /* uid-1 before uid-2 */
+	not_in_force(late, PHASE_CONFLICT, "Port 80 of deployment cart is taken by");
+	not_in_force(late, PHASE_CONFLICT, "'cart' of ana");
+	not_in_force(same, PHASE_CONFLICT, "of ana");
+}
+
+static void test_other_ports_and_workloads_do_not_clash(void **unused)
+{
+	struct claim *a = add("ana", "a", 1, 8080), *port = add("bob", "b", 2, 8081),
+		     *ns = add("bob", "c", 2, 8080), *kind = add("bob", "d", 2, 8080),
+		     *name = add("bob", "e", 2, 8080);
+
+	(void)unused;
+	snprintf(of(ns)->in.ns, sizeof(of(ns)->in.ns), "other");
+	of(kind)->in.kind = KIND_STATEFULSET;
+	snprintf(of(name)->in.workload, sizeof(of(name)->in.workload), "till");
+	in_force(a);
+	in_force(port);
+	in_force(ns);
+	in_force(kind);
+	in_force(name);
+}
+
+static void test_one_of_several_ports_clashes(void **unused)
+{
+	struct claim *a = add("ana", "a", 1, 8080), *b = add("bob", "b", 2, 9090);
+
+	(void)unused;
+	of(b)->in.nports = 2;
+	of(b)->in.port[1] =
+		(struct intercept_port){.local = 1, .port = 81, .target = 8080, .name = "admin"};
+	in_force(a);
+	not_in_force(b, PHASE_CONFLICT, "Port 80 of deployment cart");
+}
+
+static void test_own_other_name_clashes_too(void **unused)
+{
+	struct claim *a = add("ana", "a", 1, 8080), *b = add("ana", "b", 2, 8080);
+
+	(void)unused;
+	in_force(a);
+	not_in_force(b, PHASE_CONFLICT, "your own intercept 'a'.");
+}
+
+static void test_holder_keeps_what_it_has(void **unused)
+{
+	struct claim *early = add("ana", "cart", 1, 8080), *late = add("bob", "cart", 2, 8080);
+
+	(void)unused;
+	/* It came into force while the other was stale, say; it is not thrown out. */
+	snprintf(of(late)->phase, sizeof(of(late)->phase), "Active");
+	snprintf(of(early)->phase, sizeof(of(early)->phase), "Conflict");
+	in_force(late);
+	not_in_force(early, PHASE_CONFLICT, "of bob");
+}
+
+static void test_stale_gives_way(void **unused)
+{
+	struct claim *gone = add("ana", "cart", 1, 8080), *late = NULL;
+
+	(void)unused;
+	snprintf(of(gone)->phase, sizeof(of(gone)->phase), "Active");
+	gone->stale = true;
+	in_force(gone); /* nobody wants it */
+	late = add("bob", "cart", 2, 8080);
+	in_force(late);
+	not_in_force(gone, PHASE_CONFLICT, "of bob");
+}
+
+static void test_newest_of_a_name_wins(void **unused)
+{
+	struct claim *old = add("ana", "cart", 1, 8080), *moved = add("ana", "cart", 5, 9090);
+
+	(void)unused;
+	snprintf(of(old)->phase, sizeof(of(old)->phase), "Active");
+	in_force(moved);
+	not_in_force(old, PHASE_FAILED, "Replaced by the newer intercept cart-1");
+}
+
+static void test_moving_inherits_against_who_waits(void **unused)
+{
+	struct claim *old = add("ana", "cart", 1, 8080), *waits = add("bob", "cart", 2, 8080),
+		     *moved = add("ana", "cart", 3, 8080);
+
+	(void)unused;
+	snprintf(of(old)->phase, sizeof(of(old)->phase), "Active");
+	snprintf(of(waits)->phase, sizeof(of(waits)->phase), "Conflict");
+	in_force(moved);
+	not_in_force(waits, PHASE_CONFLICT, "of ana");
+	not_in_force(old, PHASE_FAILED, "Replaced");
+	/* The old one goes; what the new one has it keeps. */
+	snprintf(of(moved)->phase, sizeof(of(moved)->phase), "Pending");
+	of(old)->deleting = true;
+	in_force(moved);
+	not_in_force(waits, PHASE_CONFLICT, "of ana");
+}
+
+static void test_moving_to_a_taken_port_keeps_the_old(void **unused)
+{
+	struct claim *old = add("ana", "cart", 1, 8080), *bob = add("bob", "cart", 2, 9090),
+		     *moved = add("ana", "cart", 3, 9090);
+
+	(void)unused;
+	snprintf(of(old)->phase, sizeof(of(old)->phase), "Active");
+	snprintf(of(bob)->phase, sizeof(of(bob)->phase), "Active");
+	not_in_force(moved, PHASE_CONFLICT, "of bob");
+	in_force(old);
+	in_force(bob);
+}
+
+/* Whatever is in force clashes with nothing else in force, and of a name there is one; in whatever order they are named. */
+static void test_random_sets(void **unused)
+{
+	static const char *const users[] = {"ana", "bob", "cid"};
+	static const char *const phases[] = {"", "Active", "Conflict", "Pending", "Failed"};
+	uint32_t seed = 1;
+
+	(void)unused;
+	for (int round = 0; round < 5000; round++) {
+		bool force[MOST];
+
+		begin(NULL);
+		for (int i = 0; i < MOST; i++) {
+			struct claim *c;
+
+			seed = seed * 1664525 + 1013904223;
+			c = add(users[(seed >> 8) % 3], (seed >> 12) % 2 ? "a" : "b",
+				(seed >> 14) % 4, (uint16_t)(8080 + (seed >> 18) % 3));
+			c->stale = (seed >> 22) % 4 == 0;
+			snprintf(of(c)->phase, sizeof(of(c)->phase), "%s",
+				 phases[(seed >> 25) % 5]);
+		}
+		assert_int_equal(reconcile(verdict, claim, n), 0);
+		for (int i = 0; i < MOST; i++) {
+			force[i] = verdict[i].in_force;
+			assert_true(force[i] || *verdict[i].message);
+			for (int k = 0; k < i; k++) {
+				bool same = object[i].in.port[0].target ==
+					    object[k].in.port[0].target,
+				     name = !strcmp(object[i].session, object[k].session) &&
+					    !strcmp(object[i].in.name, object[k].in.name);
+
+				assert_false(force[i] && force[k] && (same || name));
+			}
+		}
+		for (int i = 0; i < MOST / 2; i++) {
+			struct claim swap = claim[i];
+
+			claim[i] = claim[MOST - 1 - i];
+			claim[MOST - 1 - i] = swap;
+		}
+		assert_int_equal(reconcile(verdict, claim, n), 0);
+		for (int i = 0; i < MOST; i++)
+			assert_int_equal(force[i], verdict[MOST - 1 - i].in_force);
+	}
+}
+
+/* --- coverage ----------------------------------------------------------------------------------------------- */
+
+static void covers(const struct endpoint *e, size_t count, enum phase phase, unsigned agents,
+		   const char *says)
+{
+	struct coverage c;
+
+	coverage(&c, e, count);
+	assert_int_equal(c.phase, phase);
+	assert_int_equal(c.agents, agents);
+	assert_int_equal(c.endpoints, count);
+	if (!strstr(c.message, says))
+		fail_msg("'%s' does not say '%s'", c.message, says);
+}
+
+static void test_coverage(void **unused)
+{
+	static const struct endpoint ready = {"cart-0", true, true, true},
+				     told = {"cart-1", true, true, false},
+				     comes = {"cart-2", true, false, false},
+				     bare = {"cart-3", false, false, false};
+
+	(void)unused;
+	covers(NULL, 0, PHASE_PENDING, 0, "No pod of the service is ready");
+	covers((struct endpoint[]){ready}, 1, PHASE_ACTIVE, 1, "");
+	covers((struct endpoint[]){ready, ready}, 2, PHASE_ACTIVE, 2, "");
+	covers((struct endpoint[]){ready, told}, 2, PHASE_PENDING, 1, "1 of 2 ready pods");
+	covers((struct endpoint[]){ready, comes}, 2, PHASE_PENDING, 1, "1 of 2 ready pods");
+	covers((struct endpoint[]){told}, 1, PHASE_PENDING, 0, "1 of 1");
+	covers((struct endpoint[]){ready, bare}, 2, PHASE_PARTIAL, 1, "No agent in pod cart-3.");
+	covers((struct endpoint[]){bare, bare}, 2, PHASE_PENDING, 0,
+	       "No agent in pods cart-3, cart-3.");
+}
+
+static void test_coverage_names_a_few(void **unused)
+{
+	struct endpoint e[100] = {{"first", true, true, true}};
+
+	(void)unused;
+	for (int i = 1; i < 100; i++)
+		e[i].pod = "a-pod-with-a-name-that-is-rather-long-as-those-of-replica-sets-are";
+	covers(e, 100, PHASE_PARTIAL, 1, " and 95 more.");
+}
+
+static void test_phase_names(void **unused)
+{
+	enum phase p;
+
+	(void)unused;
+	for (enum phase i = 0; i < NUM_PHASES; i++) {
+		assert_true(phase_parse(&p, phase_name(i)));
+		assert_int_equal(p, i);
+	}
+	assert_false(phase_parse(&p, ""));
+	assert_false(phase_parse(&p, "active"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_nothing, begin),
+		cmocka_unit_test_setup(test_one, begin),
+		cmocka_unit_test_setup(test_session_is_missing, begin),
+		cmocka_unit_test_setup(test_session_is_another_users, begin),
+		cmocka_unit_test_setup(test_spec_makes_no_sense, begin),
+		cmocka_unit_test_setup(test_tcp_and_udp_of_one_number_are_two, begin),
+		cmocka_unit_test_setup(test_deleting_holds_nothing, begin),
+		cmocka_unit_test_setup(test_earlier_wins_then_lower_uid, begin),
+		cmocka_unit_test_setup(test_other_ports_and_workloads_do_not_clash, begin),
+		cmocka_unit_test_setup(test_one_of_several_ports_clashes, begin),
+		cmocka_unit_test_setup(test_own_other_name_clashes_too, begin),
+		cmocka_unit_test_setup(test_holder_keeps_what_it_has, begin),
+		cmocka_unit_test_setup(test_stale_gives_way, begin),
+		cmocka_unit_test_setup(test_newest_of_a_name_wins, begin),
+		cmocka_unit_test_setup(test_moving_inherits_against_who_waits, begin),
+		cmocka_unit_test_setup(test_moving_to_a_taken_port_keeps_the_old, begin),
+		cmocka_unit_test(test_random_sets),
+		cmocka_unit_test(test_coverage),
+		cmocka_unit_test(test_coverage_names_a_few),
+		cmocka_unit_test(test_phase_names),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
