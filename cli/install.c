@@ -427,7 +427,7 @@ static int wait_ready(struct install *in, struct error *e)
 		nsec_t now = clock_boot();
 		bool vain = false;
 
-		if (r == 0 && now - told > QUIET_S * NSEC_PER_SEC) {
+		if (r == 0 && (now - told > QUIET_S * NSEC_PER_SEC || now >= end)) {
 			told = now - (QUIET_S - 1) * NSEC_PER_SEC; /* then once a second */
 			vain = rollout_reason(&in->c, in->v.ns, "culvert-manager",
 					      member(deployment, "spec", "selector", NULL), &why);
