@@ -252,7 +252,7 @@ const struct transport_stats *node_transport_stats(const struct node *n)
 	for (unsigned i = 0; i < NODE_STREAMS; i++)
 		if (n->carriers[i])
 			add_stats(n->sum, transport_stats(n->carriers[i]->transport));
-	TAILQ_FOREACH (c, &n->gone, link)
+	for (c = TAILQ_FIRST(&n->gone); c; c = TAILQ_NEXT(c, link))
 		add_stats(n->sum, transport_stats(c->transport));
 	return n->sum;
 }
