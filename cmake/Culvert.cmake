@@ -17,14 +17,14 @@ pkg_check_modules(FYAML REQUIRED IMPORTED_TARGET libfyaml>=0.7)
 pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl>=7.85)
 pkg_check_modules(OPENSSL REQUIRED IMPORTED_TARGET openssl>=3.0)
 
-# A program with the property CULVERT_STATIC is linked without shared libraries: it takes the archives of these.
+# A program with the property CULVERT_ARCHIVES takes the archives of these in place of the shared libraries.
 foreach(lib SODIUM EVENT JANSSON FYAML)
 	list(GET ${lib}_LIBRARIES 0 name)
 	find_library(CULVERT_ARCHIVE_${lib} lib${name}.a)
 	get_target_property(shared PkgConfig::${lib} INTERFACE_LINK_LIBRARIES)
 	if(CULVERT_ARCHIVE_${lib})
 		set_target_properties(PkgConfig::${lib} PROPERTIES INTERFACE_LINK_LIBRARIES
-			"$<IF:$<BOOL:$<TARGET_PROPERTY:CULVERT_STATIC>>,${CULVERT_ARCHIVE_${lib}},${shared}>")
+			"$<IF:$<BOOL:$<TARGET_PROPERTY:CULVERT_ARCHIVES>>,${CULVERT_ARCHIVE_${lib}},${shared}>")
 	endif()
 endforeach()
 
@@ -69,10 +69,10 @@ function(culvert_folder name)
 	target_link_libraries(culvert_${name} PUBLIC culvert_flags ${deps} ${arg_LIBS})
 endfunction()
 
-# culvert_program(NAME SOURCE [STATIC] DEPS folder...). STATIC: without shared libraries, for a container with nothing else
-# in it; the sanitizers cannot be linked so.
+# culvert_program(NAME SOURCE [STATIC|ARCHIVES] DEPS folder...). STATIC: without shared libraries, for a container with nothing
+# else in it; the sanitizers cannot be linked so. ARCHIVES: without those that we have archives of.
 function(culvert_program name source)
-	cmake_parse_arguments(arg "STATIC" "" "DEPS" ${ARGN})
+	cmake_parse_arguments(arg "STATIC;ARCHIVES" "" "DEPS" ${ARGN})
 	if(NOT EXISTS ${CMAKE_SOURCE_DIR}/${source})
 		return()
 	endif()
@@ -80,8 +80,10 @@ function(culvert_program name source)
 	set(deps ${arg_DEPS})
 	list(TRANSFORM deps PREPEND culvert_)
 	target_link_libraries(${name} PRIVATE culvert_flags ${deps})
+	if((arg_STATIC OR arg_ARCHIVES) AND NOT CULVERT_SANITIZE)
+		set_target_properties(${name} PROPERTIES CULVERT_ARCHIVES ON)
+	endif()
 	if(arg_STATIC AND NOT CULVERT_SANITIZE)
-		set_target_properties(${name} PROPERTIES CULVERT_STATIC ON)
 		set_property(TARGET ${name} PROPERTY POSITION_INDEPENDENT_CODE) # its -pie would win
 		target_compile_options(${name} PRIVATE -fPIE)
 		target_sources(${name} PRIVATE main/no-names.c)
