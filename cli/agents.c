@@ -7,8 +7,6 @@
 
 #include <errno.h>
 
-#include "objects/objects.h"
-
 enum { ROLLOUT_S = 600, POLL_MS = 250, QUIET_S = 3, PAGE = 500 };
 
 static const struct {
@@ -19,8 +17,8 @@ static const struct {
 
 static bool is_marked(const json_t *object)
 {
-	return member(object, "spec", "template", "metadata", "annotations", MARK_ANNOTATION,
-		      NULL) != NULL;
+	return object_get(object, "spec", "template", "metadata", "annotations", MARK_ANNOTATION) !=
+	       NULL;
 }
 
 /* Has it an owner that makes it what it is? Then that one is meant. */
@@ -29,7 +27,7 @@ static bool is_controlled(const json_t *object)
 	json_t *owner;
 	size_t i;
 
-	json_array_foreach(member(object, "metadata", "ownerReferences", NULL), i, owner)
+	json_array_foreach(object_get(object, "metadata", "ownerReferences"), i, owner)
 	{
 		if (json_is_true(json_object_get(owner, "controller")))
 			return true;
@@ -59,11 +57,11 @@ static int list_kind(struct cluster *c, json_t *list, size_t kind, struct error 
 				json_array_append_new(
 					list,
 					json_pack("{s:s,s:s,s:s}", "kind", kinds[kind].kind, "name",
-						  text_at(item, "metadata", "name", NULL),
+						  object_text(item, "metadata", "name"),
 						  "namespace",
-						  text_at(item, "metadata", "namespace", NULL)));
+						  object_text(item, "metadata", "namespace")));
 		}
-		snprintf(next, sizeof(next), "%s", text_at(page, "metadata", "continue", NULL));
+		snprintf(next, sizeof(next), "%s", object_text(page, "metadata", "continue"));
 		json_decref(page);
 	} while (*next);
 	return 0;
@@ -147,14 +145,14 @@ static int check_intercepts(struct removal *r, struct error *e)
 	err = cluster_find(r->c, &list, e, path);
 	json_array_foreach(json_object_get(list, "items"), i, item)
 	{
-		if (!err && !strcmp(text_at(item, "spec", "workload", NULL), r->name) &&
-		    !strcasecmp(text_at(item, "spec", "workloadKind", NULL), kinds[r->kind].kind))
+		if (!err && !strcmp(object_text(item, "spec", "workload"), r->name) &&
+		    !strcasecmp(object_text(item, "spec", "workloadKind"), kinds[r->kind].kind))
 			err = error_set(
 				e, -EBUSY,
 				"%s intercepts %s: end that first (culvert leave %s), or use "
 				"--yes",
-				text_at(item, "spec", "user", NULL), r->name,
-				text_at(item, "spec", "name", NULL));
+				object_text(item, "spec", "user"), r->name,
+				object_text(item, "spec", "name"));
 	}
 	json_decref(list);
 	return err;
@@ -177,25 +175,25 @@ static int unmark(struct removal *r, struct error *e)
 
 static bool carries(const json_t *pod)
 {
-	return member(pod, "metadata", "annotations", MARK_ANNOTATION, NULL) != NULL;
+	return object_get(pod, "metadata", "annotations", MARK_ANNOTATION) != NULL;
 }
 
 static bool is_owned_by(const json_t *pod, const json_t *set)
 {
-	const json_t *owner = json_array_get(member(pod, "metadata", "ownerReferences", NULL), 0);
+	const json_t *owner = json_array_get(object_get(pod, "metadata", "ownerReferences"), 0);
 
-	return !strcmp(get_text(owner, "uid"), text_at(set, "metadata", "uid", NULL));
+	return !strcmp(get_text(owner, "uid"), object_text(set, "metadata", "uid"));
 }
 
 /* Evicts one that is not ending yet. A disruption budget may refuse for a while: then the next round tries again. */
 static int evict(struct removal *r, const json_t *pod, struct error *e)
 {
-	const char *name = text_at(pod, "metadata", "name", NULL);
+	const char *name = object_text(pod, "metadata", "name");
 	json_t *body;
 	char path[400], text[400];
 	int err;
 
-	if (member(pod, "metadata", "deletionTimestamp", NULL))
+	if (object_get(pod, "metadata", "deletionTimestamp"))
 		return 0;
 	body = json_pack("{s:s,s:s,s:{s:s,s:s}}", "apiVersion", "policy/v1", "kind", "Eviction",
 			 "metadata", "name", name, "namespace", r->ns);
@@ -211,8 +209,8 @@ static int evict(struct removal *r, const json_t *pod, struct error *e)
 static int round_of_evictions(struct removal *r, struct error *e)
 {
 	const json_t *now = r->object;
-	json_int_t want = int_at(now, "spec", "replicas", NULL);
-	bool all_ready = int_at(now, "status", "readyReplicas", NULL) >= want;
+	json_int_t want = json_integer_value(object_get(now, "spec", "replicas"));
+	bool all_ready = json_integer_value(object_get(now, "status", "readyReplicas")) >= want;
 	char path[256];
 	json_t *list, *pod;
 	unsigned left = 0;
@@ -236,10 +234,10 @@ static int round_of_evictions(struct removal *r, struct error *e)
 
 static bool waits_for_others(const json_t *w, struct error *why)
 {
-	if (json_is_true(member(w, "spec", "paused", NULL)))
+	if (json_is_true(object_get(w, "spec", "paused")))
 		error_set(why, 0,
 			  "its rollout is paused: the agent goes with kubectl rollout resume");
-	else if (!strcmp(text_at(w, "spec", "updateStrategy", "type", NULL), "OnDelete"))
+	else if (!strcmp(object_text(w, "spec", "updateStrategy", "type"), "OnDelete"))
 		error_set(why, 0,
 			  "its strategy is OnDelete: the agent goes from each pod that is deleted");
 	else
@@ -276,7 +274,7 @@ static int wait_rollout(struct removal *r, struct error *e)
 		if (now - told > QUIET_S * NSEC_PER_SEC) {
 			told = now;
 			rollout_reason(r->c, r->ns, r->name,
-				       member(r->object, "spec", "selector", NULL), &why);
+				       object_get(r->object, "spec", "selector"), &why);
 			snprintf(text, sizeof(text), "Waiting for the rollout of %.100s%s%.450s",
 				 r->name, *why.text ? ": " : "", why.text);
 			progress_say(r->p, text);

@@ -182,15 +182,14 @@ static int check_other(struct install *in, struct error *e)
 
 	if (err || !binding)
 		return err;
-	ns = text_at(json_array_get(json_object_get(binding, "subjects"), 0), "namespace", NULL);
+	ns = object_text(json_array_get(json_object_get(binding, "subjects"), 0), "namespace");
 	if (*ns && strcmp(ns, in->v.ns) != 0)
 		err = error_set(
 			e, -EEXIST,
 			"culvert is installed in the namespace %s already: use -n %s to change "
 			"it, or remove it first with: culvert uninstall -n %s",
 			ns, ns, ns);
-	else if (!strcmp(text_at(binding, "metadata", "labels", "app.kubernetes.io/managed-by",
-				 NULL),
+	else if (!strcmp(object_text(binding, "metadata", "labels", "app.kubernetes.io/managed-by"),
 			 "Helm"))
 		err = error_set(
 			e, -EEXIST,
@@ -210,13 +209,12 @@ static int check_namespace(struct install *in, struct error *e)
 	err = cluster_find(&in->c, &ns, e, path);
 	if (err || !ns)
 		return err;
-	if (!strcmp(text_at(ns, "status", "phase", NULL), "Terminating"))
+	if (!strcmp(object_text(ns, "status", "phase"), "Terminating"))
 		err = error_set(e, -EBUSY,
 				"the namespace %s is being deleted: wait until it is gone",
 				in->v.ns);
-	in->keep_ns =
-		strcmp(text_at(ns, "metadata", "labels", "app.kubernetes.io/managed-by", NULL),
-		       "culvert") != 0;
+	in->keep_ns = strcmp(object_text(ns, "metadata", "labels", "app.kubernetes.io/managed-by"),
+			     "culvert") != 0;
 	json_decref(ns);
 	if (err || !in->keep_ns || args_bool(in->a, "yes"))
 		return err;
@@ -232,7 +230,7 @@ static int check_namespace(struct install *in, struct error *e)
 
 static char *secret_value(const json_t *secret, const char *name)
 {
-	const char *text = text_at(secret, "data", name, NULL);
+	const char *text = object_text(secret, "data", name, NULL);
 
 	return *text ? strdup(text) : NULL;
 }
@@ -314,7 +312,7 @@ static int look(struct install *in, struct error *e)
 static bool is_object(const json_t *o, const char *kind, const char *name)
 {
 	return !strcmp(get_text(o, "kind"), kind) &&
-	       !strcmp(text_at(o, "metadata", "name", NULL), name);
+	       !strcmp(object_text(o, "metadata", "name"), name);
 }
 
 /* What the manager tells laptops is written by it: here it is only made, empty. */
@@ -345,7 +343,7 @@ static int apply(struct install *in, const json_t *object, struct error *e)
 	err = cluster_apply(&in->c, &now, e, path, object);
 	if (err)
 		return error_wrap(e, err, "%s %s", get_text(object, "kind"),
-				  text_at(object, "metadata", "name", NULL));
+				  object_text(object, "metadata", "name"));
 	json_decref(now);
 	return 0;
 }
@@ -360,7 +358,7 @@ static int apply_all(struct install *in, struct error *e)
 	json_array_foreach(in->objects, i, object)
 	{
 		snprintf(text, sizeof(text), "Applying %s %s", get_text(object, "kind"),
-			 text_at(object, "metadata", "name", NULL));
+			 object_text(object, "metadata", "name"));
 		progress_say(in->p, text);
 		err = apply(in, object, e);
 		if (err)
@@ -396,7 +394,7 @@ static int is_ready(struct install *in, json_t **deployment, struct error *e)
 		return -abs(err);
 	snprintf(path, sizeof(path), "/api/v1/namespaces/%s/configmaps/culvert", in->v.ns);
 	err = cluster_get(&in->c, &told, e, path, NULL);
-	ready = !strcmp(text_at(told, "data", "ready", NULL), "true");
+	ready = !strcmp(object_text(told, "data", "ready"), "true");
 	json_decref(told);
 	return err ? -abs(err) : ready;
 }
@@ -430,7 +428,7 @@ static int wait_ready(struct install *in, struct error *e)
 		if (r == 0 && (now - told > QUIET_S * NSEC_PER_SEC || now >= end)) {
 			told = now - (QUIET_S - 1) * NSEC_PER_SEC; /* then once a second */
 			vain = rollout_reason(&in->c, in->v.ns, "culvert-manager",
-					      member(deployment, "spec", "selector", NULL), &why);
+					      object_get(deployment, "spec", "selector"), &why);
 		}
 		json_decref(deployment);
 		if (r)

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <signal.h>
-#include <stdarg.h>
 
 enum { BUSY_TRIES = 10 };
 
@@ -304,45 +303,4 @@ bool cluster_confirm(const char *question)
 		return false;
 	fprintf(stderr, "%s [y/N] ", question);
 	return fgets(line, sizeof(line), stdin) && (line[0] == 'y' || line[0] == 'Y');
-}
-
-static const json_t *walk(const json_t *o, va_list ap)
-{
-	const char *key;
-
-	while (o && (key = va_arg(ap, const char *)))
-		o = json_object_get(o, key);
-	return o;
-}
-
-const json_t *member(const json_t *o, ...)
-{
-	va_list ap;
-
-	va_start(ap, o);
-	o = walk(o, ap);
-	va_end(ap);
-	return o;
-}
-
-const char *text_at(const json_t *o, ...)
-{
-	const char *s;
-	va_list ap;
-
-	va_start(ap, o);
-	s = json_string_value(walk(o, ap));
-	va_end(ap);
-	return s ? s : "";
-}
-
-json_int_t int_at(const json_t *o, ...)
-{
-	json_int_t n;
-	va_list ap;
-
-	va_start(ap, o);
-	n = json_integer_value(walk(o, ap));
-	va_end(ap);
-	return n;
 }

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "cli/internal.h"
 #include "kube/kube.h"
+#include "objects/objects.h"
 
 /* Of every command that talks to the API server. */
 #define FLAGS_KUBE                                                                                 \
@@ -60,11 +61,6 @@ int cluster_sleep(struct cluster *c, unsigned ms, struct error *e);
 int cluster_fail(const struct cluster *c, const struct error *e);
 /* Asks on the terminal; "no" without one. */
 bool cluster_confirm(const char *question);
-
-/* A member of nested objects, "" or NULL when there is none: text_at(o, "metadata", "name", NULL). */
-const json_t *member(const json_t *o, ...) __attribute__((sentinel));
-const char *text_at(const json_t *o, ...) __attribute__((sentinel));
-json_int_t int_at(const json_t *o, ...) __attribute__((sentinel));
 
 /* --- rollout.c ------------------------------------------------------------------------------------------- */
 

@@ -90,7 +90,7 @@ static char *grant_text(struct cluster *c, const json_t *missing)
 
 	if (!cluster_post(c, &me, NULL, "/apis/authentication.k8s.io/v1/selfsubjectreviews",
 			  review))
-		user = json_dumps(member(me, "status", "userInfo", "username", NULL),
+		user = json_dumps(object_get(me, "status", "userInfo", "username"),
 				  JSON_ENCODE_ANY);
 	json_decref(review);
 	json_decref(me);
@@ -129,10 +129,10 @@ int rights_check(struct cluster *c, const json_t *objects, const char *ns, struc
 
 	json_array_foreach(answers, i, answer)
 	{
-		if (!json_is_true(member(answer, "status", "allowed", NULL)))
-			json_array_append(missing, (json_t *)(uintptr_t)member(
+		if (!json_is_true(object_get(answer, "status", "allowed")))
+			json_array_append(missing, (json_t *)(uintptr_t)object_get(
 							   json_array_get(bodies, i), "spec",
-							   "resourceAttributes", NULL));
+							   "resourceAttributes"));
 	}
 	n = json_array_size(missing);
 	if (n) {

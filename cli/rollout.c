@@ -9,19 +9,19 @@ static bool is_kind(const json_t *w, const char *kind)
 
 bool rollout_done(const json_t *w)
 {
-	const json_t *want = member(w, "spec", "replicas", NULL);
+	const json_t *want = object_get(w, "spec", "replicas");
 	json_int_t replicas = want ? json_integer_value(want) : 1;
 
-	if (int_at(w, "status", "observedGeneration", NULL) <
-		    int_at(w, "metadata", "generation", NULL) ||
-	    int_at(w, "status", "replicas", NULL) != replicas ||
-	    int_at(w, "status", "updatedReplicas", NULL) != replicas)
+	if (json_integer_value(object_get(w, "status", "observedGeneration")) <
+		    json_integer_value(object_get(w, "metadata", "generation")) ||
+	    json_integer_value(object_get(w, "status", "replicas")) != replicas ||
+	    json_integer_value(object_get(w, "status", "updatedReplicas")) != replicas)
 		return false;
 	if (is_kind(w, "StatefulSet"))
-		return int_at(w, "status", "readyReplicas", NULL) == replicas &&
-		       !strcmp(text_at(w, "status", "currentRevision", NULL),
-			       text_at(w, "status", "updateRevision", NULL));
-	return int_at(w, "status", "availableReplicas", NULL) == replicas;
+		return json_integer_value(object_get(w, "status", "readyReplicas")) == replicas &&
+		       !strcmp(object_text(w, "status", "currentRevision"),
+			       object_text(w, "status", "updateRevision"));
+	return json_integer_value(object_get(w, "status", "availableReplicas")) == replicas;
 }
 
 /* One line of at most a sentence's length. */
@@ -40,17 +40,17 @@ static int judge_container(const json_t *status, const char *pod, struct error *
 {
 	static const char *const vain[] = {"ImagePullBackOff", "InvalidImageName",
 					   "ErrImageNeverPull", "CrashLoopBackOff"};
-	const char *reason = text_at(status, "state", "waiting", "reason", NULL);
-	const char *message = text_at(status, "state", "waiting", "message", NULL);
-	const char *last = text_at(status, "lastState", "terminated", "message", NULL);
+	const char *reason = object_text(status, "state", "waiting", "reason");
+	const char *message = object_text(status, "state", "waiting", "message");
+	const char *last = object_text(status, "lastState", "terminated", "message");
 
 	if (!*reason || !strcmp(reason, "ContainerCreating") ||
 	    !strcmp(reason, "PodInitializing")) {
-		if (!member(status, "state", "terminated", NULL) ||
-		    !int_at(status, "state", "terminated", "exitCode", NULL))
+		if (!object_get(status, "state", "terminated") ||
+		    !json_integer_value(object_get(status, "state", "terminated", "exitCode")))
 			return 0;
 		reason = "it ended";
-		message = text_at(status, "state", "terminated", "message", NULL);
+		message = object_text(status, "state", "terminated", "message");
 	}
 	if (!strcmp(reason, "CrashLoopBackOff") && *last)
 		message = last;
@@ -64,20 +64,20 @@ static int judge_container(const json_t *status, const char *pod, struct error *
 static int judge_pod(const json_t *pod, struct error *why)
 {
 	static const char *const lists[] = {"initContainerStatuses", "containerStatuses"};
-	const char *name = text_at(pod, "metadata", "name", NULL);
+	const char *name = object_text(pod, "metadata", "name");
 	json_t *item;
 	size_t i, k;
 	int found;
 
 	for (k = 0; k < ARRAY_SIZE(lists); k++) {
-		json_array_foreach(member(pod, "status", lists[k], NULL), i, item)
+		json_array_foreach(object_get(pod, "status", lists[k]), i, item)
 		{
 			found = judge_container(item, name, why);
 			if (found)
 				return found;
 		}
 	}
-	json_array_foreach(member(pod, "status", "conditions", NULL), i, item)
+	json_array_foreach(object_get(pod, "status", "conditions"), i, item)
 	{
 		if (!strcmp(get_text(item, "type"), "PodScheduled") &&
 		    !strcmp(get_text(item, "status"), "False")) {
@@ -116,13 +116,13 @@ static void latest_event(struct cluster *c, const char *ns, const char *name, st
 		return;
 	json_array_foreach(json_object_get(list, "items"), i, event)
 	{
-		const char *about = text_at(event, "involvedObject", "name", NULL);
+		const char *about = object_text(event, "involvedObject", "name");
 
 		if (!strncmp(about, name, strlen(name)) && is_newer(event, best))
 			best = event;
 	}
 	if (best)
-		say(why, text_at(best, "involvedObject", "name", NULL), get_text(best, "reason"),
+		say(why, object_text(best, "involvedObject", "name"), get_text(best, "reason"),
 		    get_text(best, "message"));
 	json_decref(list);
 }
@@ -135,7 +135,7 @@ static void selector_query(const json_t *selector, char *query, size_t size)
 	json_t *v;
 	size_t len = 0;
 
-	json_object_foreach((json_t *)(uintptr_t)member(selector, "matchLabels", NULL), key, v)
+	json_object_foreach((json_t *)(uintptr_t)object_get(selector, "matchLabels"), key, v)
 	{
 		if (len < sizeof(text))
 			len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s=%s",
@@ -162,9 +162,9 @@ bool rollout_reason(struct cluster *c, const char *ns, const char *name, const j
 		return false;
 	json_array_foreach(json_object_get(list, "items"), i, pod)
 	{
-		const char *made = text_at(pod, "metadata", "creationTimestamp", NULL);
+		const char *made = object_text(pod, "metadata", "creationTimestamp");
 
-		if (member(pod, "metadata", "deletionTimestamp", NULL) || strcmp(made, newest) < 0)
+		if (object_get(pod, "metadata", "deletionTimestamp") || strcmp(made, newest) < 0)
 			continue;
 		newest = made;
 		found = judge_pod(pod, why);

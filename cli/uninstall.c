@@ -30,7 +30,7 @@ static int look_at_namespace(struct uninstall *u, struct error *e)
 
 	snprintf(path, sizeof(path), "/api/v1/namespaces/%s", u->v.ns);
 	err = cluster_find(&u->c, &ns, e, path);
-	u->keep_ns = strcmp(text_at(ns, "metadata", "labels", "app.kubernetes.io/managed-by", NULL),
+	u->keep_ns = strcmp(object_text(ns, "metadata", "labels", "app.kubernetes.io/managed-by"),
 			    "culvert") != 0;
 	json_decref(ns);
 	return err;
@@ -45,9 +45,9 @@ static int look(struct uninstall *u, struct error *e)
 
 	if (err)
 		return err;
-	found = text_at(json_array_get(json_object_get(binding, "subjects"), 0), "namespace", NULL);
+	found = object_text(json_array_get(json_object_get(binding, "subjects"), 0), "namespace");
 	snprintf(u->v.ns, sizeof(u->v.ns), "%s", ns ? ns : *found ? found : "culvert");
-	if (!strcmp(text_at(binding, "metadata", "labels", "app.kubernetes.io/managed-by", NULL),
+	if (!strcmp(object_text(binding, "metadata", "labels", "app.kubernetes.io/managed-by"),
 		    "Helm"))
 		err = error_set(e, -EINVAL,
 				"culvert was installed by Helm: remove it with helm uninstall");
@@ -86,8 +86,8 @@ static int remove_records(struct uninstall *u, struct error *e)
 		if (err)
 			break;
 		snprintf(path, sizeof(path), CULVERT_API "/namespaces/%s/intercepts/%s",
-			 text_at(item, "metadata", "namespace", NULL),
-			 text_at(item, "metadata", "name", NULL));
+			 object_text(item, "metadata", "namespace"),
+			 object_text(item, "metadata", "name"));
 		err = cluster_delete(&u->c, e, path, NULL);
 	}
 	json_decref(list);
@@ -131,7 +131,7 @@ static int wait_gone(struct uninstall *u, struct error *e)
 		    (!strcmp(kind, "Namespace") && u->keep_ns))
 			continue;
 		snprintf(text, sizeof(text), "Waiting for the end of %s %s", kind,
-			 text_at(o, "metadata", "name", NULL));
+			 object_text(o, "metadata", "name"));
 		said = false;
 		while (!(err = cluster_find(&u->c, &now, e, path)) && now) {
 			if (!said)
@@ -143,7 +143,7 @@ static int wait_gone(struct uninstall *u, struct error *e)
 					e, -ETIMEDOUT,
 					"%s %s was deleted, but is still there after %d s; see: "
 					"kubectl get --raw %s",
-					kind, text_at(o, "metadata", "name", NULL), GONE_S, path);
+					kind, object_text(o, "metadata", "name"), GONE_S, path);
 			err = cluster_sleep(&u->c, POLL_MS, e);
 			if (err)
 				return err;

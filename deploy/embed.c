@@ -3,9 +3,8 @@
 #include "deploy/internal.h"
 
 __asm__(".section .rodata\n"
-	".global deploy_manifests, deploy_manifests_end\n"
+	".global deploy_manifests\n"
 	"deploy_manifests:\n"
 	".incbin \"" DEPLOY_MANIFESTS "\"\n"
-	"deploy_manifests_end:\n"
 	".byte 0\n"
 	".previous\n");

@@ -5,7 +5,7 @@
 #include "deploy/deploy.h"
 
 /* embed.c: the YAML in deploy/manifests/, one behind the other, each begun by a line "---". */
-extern const char deploy_manifests[], deploy_manifests_end[];
+extern const char deploy_manifests[];
 
 /* template.c: fills `text` (of `len` bytes) with the values; *out malloc'ed. */
 int deploy_fill(const struct deploy_values *v, const char *text, size_t len, char **out,

@@ -39,9 +39,7 @@ int deploy_render_yaml(const struct deploy_values *v, char **text, struct error 
 {
 	int err = deploy_check(v, e);
 
-	return err ? err
-		   : deploy_fill(v, deploy_manifests,
-				 (size_t)(deploy_manifests_end - deploy_manifests), text, e);
+	return err ? err : deploy_fill(v, deploy_manifests, strlen(deploy_manifests), text, e);
 }
 
 /* The next document behind a line "---"; NULL = none. */
