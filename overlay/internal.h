@@ -43,7 +43,7 @@ enum {
 	PROBES = 3,		 /* unanswered: dead */
 	PROBE_LEN = 5,		 /* type and id, of an answer too */
 	MOVED_LEN = 10,		 /* type, slot, count */
-	PROBES_KEPT = 4,	 /* whose answers we still know */
+	PROBES_KEPT = 8,	 /* whose answers we still know */
 };
 
 /* WireGuard's 2^60 and 2^64, scaled to the 56 bits that our counter has. */

@@ -169,7 +169,9 @@ static void send_probe(struct overlay_peer *p, struct way *w, nsec_t now)
 	if (w->state == PATH_UP) {
 		if (!w->asked_since)
 			w->asked_since = now;
-		w->probe_at = now + probe_every(w);
+		/* Only late, it seems: no need to hurry, nor to forget the first of them. */
+		bool late = w->last_receive > w->asked_since;
+		w->probe_at = now + (late ? SECONDS(1) : probe_every(w));
 	} else if (w->state == PATH_SUSPECT) {
 		w->tries++;
 		w->probe_at = now + probe_every(w);

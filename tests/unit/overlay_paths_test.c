@@ -253,6 +253,22 @@ static void unanswered_data_alone_moves_nothing(void **state)
 	sim_fini(&s);
 }
 
+/* A queue builds up: answers are late, but something comes all the time. */
+static void a_path_that_is_full_is_not_dead(void **state)
+{
+	(void)state;
+	struct sim s;
+	connect_over_both(&s);
+	traffic(&s, 1000, NULL);
+	unsigned moves = s.node[1].moves;
+	s.net.delay = 700 * NSEC_PER_MSEC;
+	traffic(&s, 30000, NULL);
+	s.net.delay = 1500 * NSEC_PER_MSEC; /* by now it is known to be slow */
+	traffic(&s, 30000, NULL);
+	assert_int_equal(s.node[1].moves, moves);
+	sim_fini(&s);
+}
+
 static void lost_probes_alone_move_nothing(void **state)
 {
 	(void)state;
@@ -678,6 +694,7 @@ int main(void)
 		cmocka_unit_test(an_idle_path_is_left_too),
 		cmocka_unit_test(half_a_path_is_none),
 		cmocka_unit_test(unanswered_data_alone_moves_nothing),
+		cmocka_unit_test(a_path_that_is_full_is_not_dead),
 		cmocka_unit_test(lost_probes_alone_move_nothing),
 		cmocka_unit_test(a_path_that_keeps_failing_is_held_back),
 		cmocka_unit_test(a_stream_that_ends_is_left_at_once),
