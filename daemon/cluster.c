@@ -45,7 +45,7 @@ struct cluster {
 	struct told told;
 	bool has_told, has_ns;
 	bool may_exist; /* the Session: asked for, and not refused */
-	bool ready, seen, ended, over;
+	bool ready, seen, ended, over, had_stream;
 	nsec_t began, renewed; /* clock_boot: it goes on during sleep */
 
 	struct stream *held; /* came before `ready` */
@@ -262,7 +262,9 @@ static void judge_refusal(struct cluster *c)
 
 	if (!c->ready || !c->refused.failure || c->way != WAY_NONE)
 		return;
-	if (c->refused.failure != KUBE_FORBIDDEN || (c->cfg.allowed == WAYS_AUTO && c->told.nudp)) {
+	/* What was granted once may be refused for a moment while the API server starts. */
+	if (c->refused.failure != KUBE_FORBIDDEN || c->had_stream ||
+	    (c->cfg.allowed == WAYS_AUTO && c->told.nudp)) {
 		c->ops->no_stream(c->arg);
 		return;
 	}
@@ -273,6 +275,7 @@ static void judge_refusal(struct cluster *c)
 static void hand_over(struct cluster *c, struct stream *s, enum way way)
 {
 	c->way = way;
+	c->had_stream = true;
 	c->refused.failure = KUBE_OK;
 	c->ops->stream(c->arg, s, way);
 }

@@ -142,11 +142,12 @@ static void on_websocket(void *arg, struct stream *s, const struct kube_reply *w
 		return;
 	}
 	note(&w->first, WAY_WEBSOCKET, why->failure, &why->denied, why->sentence);
-	if (w->allowed == WAYS_AUTO && forward_may_help(why->failure)) {
-		say(w->told[0], &w->first);
-	} else {
+	if (w->allowed != WAYS_AUTO || !forward_may_help(why->failure)) {
 		failed(w, &w->first);
+		return;
 	}
+	say(w->told[0], &w->first);
+	try_forward(w);
 }
 
 static void try_websocket(struct ways *w)
