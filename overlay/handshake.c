@@ -177,13 +177,9 @@ static void respond(struct overlay_peer *p, struct handshake *hs, bool token,
 
 /* Nobody we know, but holder of its key: the caller decides. NULL with the drop counted. */
 static struct overlay_peer *admit(struct overlay *o, const struct handshake *hs,
-				  const struct initiation *in, const struct path *from, nsec_t now)
+				  const struct overlay_credential *cred, const struct path *from,
+				  nsec_t now)
 {
-	const struct overlay_credential cred = {
-		.claim = in->type == MSG_INVITATION ? &in->claim : NULL,
-		.token = in->type == MSG_TOKEN ? in->token : NULL,
-		.token_len = in->token_len,
-	};
 	if (!o->ops.admit) {
 		overlay_drop(o, DROP_HANDSHAKE);
 		return NULL;
@@ -193,7 +189,7 @@ static struct overlay_peer *admit(struct overlay *o, const struct handshake *hs,
 		overlay_drop(o, DROP_LIMIT);
 		return NULL;
 	}
-	struct overlay_peer *p = o->ops.admit(o->arg, hs->remote_static, &cred, from);
+	struct overlay_peer *p = o->ops.admit(o->arg, hs->remote_static, cred, from);
 	if (!p || memcmp(p->pub, hs->remote_static, KEY_LEN)) {
 		admission_half_open_end(&o->admission, source);
 		overlay_drop(o, DROP_HANDSHAKE);
@@ -222,10 +218,15 @@ static void open_initiation(struct overlay *o, const struct path *from, const ui
 		overlay_drop(o, DROP_HANDSHAKE);
 		return;
 	}
+	const struct overlay_credential cred = {
+		.claim = in->type == MSG_INVITATION ? &in->claim : NULL,
+		.token = in->type == MSG_TOKEN ? in->token : NULL,
+		.token_len = in->token_len,
+	};
 	struct overlay_peer *p = overlay_peer_find(o, hs->remote_static);
 	if (!p) {
 		if (admission_half_open_fits(&o->admission, from, cookie))
-			p = admit(o, hs, in, from, now);
+			p = admit(o, hs, &cred, from, now);
 		else if (cookie || !o->ops.admit)
 			overlay_drop(o, DROP_LIMIT);
 		else
