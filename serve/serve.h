@@ -2,6 +2,7 @@
 /*
  * serve: a small HTTP/1.1 server on the event loop, plain or with TLS 1.2/1.3: requests that are answered whole, or upgraded to a
  * WebSocket. The manager's webhook and overlay ports are made of it. One thread; a handler may answer now or later.
+ * The program ignores SIGPIPE. Upgraded connections are no longer counted here: the owner bounds them.
  */
 #pragma once
 
