@@ -7,12 +7,14 @@
  *   member PRIVATE-KEY-HEX MANAGER-KEY udp IP:PORT
  *   member PRIVATE-KEY-HEX MANAGER-KEY websocket KUBECONFIG PATH
  *
+ * With MEMBER_TOKEN in the environment its handshakes carry that, as an agent's do.
+ *
  *   hello JSON          the control connection is opened, hello said          -> hello CODE JSON
  *   call METHOD JSON                                                          -> answer CODE JSON
  *   get IP PORT TEXT    connects through the exit, writes TEXT, reads         -> got TEXT | failed ERRNO
  *   serve PORT TEXT     an intake: who connects there is told TEXT
  *   bye
- * and by itself: established, away, back, METHOD JSON (notifications), closed
+ * and by itself: established, renewed (another session, before the last one had ended), away, back, METHOD JSON (notifications), closed
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -237,8 +239,7 @@ static void on_established(void *arg, struct overlay_peer *p, bool fresh)
 {
 	(void)arg;
 	(void)p;
-	if (fresh)
-		say("established", "");
+	say(fresh ? "established" : "renewed", "");
 }
 
 static void on_away(void *arg, struct overlay_peer *p)
@@ -333,6 +334,7 @@ static int start(char **argv, struct error *e)
 	struct node_config nc = {.base = me.base, .identity = me.id};
 	struct prefix all = overlay_prefix(), everything;
 	uint8_t key[KEY_LEN];
+	const char *token;
 	struct overlay *o;
 	int r;
 
@@ -345,6 +347,9 @@ static int start(char **argv, struct error *e)
 	o = node_overlay(me.node);
 	if (key_parse(key, argv[2]) || overlay_peer_add(o, &me.manager, key, NULL, NULL, NULL))
 		return error_set(e, -EINVAL, "the manager's key");
+	token = getenv("MEMBER_TOKEN");
+	if (token && overlay_peer_set_token(me.manager, token, strlen(token)))
+		return error_set(e, -EINVAL, "the token");
 	prefix_parse(&everything, "0.0.0.0/0");
 	overlay_route_add(o, &all, me.manager);
 	overlay_route_add(o, &everything, me.manager);

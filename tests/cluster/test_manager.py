@@ -1,0 +1,291 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The manager on Kubernetes: Sessions admit laptops, tokens admit agents, Intercepts come into force and say so; a restart changes nothing."""
+import base64
+import json
+import os
+import subprocess
+import threading
+
+import installed
+from kube import Kube
+from lab import ROOT, Failed, step, story, wait_for
+
+BIN = os.environ.get("CULVERT_BIN") or f"{ROOT}/build/release"
+MEMBER = f"{BIN}/tests/cluster_member"
+OVERLAY = "/api/v1/namespaces/culvert/services/culvert:overlay/proxy/overlay"
+MARK = '{"kind":"deployment","name":"cart","ports":[{"name":"http","target":8080,"how":"rename"}]}'
+EHOSTUNREACH, EACCES = 113, 13
+
+SHOP = """
+apiVersion: v1
+kind: Namespace
+metadata: {{name: shop}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: cart, namespace: shop}}
+spec:
+  replicas: 2
+  selector: {{matchLabels: {{app: cart}}}}
+  template:
+    metadata: {{labels: {{app: cart}}, annotations: {{culvert.dev/inject: '{mark}'}}}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+      - name: web
+        image: {image}
+        command: [sh, -c, "mkdir -p /tmp/www && echo pod >/tmp/www/index.html && exec httpd -f -p 8080 -h /tmp/www"]
+        env: [{{name: COLOR, value: green}}]
+        ports: [{{name: http, containerPort: 8080}}]
+        readinessProbe: {{httpGet: {{path: /, port: http}}, periodSeconds: 1}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: cart, namespace: shop}}
+spec:
+  selector: {{app: cart}}
+  ports: [{{name: http, port: 80, targetPort: http}}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: client, namespace: shop}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{{name: client, image: {image}, command: [sleep, infinity]}}]
+"""
+
+
+class Member:
+    """A laptop (tests/cluster/member.c) in the laptop's namespace."""
+
+    def __init__(self, kube, key, *way, token=None):
+        env = {**os.environ, **({"MEMBER_TOKEN": token} if token else {})}
+        argv = ["ip", "netns", "exec", kube.ns("laptop"), MEMBER, key[0], kube.facts["publicKey"], *way]
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=env)
+        kube.members.append(self)
+        self.pub, self.lines, self.intercepts = key[1], [], []
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self):
+        for line in self.process.stdout:
+            if line.startswith("intercepts "):
+                self.intercepts = json.loads(line.split(" ", 1)[1])["intercepts"]
+            self.lines.append(line.rstrip("\n"))
+
+    def end(self):
+        self.process.stdin.close()
+        if self.process.wait(20):
+            raise Failed(f"the member ended with {self.process.returncode}")
+
+    def ask(self, line, *answers):
+        """Says a line, and gives the line that answers it."""
+        seen = len(self.lines)
+        self.process.stdin.write(line + "\n")
+        return self.wait(*answers, since=seen)
+
+    def wait(self, *starts, since=0, timeout=30):
+        return wait_for(f"{' or '.join(starts)} of the member; it said {self.lines[-3:]}",
+                        lambda: next((x for x in self.lines[since:] if x.startswith(starts)), None), timeout)
+
+    def hello(self):
+        code, answer = self.ask('hello {"version":"0.1.0","role":"laptop","namespace":"shop"}', "hello ").split(" ", 2)[1:]
+        if code != "0":
+            raise Failed(f"hello was answered with {code}: {answer}")
+        return json.loads(answer)
+
+    def intercept(self, name):
+        """The newest of that name, as the manager tells it."""
+        of_name = [i for i in self.intercepts if i["intercept"]["name"] == name]
+        return of_name and max(of_name, key=lambda i: (i["intercept"]["created"], i["phase"] == "Active"))
+
+
+def new_key():
+    return subprocess.run([MEMBER], capture_output=True, text=True, check=True).stdout.split()
+
+
+def session(kube, key):
+    made = {"apiVersion": "culvert.dev/v1alpha1", "kind": "Session", "metadata": {"name": key[1]},
+            "spec": {"user": kube.user, "publicKey": key[1], "client": "box"}}
+    kube.kubectl("create", "-f", "-", stdin=json.dumps(made))
+
+
+def intercept(kube, pub, name, local=8080):
+    """Its object's name."""
+    uid = kube.get("session", pub)["metadata"]["uid"]
+    owner = {"apiVersion": "culvert.dev/v1alpha1", "kind": "Session", "name": pub, "uid": uid}
+    port = {"local": local, "name": "http", "port": 80, "target": 8080, "protocol": "TCP"}
+    made = {"apiVersion": "culvert.dev/v1alpha1", "kind": "Intercept",
+            "metadata": {"generateName": f"{name}-", "namespace": "shop", "labels": {"culvert.dev/name": name}, "ownerReferences": [owner]},
+            "spec": {"user": kube.user, "session": pub, "name": name, "workloadKind": "Deployment", "workload": "cart", "service": "cart",
+                     "mechanism": "tcp", "onDown": "pod", "ports": [port]}}
+    return kube.kubectl("create", "-o", "jsonpath={.metadata.name}", "-f", "-", stdin=json.dumps(made)).stdout
+
+
+def status(kube, name):
+    return kube.get("-n", "shop", "intercept", name).get("status", {})
+
+
+def through_service(kube):
+    return kube.kubectl("-n", "shop", "exec", "client", "--", "wget", "-qO-", "-T", "5", "http://cart", check=False).stdout.strip()
+
+
+def log(kube):
+    return kube.kubectl("-n", "culvert", "logs", "deploy/culvert-manager").stdout
+
+
+def laptops(kube):
+    step("a handshake that came before its Session is answered when that appears")
+    udp = json.loads(kube.facts["udp"])[0]
+    key = new_key()
+    first = Member(kube, key, "udp", udp)
+    session(kube, key)
+    first.wait("established", timeout=4)  # a retry would come after 5 s
+    welcome = first.hello()
+    expected = {"address": "198.18.0.1", "prefixes": ["10.96.0.0/16", "10.244.0.0/24"]}
+    if any(welcome[k] != v for k, v in expected.items()) or "shop" not in welcome["dns"]["domains"]:
+        raise Failed(f"the welcome is {welcome}")
+    step("another comes through the API server, with an address of its own")
+    key = new_key()
+    session(kube, key)
+    second = Member(kube, key, "websocket", kube.admin, OVERLAY)
+    second.wait("established")
+    if second.hello()["address"] != "198.18.0.2":
+        raise Failed("two laptops have one address")
+    wait_for("the status of both", lambda: {(s["status"].get("phase"), s["status"].get("address")) for s in kube.get("sessions")["items"]} ==
+             {("Connected", "198.18.0.1"), ("Connected", "198.18.0.2")})
+    step("both reach the service; nobody reaches the node, the manager's own ports or the cloud's metadata")
+    own = kube.get("-n", "culvert", "pods", "-l", "app=culvert-manager")["items"][0]["status"]["podIP"]
+    ip = kube.get("-n", "shop", "service", "cart")["spec"]["clusterIP"]
+    for m in (first, second):
+        if m.ask(f"get {ip} 80 GET / HTTP/1.0", "got ", "failed ") != "got HTTP/1.1 200 OK":
+            raise Failed(f"the service did not answer {m.lines[-1]}")
+        for to in (f"{kube.node_address()} 10250", f"{own} 8080", "169.254.169.254 80"):
+            said = m.ask(f"get {to}", "got", "failed ")
+            if said not in (f"failed {EHOSTUNREACH}", f"failed {EACCES}", "failed 111"):
+                raise Failed(f"{to}: {said}")
+    return first, second
+
+
+def strangers(kube):
+    step("a token that is forged, and one whose pod has no mark, get not a byte of an answer")
+    def part(o):
+        return base64.urlsafe_b64encode(json.dumps(o).encode()).rstrip(b"=").decode()
+    uid = kube.get("-n", "shop", "pod", "client")["metadata"]["uid"]
+    real = kube.kubectl("-n", "shop", "create", "token", "default", "--audience=culvert", "--bound-object-kind=Pod",
+                        "--bound-object-name=client", f"--bound-object-uid={uid}").stdout.strip()
+    head, claims, _ = real.split(".")
+    pod = kube.get("-n", "shop", "pods", "-l", "app=cart")["items"][0]["metadata"]
+    said = json.loads(base64.urlsafe_b64decode(claims + "=="))
+    said["kubernetes.io"]["pod"] = {"name": pod["name"], "uid": pod["uid"]}
+    udp = json.loads(kube.facts["udp"])[0]
+    forged = Member(kube, new_key(), "udp", udp, token=f"{head}.{part(said)}.{real.split('.')[2]}")
+    unmarked = Member(kube, new_key(), "udp", udp, token=real)
+    wait_for("the API server's no", lambda: f"does not accept the token of pod {pod['uid']}" in log(kube))
+    for m in (forged, unmarked):
+        if m.lines:
+            raise Failed(f"a stranger heard something: {m.lines}")
+        m.end()
+
+
+def intercepted(kube, laptop, other):
+    step("an Intercept is in force when every ready pod's agent has its rule")
+    wait_for("two agents", lambda: log(kube).count("stands for deployment cart") >= 2, 60)
+    name = intercept(kube, laptop.pub, "cart")
+    it = wait_for("ACTIVE", lambda: (i := laptop.intercept("cart")) and i["phase"] == "Active" and i, 30)
+    intake = it["intercept"]["ports"][0]["overlay"]
+    if (it["agents"], it["endpoints"], it["object"]) != (2, 2, name):
+        raise Failed(f"the laptop was told {it}")
+    wait_for("its status", lambda: status(kube, name) == {"phase": "Active", "message": "", "agents": 2, "endpoints": 2,
+                                                         "ports": [{"port": 80, "protocol": "TCP", "intake": intake}]})
+    laptop.ask(f"serve {intake} laptop", "serving")
+    for _ in range(6):
+        if through_service(kube) not in ("", "laptop"):
+            raise Failed("a request came to the pod")
+    wait_for("the Event", lambda: any(e["reason"] == "InterceptStarted" and e["involvedObject"]["name"] == "cart"
+                                      for e in kube.get("-n", "shop", "events")["items"]))
+    answer = laptop.ask(f'call environment {{"uid":"{it["uid"]}"}}', "answer ")
+    if not answer.startswith("answer 0 ") or json.loads(answer[9:])["environment"].get("COLOR") != "green":
+        raise Failed(f"the environment was answered with {answer}")
+    step("its environment is nobody else's; what the static platform has is refused")
+    if not other.ask(f'call environment {{"uid":"{it["uid"]}"}}', "answer ").startswith("answer 4 "):
+        raise Failed("another laptop got the environment")
+    if not other.ask("call workloads {}", "answer ").startswith("answer 5 "):
+        raise Failed("workloads were answered")
+    return name, intake
+
+
+def contested(kube, laptop, other, name, intake):
+    step("a second one for that port is in conflict, and says who has it")
+    waits = intercept(kube, other.pub, "mine")
+    wait_for("the conflict", lambda: status(kube, waits).get("phase") == "Conflict")
+    if f"taken by the intercept 'cart' of {kube.user}" not in status(kube, waits)["message"]:
+        raise Failed(f"it says {status(kube, waits)}")
+    step("the holder moves it: the newest is in force on the same intake, the one who waits still waits")
+    moved = intercept(kube, laptop.pub, "cart", local=9090)
+    wait_for("the new one", lambda: status(kube, moved).get("phase") == "Active")
+    wait_for("the old one's status", lambda: "Replaced by the newer" in status(kube, name).get("message", ""))
+    kube.kubectl("-n", "shop", "delete", "intercept", name)
+    if status(kube, moved)["ports"][0]["intake"] != intake or status(kube, waits)["phase"] != "Conflict":
+        raise Failed(f"after the move: {status(kube, moved)}, {status(kube, waits)}")
+    step("a pod that comes later delivers, too")
+    kube.kubectl("-n", "shop", "scale", "deployment/cart", "--replicas=3")
+    wait_for("three agents", lambda: (status(kube, moved).get("agents"), status(kube, moved).get("endpoints")) == (3, 3), 60)
+    return moved, waits
+
+
+def restarted(kube, laptop, other, moved, waits, intake):
+    step("the manager is killed: agents and laptops find the next one, with sessions, addresses, intakes and rules as before")
+    before = {s["metadata"]["name"]: s["status"]["address"] for s in kube.get("sessions")["items"]}
+    seen, seen_other = len(laptop.lines), len(other.lines)
+    kube.kubectl("-n", "culvert", "delete", "pod", "-l", "app=culvert-manager", "--force", "--grace-period=0")
+    kube.rollout("deployment/culvert-manager", "culvert")
+    laptop.wait("established", "renewed", since=seen, timeout=60)
+    if laptop.hello()["address"] != before[laptop.pub]:
+        raise Failed("the laptop got another address")
+    wait_for("the rules", lambda: (i := laptop.intercept("cart")) and i["phase"] == "Active" and i["agents"] == 3, 60)
+    if laptop.intercept("cart")["intercept"]["ports"][0]["overlay"] != intake or status(kube, waits)["phase"] != "Conflict":
+        raise Failed(f"after the restart: {laptop.intercepts}, {status(kube, waits)}")
+    wait_for("a request at the laptop", lambda: through_service(kube) == "laptop")
+    after = {s["metadata"]["name"]: s["status"]["address"] for s in kube.get("sessions")["items"]}
+    if before != after or "established" in other.lines[seen_other:]:
+        raise Failed(f"addresses were {before}, are {after}; the WebSocket came back by itself: {other.lines[seen_other:]}")
+
+
+def ended(kube, laptop, moved, waits):
+    step("its Session deleted, the laptop is out, and who waited has the port")
+    kube.kubectl("delete", "session", laptop.pub)
+    wait_for("the other one in force", lambda: status(kube, waits).get("phase") == "Active")
+    wait_for("the end of its intercepts", lambda: moved not in kube.kubectl("-n", "shop", "get", "intercepts", "-o", "name").stdout, 60)
+    wait_for("its Event", lambda: any(e["reason"] == "InterceptEnded" for e in kube.get("-n", "shop", "events")["items"]))
+    if through_service(kube) != "pod":  # nobody is at the other's intake
+        raise Failed("without a laptop a request does not come to the pod")
+    wait_for("no answer from the manager", lambda: "closed" in laptop.lines or "away" in laptop.lines, 60)
+
+
+def main():
+    with Kube() as kube:
+        kube.members = []
+        kube.up()
+        installed.install(kube)
+        kube.user = json.loads(kube.kubectl("auth", "whoami", "-o", "json").stdout)["status"]["userInfo"]["username"]
+        kube.facts = wait_for("the ConfigMap", lambda: (d := kube.get("-n", "culvert", "configmap", "culvert")["data"])["ready"] == "true" and d)
+        kube.apply(SHOP.format(image=kube.busybox(), mark=MARK))
+        kube.rollout("deployment/cart", "shop")
+        kube.kubectl("-n", "shop", "wait", "pod/client", "--for=condition=Ready", "--timeout=60s", timeout=70)
+        try:
+            laptop, other = laptops(kube)
+            strangers(kube)
+            name, intake = intercepted(kube, laptop, other)
+            moved, waits = contested(kube, laptop, other, name, intake)
+            restarted(kube, laptop, other, moved, waits, intake)
+            ended(kube, laptop, moved, waits)
+        except BaseException:
+            print(kube.kubectl("-n", "culvert", "logs", "deploy/culvert-manager", check=False).stdout[-4000:])
+            raise
+        finally:
+            for m in kube.members:
+                m.process.kill()
+
+
+story(main)
