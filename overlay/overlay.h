@@ -5,7 +5,7 @@
  * section 6; docs/protocol.md): a session belongs to keys, not to connections.
  *
  * Re-entrancy: callbacks may call overlay_peer_*() getters and overlay_seal(), but not remove the
- * peer they are about (schedule that) nor call overlay_receive(). One thread.
+ * peer they are about, nor its paths (schedule that), nor call overlay_receive(). One thread.
  */
 #pragma once
 
