@@ -108,7 +108,7 @@ static void report(FILE *out, const json_t *result)
 			fprintf(out, "    Service Port Identifier: %lld\n",
 				(long long)get_int(p, "port"));
 	}
-	fprintf(out, "    Intercepting           : all TCP connections\n");
+	fprintf(out, "    Intercepting           : %s\n", taken_text(json_object_get(in, "ports")));
 	if (!strcmp(get_text(result, "state"), "WAITING"))
 		fputs("No agent of this workload is connected to the manager; it begins when one "
 		      "is.\n",

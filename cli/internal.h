@@ -82,6 +82,8 @@ void output_yaml(const json_t *j, FILE *out);
 
 /* "" when absent or of another type. */
 const char *get_text(const json_t *j, const char *key);
+/* What an intercept with these ports takes: "all TCP connections". */
+const char *taken_text(const json_t *ports);
 json_int_t get_int(const json_t *j, const char *key);
 double get_number(const json_t *j, const char *key);
 

@@ -15,6 +15,24 @@ enum output output_of(const struct args *a)
 	return v && !strcmp(v, "yaml") ? OUTPUT_YAML : OUTPUT_TEXT;
 }
 
+const char *taken_text(const json_t *ports)
+{
+	bool tcp = false, udp = false;
+	const json_t *p;
+	size_t i;
+
+	json_array_foreach((json_t *)(uintptr_t)ports, i, p)
+	{
+		bool is_udp = !strcmp(get_text(p, "protocol"), "udp");
+
+		tcp |= !is_udp;
+		udp |= is_udp;
+	}
+	if (udp)
+		return tcp ? "all TCP connections and UDP datagrams" : "all UDP datagrams";
+	return "all TCP connections";
+}
+
 const char *get_text(const json_t *j, const char *key)
 {
 	const char *s = json_string_value(json_object_get(j, key));

@@ -156,8 +156,8 @@ static void print_intercept(const json_t *item)
 			printf("%s port %lld", i ? "," : "", (long long)get_int(p, "port"));
 		printf(" -> 127.0.0.1:%lld", (long long)get_int(p, "local"));
 	}
-	printf(", all TCP connections, %s, %lld connection%s\n", get_text(item, "state"),
-	       (long long)get_int(item, "connections"),
+	printf(", %s, %s, %lld connection%s\n", taken_text(json_object_get(in, "ports")),
+	       get_text(item, "state"), (long long)get_int(item, "connections"),
 	       get_int(item, "connections") == 1 ? "" : "s");
 }
 

@@ -98,7 +98,9 @@ def main():
         step("by number and protocol; two flows and more at once")
         dns = lab.nameserver("laptop", "127.0.0.1", 5353, "192.0.2.2")
         echo = lab.echo("laptop", "127.0.0.1", 7001, "laptop")
-        lab.culvert("intercept", "shop", "--port", "5353:53/udp", "--port", "7001:echo")
+        out = lab.culvert("intercept", "shop", "--port", "5353:53/udp", "--port", "7001:echo").stdout
+        if "all UDP datagrams" not in out or "all UDP datagrams" not in lab.culvert("status").stdout:
+            raise Failed(out)
         wait_for("the laptop's answer", lambda: lab.dig("who.test") == "192.0.2.2\n")
         expect("2 flows", lab.ask(2, 10), ["laptop"] * 2)
         expect("200 flows", lab.ask(200, 100), ["laptop"] * 200)
