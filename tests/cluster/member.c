@@ -12,7 +12,7 @@
  *   hello JSON          the control connection is opened, hello said          -> hello CODE JSON
  *   call METHOD JSON                                                          -> answer CODE JSON
  *   get IP PORT TEXT    connects through the exit, writes TEXT, reads         -> got TEXT | failed ERRNO
- *   serve PORT TEXT     an intake: who connects there is told TEXT
+ *   serve PORT TEXT     an intake: a request there is answered with TEXT
  *   bye
  * and by itself: established, renewed (another session, before the last one had ended), away, back, METHOD JSON (notifications), closed
  */
@@ -221,8 +221,10 @@ static void serve(const char *args)
 {
 	unsigned port = 0;
 
-	sscanf(args, "%u %255[^\n]", &port, me.text);
-	snprintf(me.text + strlen(me.text), 2, "\n");
+	char text[128] = "";
+
+	sscanf(args, "%u %127[^\n]", &port, text);
+	snprintf(me.text, sizeof(me.text), "HTTP/1.0 200 OK\r\n\r\n%s\n", text);
 	me.port = (uint16_t)port;
 	say("serving", "");
 }

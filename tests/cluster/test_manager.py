@@ -200,8 +200,8 @@ def intercepted(kube, laptop, other):
                                                          "ports": [{"port": 80, "protocol": "TCP", "intake": intake}]})
     laptop.ask(f"serve {intake} laptop", "serving")
     for _ in range(6):
-        if through_service(kube) not in ("", "laptop"):
-            raise Failed("a request came to the pod")
+        if (said := through_service(kube)) != "laptop":
+            raise Failed(f"a request through the service was answered with '{said}'")
     wait_for("the Event", lambda: any(e["reason"] == "InterceptStarted" and e["involvedObject"]["name"] == "cart"
                                       for e in kube.get("-n", "shop", "events")["items"]))
     answer = laptop.ask(f'call environment {{"uid":"{it["uid"]}"}}', "answer ")
