@@ -62,8 +62,6 @@ static json_t *string_list(const struct args *a, const char *flag)
 
 /* --- Kubernetes --- */
 
-extern char **environ;
-
 /* Credential plugins and proxies are this shell's; the daemon may have been started by another one. What is no text no
  * plugin reads either. */
 static json_t *environment(void)

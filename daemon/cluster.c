@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/cluster.h"
+#include "daemon/refusal.h"
 #include "kube/kube.h"
 #include "objects/objects.h"
 #include "rpc/rpc.h"
@@ -109,46 +110,15 @@ static void fail(struct cluster *c, int code, const char *text)
 	c->ops->failed(c->arg, code, text);
 }
 
-/* The right that is missing, and what grants it, if there is room for all of it: half a manifest is none. */
-static void forbidden_text(struct error *e, const struct kube_denied *denied, const char *sentence)
-{
-	static const char remedy[] = "An administrator grants all that connect needs with: culvert "
-				     "install --allow-group GROUP";
-	cleanup(free_ptr) char *yaml = kube_denied_yaml(denied);
-	size_t len = yaml ? strlen(yaml) : 0;
-
-	if (len && strlen(sentence) + len + sizeof(remedy) + 32 < sizeof(e->text))
-		error_set(e, 0, "%s. %s, this alone with:\n%.*s", sentence, remedy, (int)len - 1,
-			  yaml);
-	else
-		error_set(e, 0, "%s. %s", sentence, remedy);
-}
-
-static int code_of(enum kube_failure f)
-{
-	switch (f) {
-	case KUBE_FORBIDDEN:
-	case KUBE_UNAUTHORIZED:
-	case KUBE_CREDENTIALS:
-		return RPC_FORBIDDEN;
-	case KUBE_NOT_FOUND:
-		return RPC_NOT_FOUND;
-	case KUBE_TIMEOUT:
-		return RPC_TIMEOUT;
-	default:
-		return RPC_FAILED;
-	}
-}
-
 static void fail_reply(struct cluster *c, const struct kube_reply *r)
 {
 	struct error e;
 
 	if (r->failure == KUBE_FORBIDDEN)
-		forbidden_text(&e, &r->denied, r->sentence);
+		refusal_denied(&e, &r->denied, r->sentence);
 	else
 		error_set(&e, 0, "%s", r->sentence);
-	fail(c, code_of(r->failure), e.text);
+	fail(c, refusal_code(r->failure), e.text);
 }
 
 /* --- the Session, once it is there ---------------------------------------------------------------------- */
@@ -228,19 +198,10 @@ static void on_watch_complete(void *arg)
 		gone(c);
 }
 
-static void on_watch_trouble(void *arg, const struct kube_reply *why)
-{
-	struct cluster *c = arg;
-
-	log_debug("session: %s", why->sentence);
-	(void)c;
-}
-
 static const struct kube_watch_ops watch_callbacks = {
 	.begin = on_watch_begin,
 	.object = on_watch_object,
 	.complete = on_watch_complete,
-	.trouble = on_watch_trouble,
 };
 
 static void start_watch(struct cluster *c)
@@ -268,7 +229,7 @@ static void judge_refusal(struct cluster *c)
 		c->ops->no_stream(c->arg);
 		return;
 	}
-	forbidden_text(&e, &c->refused.denied, c->refused.text.text);
+	refusal_denied(&e, &c->refused.denied, c->refused.text.text);
 	fail(c, RPC_FORBIDDEN, e.text);
 }
 
@@ -315,7 +276,7 @@ static void fail_session(struct cluster *c, const struct kube_reply *r)
 		fail_reply(c, r);
 		return;
 	}
-	fail(c, code_of(r->failure), e.text);
+	fail(c, refusal_code(r->failure), e.text);
 }
 
 static void delete_session(struct cluster *c);
@@ -566,19 +527,6 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 		ask_info(c);
 }
 
-/* The command of the credential plugin that may be what takes so long. */
-static void plugin_text(const struct cluster *c, char *buf, size_t size)
-{
-	json_t *view = kube_config_view(kube_client_config(c->client));
-	json_t *user = json_array_get(json_object_get(view, "users"), 0);
-	const char *command = object_text(user, "user", "exec", "command", NULL);
-
-	*buf = '\0';
-	if (*command)
-		snprintf(buf, size, ", or for the credential plugin '%.128s'", command);
-	json_decref(view);
-}
-
 static void on_hint(evutil_socket_t fd, short what, void *arg)
 {
 	struct cluster *c = arg;
@@ -586,7 +534,7 @@ static void on_hint(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	plugin_text(c, plugin, sizeof(plugin));
+	refusal_plugin(kube_client_config(c->client), plugin, sizeof(plugin));
 	if (c->info_req && c->who_req)
 		progress(c, "Waiting for the API server %s%s", cluster_server(c), plugin);
 	else if (!c->has_told)
@@ -719,11 +667,6 @@ static void on_finish(evutil_socket_t fd, short what, void *arg)
 	done(c->done_arg, c->left_behind.text);
 }
 
-static void finish_later(struct cluster *c, unsigned ms)
-{
-	set_timer(c->finish, ms);
-}
-
 static void leave_behind(struct cluster *c, const char *why)
 {
 	error_set(&c->left_behind, 0,
@@ -740,7 +683,7 @@ static void on_deleted(void *arg, const struct kube_reply *r)
 	c->left_behind.text[0] = '\0';
 	if (r->failure && c->may_exist && r->failure != KUBE_NOT_FOUND)
 		leave_behind(c, r->sentence);
-	finish_later(c, 0);
+	set_timer(c->finish, 0);
 }
 
 static void delete_session(struct cluster *c)
@@ -752,7 +695,7 @@ static void delete_session(struct cluster *c)
 	session_path(c, path, sizeof(path));
 	if (kube_request(c->client, &call, on_deleted, c, &c->renew_req)) {
 		leave_behind(c, "out of memory");
-		finish_later(c, 0);
+		set_timer(c->finish, 0);
 	}
 }
 
@@ -767,11 +710,11 @@ void cluster_end(struct cluster *c, void (*done)(void *arg, const char *left_beh
 	if (c->ways)
 		stop_asking(c);
 	if (c->ended || !c->may_exist) {
-		finish_later(c, 0);
+		set_timer(c->finish, 0);
 		return;
 	}
 	leave_behind(c, "no answer in time");
-	finish_later(c, 1000 * END_SECONDS);
+	set_timer(c->finish, 1000 * END_SECONDS);
 	if (!c->session_req)
 		delete_session(c);
 }

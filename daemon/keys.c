@@ -45,6 +45,10 @@ int keys_load(struct keys *k, const char *state_dir, const struct invite_claim *
 	int err;
 
 	memset(k, 0, sizeof(*k));
+	if (!claim) {
+		identity_generate(&k->id);
+		return 0;
+	}
 	for (i = 0; i < INVITE_ID_LEN; i++)
 		snprintf(hex + 2 * i, 3, "%02x", claim->id[i]);
 	snprintf(folder, sizeof(folder), "%s/keys", state_dir);
@@ -63,7 +67,7 @@ int keys_load(struct keys *k, const char *state_dir, const struct invite_claim *
 int keys_stamp(struct keys *k, nsec_t last, struct error *e)
 {
 	k->last = MAX(k->last, last);
-	if (k->last + STAMP_AHEAD / 2 < k->stored)
+	if (!*k->stamp_path || k->last + STAMP_AHEAD / 2 < k->stored)
 		return 0;
 	return store(k, k->last + STAMP_AHEAD, e);
 }

@@ -16,7 +16,8 @@ struct keys {
 	char stamp_path[384];
 };
 
-/* Reads or makes the key of this invite, and stores a timestamp ahead of the first use. */
+/* Reads or makes the key of this invite, and stores a timestamp ahead of the first use. `claim` NULL: a fresh key that
+ * is kept nowhere, so nobody can replay what it said. */
 int keys_load(struct keys *k, const char *state_dir, const struct invite_claim *claim,
 	      struct error *e);
 /* `last` was sent: written when it comes near to what is stored. */

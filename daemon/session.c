@@ -224,8 +224,7 @@ static void on_stamp(void *arg, nsec_t last)
 	struct session *s = arg;
 	struct error e;
 
-	/* On Kubernetes the key is of this connect alone: nobody can replay it to anybody. */
-	if (!s->cluster && keys_stamp(&s->keys, last, &e))
+	if (keys_stamp(&s->keys, last, &e))
 		log_warn("%s", e.text);
 }
 
@@ -588,19 +587,11 @@ static const struct hostnet_ops hostnet_callbacks = {
  * ----------------------------------------------------------------------------------------------------
  */
 
-static int make_keys(struct session *s, struct error *e)
-{
-	if (!s->cfg.kubernetes)
-		return keys_load(&s->keys, s->cfg.state_dir, &s->cfg.invite.claim, e);
-	identity_generate(&s->keys.id);
-	return 0;
-}
-
 static int make_parts(struct session *s, struct error *e)
 {
 	const struct invite *inv = &s->cfg.invite;
 	struct tunnel_config tc = {.identity = &s->keys.id};
-	int err = make_keys(s, e);
+	int err = keys_load(&s->keys, s->cfg.state_dir, s->cfg.kubernetes ? NULL : &inv->claim, e);
 
 	if (err)
 		return err;

@@ -240,6 +240,29 @@ static void the_same_again_asks_nothing(void **state)
 	close(listening);
 }
 
+/* A namespace has come: the stub is told, the helper is not asked, the TUN stays. */
+static void other_domains_undo_nothing(void **state)
+{
+	struct hostnet_config c = config();
+	struct hostnet *h;
+	char byte;
+	int listening, sock = begin(&h, &listening);
+
+	(void)state;
+	serve_all(sock);
+	c.dns.ndomains = 2;
+	snprintf(c.dns.domain[1], sizeof(c.dns.domain[1]), "team");
+	hostnet_apply(h, &c);
+	assert_true(hostnet_up(h));
+	assert_int_equal(seen.lost, 0);
+	assert_int_equal(hostnet_config(h)->dns.ndomains, 2);
+	assert_int_equal(recv(sock, &byte, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(errno, EAGAIN);
+	hostnet_free(h);
+	close(sock);
+	close(listening);
+}
+
 static int set_up(void **state)
 {
 	(void)state;
@@ -265,6 +288,7 @@ int main(void)
 		cmocka_unit_test(a_refusal_at_first_is_told),
 		cmocka_unit_test(it_dies_and_comes_back),
 		cmocka_unit_test(the_same_again_asks_nothing),
+		cmocka_unit_test(other_domains_undo_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
