@@ -196,17 +196,24 @@ static void on_cancel(void *arg, struct netstack_syn *syn, void *ctx)
 	(void)ctx;
 }
 
+/* Closed only when the client has: what is not read would turn the end into a reset. */
 static void on_served(struct stream *s, unsigned ev, void *arg)
 {
 	char buf[4096];
+	ssize_t n;
 
-	(void)arg;
 	if (ev & STREAM_ERROR) {
 		s->ops->abort(s);
-	} else if (stream_read(s, buf, sizeof(buf)) != -EAGAIN) {
-		stream_write(s, me.text, strlen(me.text));
-		s->ops->close(s);
+		return;
 	}
+	n = stream_read(s, buf, sizeof(buf));
+	if (n == 0)
+		s->ops->close(s);
+	if (n <= 0 || arg)
+		return;
+	stream_write(s, me.text, strlen(me.text));
+	s->ops->shutdown(s);
+	s->arg = s; /* answered */
 }
 
 static void on_open(void *arg, struct stream *s, void *ctx)

@@ -127,7 +127,8 @@ def status(kube, name):
 
 
 def through_service(kube):
-    return kube.kubectl("-n", "shop", "exec", "client", "--", "wget", "-qO-", "-T", "5", "http://cart", check=False).stdout.strip()
+    done = kube.kubectl("-n", "shop", "exec", "client", "--", "wget", "-qO-", "-T", "5", "http://cart", check=False)
+    return (done.stdout or done.stderr).strip()
 
 
 def log(kube):
