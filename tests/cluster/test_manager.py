@@ -127,7 +127,7 @@ def status(kube, name):
 
 
 def through_service(kube):
-    done = kube.kubectl("-n", "shop", "exec", "client", "--", "wget", "-qO-", "-T", "5", "http://cart", check=False)
+    done = kube.kubectl("-n", "shop", "exec", "client", "--", "wget", "-qO-", "http://cart", check=False)
     return (done.stdout or done.stderr).strip()
 
 
