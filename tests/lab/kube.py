@@ -10,6 +10,7 @@ group's names are made from its path, so that `down` needs no memory of what `up
 A test written for `cluster()` runs against any other cluster too: see docs/cluster-tests.md.
 """
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -175,6 +176,9 @@ class Kube(Lab, Cluster):
             if name.endswith(".log"):
                 with open(f"{self.dir}/log/{name}", errors="replace") as f:
                     print(f"--- log of {name}\n{f.read()[-3000:]}", file=sys.stderr)
+        for path in sorted(glob.glob(f"{self.dir}/log/pods/culvert_*/*/*.log")):
+            with open(path, errors="replace") as f:
+                print(f"--- log of {path}\n{f.read()[-4000:]}", file=sys.stderr)
 
     # -- the network -----------------------------------------------------------------------------
 
