@@ -47,8 +47,27 @@ static int check_names(const struct intercept_request *r, struct error *e)
 	return err;
 }
 
-static int make_request(struct intercept_request *r, const struct args *a, struct error *e)
+/* "deployment/hello" in `text`: the kind goes to `kind` and what is behind it is given back. */
+static const char *split_kind(const char *text, const char **kind)
 {
+	static char name[16];
+	const char *slash = text ? strchr(text, '/') : NULL;
+	enum workload_kind k;
+
+	if (!slash || (size_t)(slash - text) >= sizeof(name))
+		return text;
+	snprintf(name, sizeof(name), "%.*s", (int)(slash - text), text);
+	if (workload_kind_parse(&k, name) || k == KIND_HOST)
+		return text;
+	*kind = name;
+	return slash + 1;
+}
+
+static int make_request(struct intercept_request *r, const struct args *a, const char **kind,
+			struct error *e)
+{
+	const char *workload = split_kind(args_text(a, "workload"), kind);
+	const char *name = workload ? a->pos[0] : split_kind(a->pos[0], kind);
 	const char *ns = args_text(a, "namespace"), *on_down = args_text(a, "on-down");
 	const char *const *ports;
 	unsigned n = args_many(a, "port", &ports), i;
@@ -57,10 +76,9 @@ static int make_request(struct intercept_request *r, const struct args *a, struc
 	memset(r, 0, sizeof(*r));
 	r->ns_given = ns != NULL;
 	if (!err)
-		err = copy_name(r->name, sizeof(r->name), "NAME", a->pos[0], e);
+		err = copy_name(r->name, sizeof(r->name), "NAME", name, e);
 	if (!err)
-		err = copy_name(r->workload, sizeof(r->workload), "--workload",
-				args_text(a, "workload"), e);
+		err = copy_name(r->workload, sizeof(r->workload), "--workload", workload, e);
 	if (!err)
 		err = copy_name(r->ns, sizeof(r->ns), "--namespace", ns, e);
 	if (!err)
@@ -76,6 +94,37 @@ static int make_request(struct intercept_request *r, const struct args *a, struc
 				"listens; for example: %s",
 				a->cmd->example);
 	return err ? err : check_names(r, e);
+}
+
+/* "90", "90s", "2m": seconds. */
+static int parse_timeout(const char *text, json_int_t *s, struct error *e)
+{
+	char *end;
+	long n = strtol(text, &end, 10), unit = !strcmp(end, "m") ? 60 : 1;
+
+	if (n < 1 || n > 86400 / unit || end == text ||
+	    (*end && strcmp(end, "s") != 0 && strcmp(end, "m") != 0))
+		return error_set(e, -EINVAL,
+				 "--timeout '%.30s': write a time such as 90s or 5m, at most a day",
+				 text);
+	*s = n * unit;
+	return 0;
+}
+
+/* What only Kubernetes needs. */
+static int add_options(json_t *params, const struct args *a, const char *kind, struct error *e)
+{
+	const char *timeout = args_text(a, "timeout");
+	json_int_t s;
+	int err = timeout ? parse_timeout(timeout, &s, e) : 0;
+
+	if (timeout && !err)
+		json_object_set_new(params, "timeout_s", json_integer(s));
+	if (kind)
+		json_object_set_new(params, "kind", json_string(kind));
+	if (args_bool(a, "yes"))
+		json_object_set_new(params, "yes", json_true());
+	return err;
 }
 
 /* --- the report ------------------------------------------------------------------------------------- */
@@ -109,6 +158,8 @@ static void report(FILE *out, const json_t *result)
 				(long long)get_int(p, "port"));
 	}
 	fprintf(out, "    Intercepting           : %s\n", taken_text(json_object_get(in, "ports")));
+	if (!strcmp(get_text(result, "state"), "PARTIAL"))
+		fprintf(stderr, "Part of the connections only: %s\n", get_text(result, "message"));
 	if (!strcmp(get_text(result, "state"), "WAITING"))
 		fputs("No agent of this workload is connected to the manager; it begins when one "
 		      "is.\n",
@@ -151,16 +202,21 @@ static int run(const struct args *a, const json_t *result)
 static int exec_intercept(const struct args *a)
 {
 	struct intercept_request req;
-	json_t *result;
+	const char *kind = NULL;
+	json_t *params, *result;
 	struct error e;
 	int code = EXIT_OK;
 
-	if (make_request(&req, a, &e))
+	if (make_request(&req, a, &kind, &e))
 		return cli_fail_usage(a->cmd, &e);
+	params = intercept_request_to_json(&req);
+	if (add_options(params, a, kind, &e)) {
+		json_decref(params);
+		return cli_fail_usage(a->cmd, &e);
+	}
 	client_catch_signals();
 	/* Interrupted: the connection closes, and the daemon leaves what the manager may grant yet. */
-	if (client_once("intercept", intercept_request_to_json(&req), "Asking the manager", &result,
-			&e))
+	if (client_once("intercept", params, "Intercepting", &result, &e))
 		return cli_fail(&e);
 	if (write_files(a, json_object_get(result, "environment"), &e)) {
 		leave(get_text(json_object_get(result, "intercept"), "name"));
@@ -200,8 +256,11 @@ static const char *const syntaxes[] = {"docker", "sh", "json", NULL};
 static const struct flag flags[] = {
 	{"port", 'p', FLAG_TEXT, true, "LOCAL[:SERVICEPORT]",
 	 "your process's port, and the service's by name or number if it has several", NULL},
-	{"workload", 'w', FLAG_TEXT, false, "NAME",
-	 "the workload, if the intercept is to have another name", NULL},
+	{"workload", 'w', FLAG_TEXT, false, "[KIND/]NAME",
+	 "the workload, if the intercept is to have another name; KIND is deployment, statefulset "
+	 "or "
+	 "replicaset, where several have the name",
+	 NULL},
 	{"namespace", 'n', FLAG_TEXT, false, "NAME", "the workload's namespace", NULL},
 	{"service", 0, FLAG_TEXT, false, "NAME", "the service, if several select the workload",
 	 NULL},
@@ -216,6 +275,10 @@ static const struct flag flags[] = {
 	{"env-syntax", 0, FLAG_CHOICE, false, "docker|sh|json", "how (default docker: K=V)",
 	 syntaxes},
 	{"env-json", 0, FLAG_FILE, false, "FILE", "write it there as a JSON object", NULL},
+	{"timeout", 0, FLAG_TEXT, false, "TIME",
+	 "how long the workload may take to restart with the agent, on Kubernetes (default 2m)",
+	 NULL},
+	{"yes", 'y', FLAG_BOOL, false, NULL, "even if nobody serves for a moment", NULL},
 	FLAG_OUTPUT,
 	{"http-match", 0, FLAG_LATER, true, "auto|all|HEADER=REGEX", LATER_HTTP, NULL},
 	{"http-path-prefix", 0, FLAG_LATER, false, "P", LATER_HTTP, NULL},

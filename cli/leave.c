@@ -7,8 +7,7 @@ static int exec_leave(const struct args *a)
 	json_t *result;
 	struct error e;
 
-	if (client_once("leave", json_pack("{s:s}", "name", a->pos[0]), "Asking the manager",
-			&result, &e))
+	if (client_once("leave", json_pack("{s:s}", "name", a->pos[0]), "Leaving", &result, &e))
 		return cli_fail(&e);
 	json_decref(result);
 	return EXIT_OK;

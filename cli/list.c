@@ -45,9 +45,11 @@ static void describe(char text[static STATE_LEN], const json_t *item)
 	}
 	if (text[0])
 		return;
-	if (json_is_true(json_object_get(item, "ready")))
+	if (json_is_true(json_object_get(item, "ready")) && *get_text(item, "agent"))
+		snprintf(text, STATE_LEN, "ready to intercept (agent %s)", get_text(item, "agent"));
+	else if (json_is_true(json_object_get(item, "ready")))
 		snprintf(text, STATE_LEN, "ready to intercept");
-	else if (!get_int(item, "agents") && has_services(item))
+	else if (!*get_text(item, "agent") && !get_int(item, "agents") && has_services(item))
 		snprintf(text, STATE_LEN, "no agent is connected: an intercept waits until one is");
 	else
 		snprintf(text, STATE_LEN, "cannot be intercepted: %s", get_text(item, "reason"));
@@ -89,7 +91,7 @@ static int exec_list(const struct args *a)
 
 	if (ns)
 		json_object_set_new(params, "namespace", json_string(ns));
-	if (client_once("list", params, "Asking the manager", &result, &e))
+	if (client_once("list", params, "Listing", &result, &e))
 		return cli_fail(&e);
 	list = json_object_get(result, "workloads");
 	if (output_of(a) != OUTPUT_TEXT)

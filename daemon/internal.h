@@ -16,6 +16,7 @@ struct control_client;
 struct event_base;
 struct netwatch;
 struct session;
+struct workloads;
 
 enum { QUITS_MAX = 16 };
 
@@ -39,6 +40,7 @@ struct daemon {
 	struct rpc_request *quit_req[QUITS_MAX]; /* all are answered at the end */
 	TAILQ_HEAD(errand_list, errand)
 	errands; /* questions under way at the manager */
+	struct workloads *workloads; /* on Kubernetes: what this session does with them; may be NULL */
 };
 
 /* control.c: the Unix socket. */

@@ -326,11 +326,14 @@ struct platform {
 
 static const struct platform static_platform = {list, intercept, leave};
 
+/* The API server alone is asked: the manager may be down. */
 static void list_workloads(struct daemon *d, struct control_client *cl, json_t *params,
 			   struct rpc_request *req)
 {
-	if (connected(d, req))
+	if (session_state(d->session) == SESSION_CONNECTED)
 		workloads_list(d, cl, params, req);
+	else
+		rpc_fail(req, RPC_NOT_CONNECTED, "not connected; run `culvert connect` first");
 }
 
 static void intercept_workload(struct daemon *d, struct control_client *cl, json_t *params,
@@ -340,11 +343,14 @@ static void intercept_workload(struct daemon *d, struct control_client *cl, json
 		workloads_intercept(d, cl, params, req);
 }
 
+/* The API server alone is asked: the manager may be down. */
 static void leave_workload(struct daemon *d, struct control_client *cl, json_t *params,
 			   struct rpc_request *req)
 {
-	if (connected(d, req))
+	if (session_state(d->session) == SESSION_CONNECTED)
 		workloads_leave(d, cl, params, req);
+	else
+		rpc_fail(req, RPC_NOT_CONNECTED, "not connected; run `culvert connect` first");
 }
 
 static const struct platform kubernetes = {list_workloads, intercept_workload, leave_workload};

@@ -15,6 +15,7 @@
 #include "daemon/link.h"
 #include "daemon/session.h"
 #include "daemon/tunnel.h"
+#include "daemon/workloads.h"
 #include "node/node.h"
 #include "tun/tun.h"
 
@@ -314,6 +315,7 @@ json_t *status_json(struct daemon *d, nsec_t round_trip)
 		session_json(d->session, round_trip, j, warnings);
 	else
 		json_object_set_new(j, "state", json_string("not connected"));
+	workloads_warnings(d, warnings);
 	if (*d->ended)
 		warn(warnings, "%s", d->ended);
 	json_object_set_new(j, "warnings", warnings);

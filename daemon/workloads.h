@@ -22,5 +22,7 @@ void workloads_leave(struct daemon *d, struct control_client *cl, json_t *params
 void workloads_snapshot(struct daemon *d);
 /* This client went away: what it was waiting for is undone. */
 void workloads_client_gone(struct daemon *d, struct control_client *cl);
+/* For status: intercepts that miss connections because their workload's mark was taken away. */
+void workloads_warnings(struct daemon *d, json_t *warnings);
 /* The session is about to be freed: nothing of it may be used from here on. Who waits is told. */
 void workloads_session_end(struct daemon *d);
