@@ -90,10 +90,11 @@ static const char *const handlers[] = {"httpGet", "tcpSocket", "grpc"};
 struct ask {
 	unsigned at; /* of all askers and handlers; 0 before the first */
 	const json_t *port;
+	bool elsewhere; /* it names a host; a name of a port is looked up in the container all the same */
 	char path[64]; /* within the container */
 };
 
-/* The next probe or hook of the container that asks a port of this pod. */
+/* The next probe or hook of the container that asks a port. */
 static bool next_ask(const json_t *container, struct ask *a)
 {
 	while (a->at < ARRAY_SIZE(askers) * ARRAY_SIZE(handlers)) {
@@ -106,8 +107,9 @@ static bool next_ask(const json_t *container, struct ask *a)
 			h = json_object_get(h, asker[1]);
 		h = json_object_get(h, handler);
 		a->port = json_object_get(h, "port");
-		if (!a->port || *object_text(h, "host", NULL))
-			continue; /* none, or that of another host */
+		a->elsewhere = *object_text(h, "host", NULL) != '\0';
+		if (!a->port)
+			continue;
 		snprintf(a->path, sizeof(a->path), "/%s%s%s/%s/port", asker[0], asker[1] ? "/" : "",
 			 asker[1] ? asker[1] : "", handler);
 		return true;
@@ -275,7 +277,7 @@ static void move_asks(struct plan *p, uint16_t target)
 		while (next_ask(at.container, &a)) {
 			int n = place_path(&at, path, sizeof(path));
 
-			if (asked_port(at.container, a.port) != target)
+			if (a.elsewhere || asked_port(at.container, a.port) != target)
 				continue;
 			if (!to) {
 				to = free_port(p);
@@ -345,8 +347,15 @@ static void plan_port(struct plan *p, const struct mark_port *m)
 		redirect_port(p, m, to->listen);
 }
 
+/* Names first: where the pod has one at a number that is redirected, its probes must end up with the number that leads past the agent. */
 void plan_ports(struct plan *p)
 {
-	for (unsigned i = 0; i < p->mark.nports; i++)
-		plan_port(p, &p->mark.port[i]);
+	static const enum mark_how order[] = {MARK_RENAME, MARK_REDIRECT};
+
+	for (size_t k = 0; k < ARRAY_SIZE(order); k++) {
+		for (unsigned i = 0; i < p->mark.nports; i++) {
+			if (p->mark.port[i].how == order[k])
+				plan_port(p, &p->mark.port[i]);
+		}
+	}
 }

@@ -10,16 +10,36 @@ enum { UID_MAX = 128 };
 
 /* --- one pod --------------------------------------------------------------------------------------------- */
 
-static bool has_agent(const json_t *spec, const char *list)
+static bool has(const json_t *spec, const char *list, const char *name)
 {
-	const json_t *containers = json_object_get(spec, list);
+	const json_t *items = json_object_get(spec, list);
 
-	for (size_t i = 0; i < json_array_size(containers); i++) {
-		if (!strcmp(object_text(json_array_get(containers, i), "name", NULL),
-			    AGENT_CONTAINER))
+	for (size_t i = 0; i < json_array_size(items); i++) {
+		if (!strcmp(object_text(json_array_get(items, i), "name", NULL), name))
 			return true;
 	}
 	return false;
+}
+
+static bool has_container(const json_t *spec, const char *name)
+{
+	return has(spec, "initContainers", name) || has(spec, "containers", name);
+}
+
+/* A second one of a name, and the API server would refuse the pod. "" = ours are free. */
+static const char *taken(const struct plan *p)
+{
+	if (has(p->spec, "volumes", TOKEN_VOLUME))
+		return "volume named " TOKEN_VOLUME;
+	if (mark_needs_redirect(&p->mark) && has_container(p->spec, REDIRECT_CONTAINER))
+		return "container named " REDIRECT_CONTAINER;
+	return "";
+}
+
+static bool on_windows(const json_t *spec)
+{
+	return !strcmp(object_text(spec, "os", "name", NULL), "windows") ||
+	       !strcmp(object_text(spec, "nodeSelector", "kubernetes.io/os", NULL), "windows");
 }
 
 /* Why nothing is to be done, which is no fault: "" = there is something. */
@@ -28,7 +48,7 @@ static const char *left_alone(const struct plan *p, const struct inject_namespac
 	if (!strcmp(object_text(p->pod, "metadata", "labels", OPT_OUT_LABEL, NULL), "disabled") ||
 	    ns->opted_out)
 		return "opted out with the label " OPT_OUT_LABEL "=disabled";
-	if (has_agent(p->spec, "initContainers") || has_agent(p->spec, "containers"))
+	if (has_container(p->spec, AGENT_CONTAINER))
 		return "has an agent already";
 	return "";
 }
@@ -45,8 +65,13 @@ static bool refused(struct plan *p, const struct inject_namespace *ns)
 		plan_warn(p,
 			  "culvert: the pod uses the node's network (hostNetwork), where an agent "
 			  "would stand before the whole node's ports; no agent was added.");
-	else if (!strcmp(object_text(p->spec, "os", "name", NULL), "windows"))
+	else if (on_windows(p->spec))
 		plan_warn(p, "culvert: the pod runs on Windows; no agent was added.");
+	else if (*taken(p))
+		plan_warn(p,
+			  "culvert: the pod has a %s, which is culvert's own name; no agent was "
+			  "added. Give it another.",
+			  taken(p));
 	else if (!plan_survey(p))
 		plan_warn(p,
 			  "culvert: the pod has more than %d containers or %d ports; no agent was "

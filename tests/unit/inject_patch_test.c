@@ -195,6 +195,11 @@ POD(windows)
 POD(restricted)
 POD(restricted_number)
 POD(empty)
+POD(windows_node)
+POD(taken_volume)
+POD(taken_container)
+POD(probe_host)
+POD(moved_number)
 
 /* --- hostile pods ------------------------------------------------------------------------------------------------ */
 
@@ -393,19 +398,37 @@ static void test_no_review(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_named),	       cmocka_unit_test(test_numbered),
-		cmocka_unit_test(test_container),      cmocka_unit_test(test_guaranteed),
-		cmocka_unit_test(test_limits),	       cmocka_unit_test(test_pod_level),
-		cmocka_unit_test(test_shared_name),    cmocka_unit_test(test_long_name),
-		cmocka_unit_test(test_native_sidecar), cmocka_unit_test(test_some_gone),
-		cmocka_unit_test(test_both_protocols), cmocka_unit_test(test_gone),
-		cmocka_unit_test(test_damaged),	       cmocka_unit_test(test_unmarked),
-		cmocka_unit_test(test_opted_out),      cmocka_unit_test(test_opted_out_namespace),
-		cmocka_unit_test(test_host_network),   cmocka_unit_test(test_windows),
-		cmocka_unit_test(test_restricted),     cmocka_unit_test(test_restricted_number),
-		cmocka_unit_test(test_empty),	       cmocka_unit_test(test_too_much),
-		cmocka_unit_test(test_full),	       cmocka_unit_test(test_review),
-		cmocka_unit_test(test_review_warns),   cmocka_unit_test(test_review_of_others),
+		cmocka_unit_test(test_named),
+		cmocka_unit_test(test_numbered),
+		cmocka_unit_test(test_container),
+		cmocka_unit_test(test_guaranteed),
+		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_pod_level),
+		cmocka_unit_test(test_shared_name),
+		cmocka_unit_test(test_long_name),
+		cmocka_unit_test(test_native_sidecar),
+		cmocka_unit_test(test_some_gone),
+		cmocka_unit_test(test_both_protocols),
+		cmocka_unit_test(test_gone),
+		cmocka_unit_test(test_damaged),
+		cmocka_unit_test(test_unmarked),
+		cmocka_unit_test(test_opted_out),
+		cmocka_unit_test(test_opted_out_namespace),
+		cmocka_unit_test(test_host_network),
+		cmocka_unit_test(test_windows),
+		cmocka_unit_test(test_restricted),
+		cmocka_unit_test(test_restricted_number),
+		cmocka_unit_test(test_windows_node),
+		cmocka_unit_test(test_taken_volume),
+		cmocka_unit_test(test_taken_container),
+		cmocka_unit_test(test_probe_host),
+		cmocka_unit_test(test_moved_number),
+		cmocka_unit_test(test_empty),
+		cmocka_unit_test(test_too_much),
+		cmocka_unit_test(test_full),
+		cmocka_unit_test(test_review),
+		cmocka_unit_test(test_review_warns),
+		cmocka_unit_test(test_review_of_others),
 		cmocka_unit_test(test_no_review),
 	};
 
