@@ -20,6 +20,7 @@ enum { OUT_MAX = 64 * 1024, LINGER_SECONDS = 5 };
 struct kube_connection {
 	struct stream s;
 	struct event_base *base;
+	struct kube_client *client; /* until it is connected */
 	struct kube_multi *multi;
 	struct kube_transfer transfer; /* CONNECT_ONLY; stays in the multi as long as bytes move */
 	struct curl_slist *connect_to;
@@ -63,6 +64,7 @@ void kube_connection_free(struct kube_connection *c)
 
 static void watch(struct kube_connection *c)
 {
+	static const struct timeval now = {.tv_sec = 0};
 	bool in = (c->wanted & STREAM_READABLE) && c->dry;
 
 	if (in)
@@ -73,8 +75,9 @@ static void watch(struct kube_connection *c)
 		event_add(&c->write, NULL);
 	else
 		event_del(&c->write);
+	/* In the next turn, by a timer: what is activated comes in this one, again and again, and nobody else would. */
 	if ((c->wanted & STREAM_READABLE) && !c->dry)
-		event_active(&c->tell, EV_TIMEOUT, 1);
+		event_add(&c->tell, &now);
 }
 
 static int flush(struct kube_connection *c)
@@ -264,6 +267,8 @@ static void on_done(struct kube_transfer *t, CURLcode code)
 	struct kube_connection *c = container_of(t, struct kube_connection, transfer);
 	curl_socket_t fd = CURL_SOCKET_BAD;
 
+	kube_note_address(c->client, t->easy);
+
 	if (code == CURLE_OK &&
 	    (curl_easy_getinfo(t->easy, CURLINFO_ACTIVESOCKET, &fd) || fd == CURL_SOCKET_BAD))
 		code = CURLE_COULDNT_CONNECT;
@@ -291,6 +296,7 @@ int kube_connection_new(struct kube_connection **cp, struct kube_client *client,
 		return -ENOMEM;
 	c->s.ops = &connection_ops;
 	c->base = client->base;
+	c->client = client;
 	c->connected = connected;
 	c->arg = arg;
 	c->fd = -1;

@@ -65,6 +65,7 @@ static void drain_and_destroy(struct tls *t)
 
 static void watch(struct tls *t)
 {
+	static const struct timeval now = {.tv_sec = 0};
 	bool in = (t->wanted & STREAM_READABLE) && t->dry && !t->read_needs_write;
 	bool out =
 		(t->wanted & STREAM_WRITABLE) || (t->out_len && !t->failed) || t->read_needs_write;
@@ -77,8 +78,9 @@ static void watch(struct tls *t)
 		event_add(&t->write, NULL);
 	else
 		event_del(&t->write);
+	/* In the next turn, by a timer: what is activated comes in this one, again and again, and nobody else would. */
 	if ((t->wanted & STREAM_READABLE) && !t->dry)
-		event_active(&t->tell, EV_TIMEOUT, 1);
+		event_add(&t->tell, &now);
 }
 
 /* What OpenSSL says of an operation that did not succeed. */
@@ -206,7 +208,8 @@ static void on_socket(int fd, short what, void *arg)
 	int r;
 
 	(void)fd;
-	if (t->read_needs_write ? what & EV_WRITE : (what & EV_READ) && !t->write_needs_read) {
+	/* A write that reads may have read data along. */
+	if (t->read_needs_write ? what & EV_WRITE : what & EV_READ) {
 		ev |= STREAM_READABLE;
 		t->dry = false;
 	}

@@ -221,8 +221,13 @@ static void test_echo(void **unused)
 	struct kube_client *c = make_client(NULL, NULL, "token: t", NULL);
 	char path[] = "/ws/echo";
 	struct up u = open_ws(c, path);
+	struct ipaddr to, here;
 
 	(void)unused;
+	assert_int_equal(ipaddr_parse(&here, "127.0.0.1"), 0);
+	/* An upgrade's address is remembered as a request's is. */
+	assert_int_equal(kube_client_addresses(c, &to, 1), 1);
+	assert_true(ipaddr_equal(&to, &here));
 	use(&u, 100, "hello", 5);
 	while (u.len < 5)
 		event_base_loop(base, EVLOOP_ONCE);
@@ -296,6 +301,56 @@ static void test_flood(void **unused)
 	}
 	u.s->ops->close(u.s);
 	free(u.got);
+	kube_client_free(c);
+}
+
+/* A reader of small pieces of what TLS holds already, and something else that is ready. */
+struct turns {
+	int pipe[2];
+	unsigned reads, reads_before_other;
+	bool other;
+};
+
+static void on_piece(struct stream *s, unsigned ev, void *arg)
+{
+	struct turns *t = arg;
+	char piece[64];
+
+	assert_int_equal(ev, STREAM_READABLE);
+	(void)stream_read(s, piece, sizeof(piece));
+	if (!t->reads++)
+		assert_int_equal(write(t->pipe[1], "x", 1), 1);
+}
+
+static void on_other(int fd, short what, void *arg)
+{
+	struct turns *t = arg;
+
+	(void)fd;
+	(void)what;
+	t->other = true;
+	t->reads_before_other = t->reads;
+}
+
+static void test_others_get_their_turn(void **unused)
+{
+	struct kube_client *c = make_client(NULL, NULL, "token: t", NULL);
+	struct up u = open_ws(c, "/ws/flood");
+	struct turns t = {.reads = 0};
+	struct event *other;
+
+	(void)unused;
+	assert_int_equal(pipe(t.pipe), 0);
+	other = event_new(base, t.pipe[0], EV_READ, on_other, &t);
+	event_add(other, NULL);
+	stream_set(u.s, on_piece, &t);
+	u.s->ops->want(u.s, STREAM_READABLE);
+	assert_true(run_until(&t.other, 10));
+	assert_in_range(t.reads_before_other, 1, 4);
+	event_free(other);
+	close(t.pipe[0]);
+	close(t.pipe[1]);
+	u.s->ops->abort(u.s);
 	kube_client_free(c);
 }
 
@@ -498,6 +553,7 @@ int main(void)
 		cmocka_unit_test(test_early),
 		cmocka_unit_test(test_ends),
 		cmocka_unit_test(test_flood),
+		cmocka_unit_test(test_others_get_their_turn),
 		cmocka_unit_test(test_sink),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_upgrade_cancelled),

@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <openssl/ssl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include <cmocka.h>
@@ -459,6 +461,71 @@ static void test_upgrade(void **unused)
 	close(fd);
 }
 
+/* --- TLS as a stream -------------------------------------------------------------------------------------- */
+
+/* A reader of small pieces of what TLS holds already, and something else that is ready. */
+struct turns {
+	int pipe[2];
+	unsigned reads, reads_before_other;
+	bool other;
+};
+
+static void on_piece(struct stream *s, unsigned ev, void *arg)
+{
+	struct turns *t = arg;
+	char piece[64];
+
+	assert_int_equal(ev, STREAM_READABLE);
+	if (stream_read(s, piece, sizeof(piece)) > 0 && !t->reads++)
+		assert_int_equal(write(t->pipe[1], "x", 1), 1);
+}
+
+static void on_other(int fd, short what, void *arg)
+{
+	struct turns *t = arg;
+
+	(void)fd;
+	(void)what;
+	t->other = true;
+	t->reads_before_other = t->reads;
+}
+
+static void test_others_get_their_turn(void **unused)
+{
+	static char data[16000];
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	SSL *ssl = SSL_new(ctx);
+	struct turns t = {.reads = 0};
+	struct event *other;
+	struct stream *s;
+	size_t n;
+	int fd[2];
+
+	(void)unused;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
+	assert_int_equal(pipe(t.pipe), 0);
+	assert_int_equal(serve_tls_stream(&s, base, secure->ctx, fd[0]), 0);
+	other = event_new(base, t.pipe[0], EV_READ, on_other, &t);
+	event_add(other, NULL);
+	stream_set(s, on_piece, &t);
+	s->ops->want(s, STREAM_READABLE);
+	assert_int_equal(SSL_set_fd(ssl, fd[1]), 1);
+	while (SSL_connect(ssl) != 1)
+		event_base_loop(base, EVLOOP_NONBLOCK);
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(SSL_write_ex(ssl, data, sizeof(data), &n), 1);
+	while (!t.other)
+		event_base_loop(base, EVLOOP_ONCE);
+	assert_in_range(t.reads_before_other, 1, 4);
+	s->ops->abort(s);
+	event_free(other);
+	SSL_free(ssl);
+	SSL_CTX_free(ctx);
+	close(fd[1]);
+	close(t.pipe[0]);
+	close(t.pipe[1]);
+}
+
 /* --- TLS, by other people's clients ----------------------------------------------------------------------- */
 
 static char *run(const char *fmt, ...) printf_like(1, 2);
@@ -556,12 +623,19 @@ static void test_owner_frees(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_keep_alive),   cmocka_unit_test(test_no_keep_alive),
-		cmocka_unit_test(test_expect),	     cmocka_unit_test(test_hostile),
-		cmocka_unit_test(test_bounds),	     cmocka_unit_test(test_endless_body),
-		cmocka_unit_test(test_late_answers), cmocka_unit_test(test_large),
-		cmocka_unit_test(test_many),	     cmocka_unit_test(test_upgrade),
-		cmocka_unit_test(test_tls),	     cmocka_unit_test(test_certificates),
+		cmocka_unit_test(test_keep_alive),
+		cmocka_unit_test(test_no_keep_alive),
+		cmocka_unit_test(test_expect),
+		cmocka_unit_test(test_hostile),
+		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_endless_body),
+		cmocka_unit_test(test_late_answers),
+		cmocka_unit_test(test_large),
+		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_upgrade),
+		cmocka_unit_test(test_others_get_their_turn),
+		cmocka_unit_test(test_tls),
+		cmocka_unit_test(test_certificates),
 		cmocka_unit_test(test_owner_frees),
 	};
 
