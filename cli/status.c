@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* culvert status: what is so now. */
+#include <ctype.h>
 #include <errno.h>
 #include <signal.h>
 #include <time.h>
@@ -140,6 +141,20 @@ static void print_network(const json_t *j)
 	print_routes(json_object_get(j, "routes"));
 }
 
+/* ACTIVE, WAITING; of a Kubernetes its phase, and what the manager says of it. */
+static void print_state(const json_t *item)
+{
+	const char *phase = get_text(item, "phase"), *message = get_text(item, "message");
+
+	fputs(", ", stdout);
+	if (!*phase)
+		fputs(get_text(item, "state"), stdout);
+	for (; *phase; phase++)
+		putchar(toupper((unsigned char)*phase));
+	if (*message)
+		printf(" (%s)", message);
+}
+
 static void print_intercept(const json_t *item)
 {
 	const json_t *in = json_object_get(item, "intercept");
@@ -156,8 +171,9 @@ static void print_intercept(const json_t *item)
 			printf("%s port %lld", i ? "," : "", (long long)get_int(p, "port"));
 		printf(" -> 127.0.0.1:%lld", (long long)get_int(p, "local"));
 	}
-	printf(", %s, %s, %lld connection%s\n", taken_text(json_object_get(in, "ports")),
-	       get_text(item, "state"), (long long)get_int(item, "connections"),
+	printf(", %s", taken_text(json_object_get(in, "ports")));
+	print_state(item);
+	printf(", %lld connection%s\n", (long long)get_int(item, "connections"),
 	       get_int(item, "connections") == 1 ? "" : "s");
 }
 
