@@ -35,7 +35,7 @@ static void start_agent(void)
 {
 	unlink(member_path("log"));
 	agent = member_serve(config);
-	assert_true(member_logged(me.base ? &me : NULL, "stands for port 8080", 3000));
+	assert_true(member_logged(me.base ? &me : NULL, "stands for port 8080", 10000));
 }
 
 static int setup(void **unused)
@@ -338,5 +338,5 @@ int main(int argc, char **argv)
 
 	if (argc > 1)
 		return agent_main(argc, argv); /* we are the child */
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, alone, NULL);
 }

@@ -304,8 +304,7 @@ int main(int argc, char **argv)
 		PROGRAM(test_hold_is_pod_and_fail_is_nobody),
 	};
 
-	base_port += 1000; /* not those of the other tests */
 	if (argc > 1)
 		return agent_main(argc, argv); /* we are the child */
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, alone, NULL);
 }
