@@ -25,13 +25,16 @@ const struct command *command_find(const char *name)
 
 int cli_fail(const struct error *e)
 {
-	fprintf(stderr, "culvert: %s\n", e->text);
+	struct error clean = *e;
+
+	text_clean(clean.text);
+	fprintf(stderr, "culvert: %s\n", clean.text);
 	return EXIT_FAILED;
 }
 
 int cli_fail_usage(const struct command *c, const struct error *e)
 {
-	fprintf(stderr, "culvert: %s\n", e->text);
+	cli_fail(e);
 	if (c && !strstr(e->text, "--help"))
 		fprintf(stderr, "See: culvert %s --help\n", c->name);
 	return EXIT_USAGE;

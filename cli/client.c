@@ -187,6 +187,8 @@ int client_call(int fd, struct progress *p, const char *method, json_t *params, 
 
 	if (err == -EINTR)
 		error_set(e, err, "interrupted");
+	if (!err)
+		json_clean(*result);
 	return err;
 }
 

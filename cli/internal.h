@@ -87,6 +87,11 @@ const char *taken_text(const json_t *ports);
 json_int_t get_int(const json_t *j, const char *key);
 double get_number(const json_t *j, const char *key);
 
+/* What others wrote must not steer a terminal: each control character but newline and tab (C0, DEL, C1) becomes '?'. */
+void text_clean(char *s);
+/* The same for all strings in `j`; an "environment" is for programs, and stays what it is. */
+void json_clean(json_t *j);
+
 /* Columns: all but the last as wide as the widest cell. `cells` has rows * cols strings. */
 void table_print(FILE *out, const char *const *cells, unsigned rows, unsigned cols);
 

@@ -119,6 +119,7 @@ static void on_reply(void *arg, const struct kube_reply *r)
 	event_base_loopbreak(w->c->base);
 	if (r->failure == KUBE_OK) {
 		w->answer = r->len ? json_loadb(r->body, r->len, 0, NULL) : NULL;
+		json_clean(w->answer);
 		return;
 	}
 	error_set(w->e, 0, "%s", r->sentence);

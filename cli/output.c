@@ -50,6 +50,44 @@ double get_number(const json_t *j, const char *key)
 	return json_number_value(json_object_get(j, key));
 }
 
+void text_clean(char *s)
+{
+	enum { C1 = 0xc2 /* U+0080 to U+009F are this and a byte up to 0x9f */ };
+
+	for (; *s; s++) {
+		unsigned char c = (unsigned char)s[0], next = (unsigned char)s[1];
+
+		if ((c < ' ' && c != '\n' && c != '\t') || c == 0x7f)
+			*s = '?';
+		else if (c == C1 && next >= 0x80 && next <= 0x9f)
+			s[0] = s[1] = '?';
+	}
+}
+
+void json_clean(json_t *j)
+{
+	const char *text = json_string_value(j), *key;
+	char *copy;
+	json_t *v;
+	size_t i;
+
+	json_object_foreach(j, key, v)
+	{
+		if (strcmp(key, "environment") != 0)
+			json_clean(v);
+	}
+	json_array_foreach(j, i, v)
+	{
+		json_clean(v);
+	}
+	copy = text ? strdup(text) : NULL;
+	if (!copy)
+		return;
+	text_clean(copy);
+	json_string_set(j, copy);
+	free(copy);
+}
+
 static void yaml_value(const json_t *j, unsigned depth, bool in_list, FILE *out);
 
 /* JSON's scalars are YAML's; its quoted strings too, and always quoted no text can be taken for a

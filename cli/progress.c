@@ -82,14 +82,18 @@ struct progress *progress_start(const char *text)
 
 void progress_say(struct progress *p, const char *text)
 {
+	char clean[TEXT_MAX];
+
 	if (!p)
 		return;
+	snprintf(clean, sizeof(clean), "%s", text);
+	text_clean(clean);
 	if (!p->fancy) {
-		fprintf(stderr, "%s\n", text);
+		fprintf(stderr, "%s\n", clean);
 		return;
 	}
 	pthread_mutex_lock(&p->lock);
-	snprintf(p->text, sizeof(p->text), "%s", text);
+	memcpy(p->text, clean, sizeof(clean));
 	pthread_mutex_unlock(&p->lock);
 }
 

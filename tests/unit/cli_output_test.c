@@ -203,12 +203,32 @@ static void signals_are_passed_on(void **state)
 	assert_int_equal(run_in_child(SH("echo >&9; exec sleep 30"), SIGINT), 128 + SIGINT);
 }
 
+/* A manager may call itself what it likes; the terminal is ours. */
+static void others_do_not_steer_the_terminal(void **state)
+{
+	char text[] = "a\033[31m\tred\r\nb\177\302\2332J caf\303\251 \342\200\246";
+	json_t *j = json_loads(
+		"{\"a\":[\"\\u001b]0;x\\u0007\",1,null],\"environment\":{\"K\":\"\\u001b\"}}", 0,
+		NULL);
+
+	(void)state;
+	text_clean(text);
+	assert_string_equal(text, "a?[31m\tred?\nb???2J caf\303\251 \342\200\246");
+	json_clean(j);
+	assert_string_equal(json_string_value(json_array_get(json_object_get(j, "a"), 0)),
+			    "?]0;x?");
+	assert_string_equal(get_text(json_object_get(j, "environment"), "K"), "\033");
+	json_decref(j);
+	json_clean(NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(yaml_nests),
 		cmocka_unit_test(yaml_quotes),
 		cmocka_unit_test(tables_align),
+		cmocka_unit_test(others_do_not_steer_the_terminal),
 		cmocka_unit_test(env_for_a_shell),
 		cmocka_unit_test(env_for_docker_and_json),
 		cmocka_unit_test(exit_codes),
