@@ -123,6 +123,23 @@ def intercepts(t):
             "--subresource", "status", says="Unsupported value", group=False)
 
 
+def owner_of_the_namespace(t):
+    """Zoe may do whatever there is in it, as who owns a namespace often may: not in ana's name, and not in the manager's."""
+    uid = t.kube.get("session", A)["metadata"]["uid"]
+    t.kube.kubectl("-n", SHOP, "create", "role", "owner", "--verb=*", "--resource=*.culvert.dev")
+    t.kube.kubectl("-n", SHOP, "create", "rolebinding", "zoe", "--role", "owner", "--user", "zoe")
+    t.kube.kubectl("-n", SHOP, "create", "rolebinding", "zoe-edits", "--clusterrole", "edit", "--user", "zoe")
+    t.case("zoe deletes ana's intercept", "zoe", "-n", SHOP, "delete", "intercept", "hello", says="belongs to ana")
+    t.patch("zoe sets the status of ana's", "zoe", "intercept", "hello", {"status": {"phase": "Conflict"}}, "-n", SHOP,
+            "--subresource", "status", says="belongs to ana")
+    t.create("zoe intercepts", "zoe", intercept(SHOP, "zoes", "zoe", A, uid), ok=True)
+    t.patch("zoe sets the status of hers", "zoe", "intercept", "zoes", {"status": {"phase": "Active"}}, "-n", SHOP,
+            "--subresource", "status", says="only the manager writes status")
+    t.patch("zoe keeps hers when its session ends", "zoe", "intercept", "zoes", {"metadata": {"ownerReferences": []}}, "-n", SHOP,
+            says="owned by the Session that its spec names")
+    t.case("zoe deletes hers", "zoe", "-n", SHOP, "delete", "intercept", "zoes", says="deleted", ok=True)
+
+
 def schema(t):
     """What the API server refuses before anybody of ours reads it."""
     uid = t.kube.get("session", A)["metadata"]["uid"]
@@ -193,6 +210,7 @@ def main():
             t = Try(kube)
             sessions(t)
             intercepts(t)
+            owner_of_the_namespace(t)
             schema(t)
             manager(t)
             connecting(t)
