@@ -1,10 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * cluster: the calls to the API server, from the kubeconfig to the Session and back to nothing.
- *
- * A Session that may have been made is deleted by whatever way this ends: also while its POST is under way, whose answer
- * is waited for then.
- */
+/* cluster: what is asked of the API server, from the kubeconfig to a Session and streams to the manager. */
 #include <errno.h>
 #include <event2/event.h>
 #include <stdio.h>
@@ -12,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/cluster.h"
+#include "daemon/record.h"
 #include "daemon/refusal.h"
 #include "kube/kube.h"
 #include "objects/objects.h"
@@ -21,14 +17,9 @@ enum {
 	HINT_SECONDS = 2,     /* then it is said what is waited for */
 	START_SECONDS = 30,   /* for a manager that is there, but not ready */
 	START_EVERY_MS = 300, /* it is asked again */
-	RENEW_SECONDS = 3600,
-	RENEW_RETRY_SECONDS = 60,
-	KICK_RENEW_SECONDS = 60, /* since the last one: networks may flap */
-	END_SECONDS = 3,
 };
 
-#define CALL_TIMEOUT  (20 * NSEC_PER_SEC)
-#define SESSIONS_PATH "/apis/" OBJECTS_GROUP "/" OBJECTS_VERSION "/sessions"
+#define CALL_TIMEOUT (20 * NSEC_PER_SEC)
 
 struct cluster {
 	struct event_base *base;
@@ -36,31 +27,21 @@ struct cluster {
 	void *arg;
 	struct cluster_config cfg;
 	struct kube_client *client;
-	struct ways *ways;
-	char ns[64], manager_ns[64];
-	uint8_t key[KEY_LEN];
-	char name[SESSION_NAME_LEN + 1], uid[64], user[USER_NAME_MAX + 1];
+	struct record *record; /* the Session */
+	struct ways *ways;     /* NULL = it is over: nothing is asked any more */
+	char ns[64], manager_ns[64], user[USER_NAME_MAX + 1];
 
 	/* What is asked at once; each handle is NULL when it is not under way. */
-	struct kube_request *info_req, *who_req, *ns_req, *session_req, *renew_req;
+	struct kube_request *info_req, *who_req, *ns_req;
 	struct told told;
-	bool has_told, has_ns;
-	bool may_exist; /* the Session: asked for, and not refused */
-	bool ready, seen, ended, over, had_stream;
-	nsec_t began, renewed; /* clock_boot: it goes on during sleep */
+	bool has_told, has_ns, asked_session, ready, had_stream;
+	nsec_t began;
 
 	struct stream *held; /* came before `ready` */
 	enum way held_way, way;
-	struct kube_watch *watch;
-	struct event *again; /* the ConfigMap; later: renew */
+	struct event *again; /* the ConfigMap */
 	struct event *hint;
 	struct ways_failure refused; /* the last of ways */
-	struct error trouble;
-
-	struct event *finish; /* of cluster_end(): its limit, or its end */
-	struct error left_behind;
-	void (*done)(void *arg, const char *left_behind);
-	void *done_arg;
 };
 
 static void printf_like(2, 3) progress(struct cluster *c, const char *fmt, ...)
@@ -88,11 +69,8 @@ static void stop_asking(struct cluster *c)
 	kube_cancel(c->info_req);
 	kube_cancel(c->who_req);
 	kube_cancel(c->ns_req);
-	kube_cancel(c->renew_req);
-	kube_watch_stop(c->watch);
 	ways_free(c->ways);
-	c->info_req = c->who_req = c->ns_req = c->renew_req = NULL;
-	c->watch = NULL;
+	c->info_req = c->who_req = c->ns_req = NULL;
 	c->ways = NULL;
 	if (c->held)
 		c->held->ops->abort(c->held);
@@ -103,9 +81,8 @@ static void stop_asking(struct cluster *c)
 
 static void fail(struct cluster *c, int code, const char *text)
 {
-	if (c->over)
+	if (!c->ways)
 		return;
-	c->over = true;
 	stop_asking(c);
 	c->ops->failed(c->arg, code, text);
 }
@@ -119,99 +96,6 @@ static void fail_reply(struct cluster *c, const struct kube_reply *r)
 	else
 		error_set(&e, 0, "%s", r->sentence);
 	fail(c, refusal_code(r->failure), e.text);
-}
-
-/* --- the Session, once it is there ---------------------------------------------------------------------- */
-
-static void session_path(const struct cluster *c, char *buf, size_t size)
-{
-	snprintf(buf, size, SESSIONS_PATH "/%s", c->name);
-}
-
-static void gone(struct cluster *c)
-{
-	if (c->ended)
-		return;
-	c->ended = true;
-	stop_asking(c);
-	c->ops->ended(c->arg, "this session was ended by the cluster: its Session object was "
-			      "deleted, by an administrator or because it had not been renewed "
-			      "for too long; run `culvert connect` again");
-}
-
-static void on_renewed(void *arg, const struct kube_reply *r)
-{
-	struct cluster *c = arg;
-
-	c->renew_req = NULL;
-	if (r->failure == KUBE_NOT_FOUND) {
-		gone(c);
-		return;
-	}
-	if (!r->failure)
-		c->renewed = clock_boot();
-	if (r->failure)
-		error_set(&c->trouble, 0, "the session could not be renewed: %s", r->sentence);
-	else
-		c->trouble.text[0] = '\0';
-	set_timer(c->again, 1000 * (r->failure ? RENEW_RETRY_SECONDS : RENEW_SECONDS));
-}
-
-static void renew(struct cluster *c)
-{
-	char path[160], now[21];
-	json_t *patch;
-
-	if (c->renew_req)
-		return;
-	session_path(c, path, sizeof(path));
-	object_time_format((int64_t)(clock_real() / NSEC_PER_SEC), now);
-	patch = json_pack("{s:{s:s}}", "spec", "renewTime", now);
-	if (kube_merge(c->client, path, patch, "culvert", on_renewed, c, &c->renew_req))
-		set_timer(c->again, 1000 * RENEW_RETRY_SECONDS);
-	json_decref(patch);
-}
-
-static void on_watch_begin(void *arg)
-{
-	struct cluster *c = arg;
-
-	c->seen = false;
-}
-
-static void on_watch_object(void *arg, enum kube_change change, json_t *object)
-{
-	struct cluster *c = arg;
-
-	if (strcmp(object_text(object, "metadata", "uid", NULL), c->uid))
-		return;
-	c->seen = true;
-	if (change == KUBE_DELETED)
-		gone(c);
-}
-
-static void on_watch_complete(void *arg)
-{
-	struct cluster *c = arg;
-
-	if (!c->seen)
-		gone(c);
-}
-
-static const struct kube_watch_ops watch_callbacks = {
-	.begin = on_watch_begin,
-	.object = on_watch_object,
-	.complete = on_watch_complete,
-};
-
-static void start_watch(struct cluster *c)
-{
-	char query[128] = "", field[96];
-
-	snprintf(field, sizeof(field), "metadata.name=%s", c->name);
-	kube_query(query, sizeof(query), "fieldSelector", field);
-	if (kube_watch_start(&c->watch, c->client, SESSIONS_PATH, query, &watch_callbacks, c))
-		log_warn("session: it cannot be watched: out of memory");
 }
 
 /* --- from asking to ready ------------------------------------------------------------------------------- */
@@ -244,10 +128,7 @@ static void hand_over(struct cluster *c, struct stream *s, enum way way)
 static void become_ready(struct cluster *c)
 {
 	c->ready = true;
-	c->renewed = clock_boot();
 	evtimer_del(c->hint);
-	set_timer(c->again, 1000 * RENEW_SECONDS);
-	start_watch(c);
 	c->ops->ready(c->arg);
 	if (c->held) {
 		c->held->cb = NULL;
@@ -279,46 +160,38 @@ static void fail_session(struct cluster *c, const struct kube_reply *r)
 	fail(c, refusal_code(r->failure), e.text);
 }
 
-static void delete_session(struct cluster *c);
-static void on_deleted(void *arg, const struct kube_reply *r);
-
-static void on_session(void *arg, const struct kube_reply *r)
+static void on_made(void *arg, const struct kube_reply *r)
 {
 	struct cluster *c = arg;
-	json_t *object = r->failure ? NULL : json_loadb(r->body, r->len, 0, NULL);
 
-	c->session_req = NULL;
-	snprintf(c->uid, sizeof(c->uid), "%s", object_text(object, "metadata", "uid", NULL));
-	json_decref(object);
-	if (r->failure && r->status)
-		c->may_exist = false;
-	if (c->done && c->may_exist)
-		delete_session(c); /* it is over already */
-	else if (c->done)
-		on_deleted(c, r);
-	else if (r->failure)
+	if (!c->ways)
+		return; /* something else failed before */
+	if (r->failure)
 		fail_session(c, r);
 	else
 		become_ready(c);
 }
 
+static void on_gone(void *arg)
+{
+	struct cluster *c = arg;
+
+	if (!c->ways)
+		return;
+	stop_asking(c);
+	c->ops->ended(c->arg, "this session was ended by the cluster: its Session object was "
+			      "deleted, by an administrator or because it had not been renewed "
+			      "for too long; run `culvert connect` again");
+}
+
+static const struct record_ops record_callbacks = {.made = on_made, .gone = on_gone};
+
 static void make_session(struct cluster *c)
 {
-	char host[64] = "";
-	cleanup(free_ptr) char *text = NULL;
-	struct kube_call call = {.method = "POST", .path = SESSIONS_PATH, .timeout = CALL_TIMEOUT};
-	json_t *object;
-
-	if (!c->has_told || !*c->user || !c->has_ns || c->session_req)
+	if (!c->has_told || !*c->user || !c->has_ns || c->asked_session)
 		return;
-	gethostname(host, sizeof(host) - 1);
-	object = session_to_object(c->user, host, c->key);
-	text = json_dumps(object, JSON_COMPACT);
-	json_decref(object);
-	call.body = text;
-	call.len = text ? strlen(text) : 0;
-	c->may_exist = true;
-	if (!text || kube_request(c->client, &call, on_session, c, &c->session_req))
+	c->asked_session = true;
+	if (record_make(c->record, c->user))
 		fail(c, RPC_INTERNAL, "out of memory");
 }
 
@@ -497,7 +370,7 @@ static const struct ways_ops ways_callbacks = {.stream = on_stream, .failed = on
 
 void cluster_stream_gone(struct cluster *c, const char *why)
 {
-	if (c->done || !c->ways)
+	if (!c->ways)
 		return;
 	log_info("manager: the stream by %s ended (%s); making another", way_name(c->way), why);
 	c->way = WAY_NONE;
@@ -506,10 +379,9 @@ void cluster_stream_gone(struct cluster *c, const char *why)
 
 void cluster_kick(struct cluster *c)
 {
-	if (c->done || !c->ready || c->ended)
+	if (!c->ways || !c->ready)
 		return;
-	if (clock_boot() - c->renewed > KICK_RENEW_SECONDS * NSEC_PER_SEC)
-		renew(c);
+	record_kick(c->record);
 	ways_start(c->ways);
 }
 
@@ -517,14 +389,9 @@ void cluster_kick(struct cluster *c)
 
 static void on_again(evutil_socket_t fd, short what, void *arg)
 {
-	struct cluster *c = arg;
-
 	(void)fd;
 	(void)what;
-	if (c->ready)
-		renew(c);
-	else
-		ask_info(c);
+	ask_info(arg);
 }
 
 static void on_hint(evutil_socket_t fd, short what, void *arg)
@@ -585,14 +452,12 @@ static int open_client(struct cluster *c, struct error *e)
 	return err;
 }
 
-static void on_finish(evutil_socket_t fd, short what, void *arg);
-
-static int make_parts(struct cluster *c, struct error *e)
+static int make_parts(struct cluster *c, const struct identity *self, struct error *e)
 {
 	c->again = evtimer_new(c->base, on_again, c);
 	c->hint = evtimer_new(c->base, on_hint, c);
-	c->finish = evtimer_new(c->base, on_finish, c);
-	if (!c->again || !c->hint || !c->finish ||
+	if (!c->again || !c->hint ||
+	    record_new(&c->record, c->base, c->client, self->pub, &record_callbacks, c) ||
 	    ways_new(&c->ways, c->base, c->client, c->manager_ns, c->cfg.allowed, &ways_callbacks,
 		     c))
 		return error_errno(e, -ENOMEM, "cluster");
@@ -618,12 +483,9 @@ int cluster_new(struct cluster **cp, struct event_base *base, const struct clust
 	c->arg = arg;
 	c->cfg = *cfg;
 	c->began = clock_boot();
-	memcpy(c->key, self->pub, KEY_LEN);
-	for (unsigned i = 0; i < KEY_LEN; i++)
-		snprintf(c->name + 2 * i, 3, "%02x", self->pub[i]);
 	err = open_client(c, e);
 	if (!err)
-		err = make_parts(c, e);
+		err = make_parts(c, self, e);
 	if (err)
 		return err;
 	progress(c, "Asking the API server %s", cluster_server(c));
@@ -642,81 +504,20 @@ void cluster_free(struct cluster *c)
 		return;
 	if (c->ways)
 		stop_asking(c);
-	kube_cancel(c->session_req);
+	record_free(c->record);
 	kube_client_free(c->client);
 	if (c->again)
 		event_free(c->again);
 	if (c->hint)
 		event_free(c->hint);
-	if (c->finish)
-		event_free(c->finish);
 	free(c);
-}
-
-/* --- the end -------------------------------------------------------------------------------------------- */
-
-static void on_finish(evutil_socket_t fd, short what, void *arg)
-{
-	struct cluster *c = arg;
-	void (*done)(void *, const char *) = c->done;
-
-	(void)fd;
-	(void)what;
-	if (*c->left_behind.text)
-		log_warn("quit: %s", c->left_behind.text);
-	done(c->done_arg, c->left_behind.text);
-}
-
-static void leave_behind(struct cluster *c, const char *why)
-{
-	error_set(&c->left_behind, 0,
-		  "the Session %s could not be deleted (%.400s); the manager ends it when it is no "
-		  "longer renewed, or now: kubectl delete session %s",
-		  c->name, why, c->name);
-}
-
-static void on_deleted(void *arg, const struct kube_reply *r)
-{
-	struct cluster *c = arg;
-
-	c->renew_req = NULL;
-	c->left_behind.text[0] = '\0';
-	if (r->failure && c->may_exist && r->failure != KUBE_NOT_FOUND)
-		leave_behind(c, r->sentence);
-	set_timer(c->finish, 0);
-}
-
-static void delete_session(struct cluster *c)
-{
-	char path[160];
-	const struct kube_call call = {
-		.method = "DELETE", .path = path, .timeout = END_SECONDS * NSEC_PER_SEC};
-
-	session_path(c, path, sizeof(path));
-	if (kube_request(c->client, &call, on_deleted, c, &c->renew_req)) {
-		leave_behind(c, "out of memory");
-		set_timer(c->finish, 0);
-	}
 }
 
 void cluster_end(struct cluster *c, void (*done)(void *arg, const char *left_behind), void *arg)
 {
-	bool under_way = c->done != NULL;
-
-	c->done = done;
-	c->done_arg = arg;
-	if (under_way)
-		return;
 	if (c->ways)
 		stop_asking(c);
-	if (c->ended || !c->may_exist) {
-		set_timer(c->finish, 0);
-		return;
-	}
-	leave_behind(c, "no answer in time");
-	set_timer(c->finish, 1000 * END_SECONDS);
-	if (!c->session_req)
-		delete_session(c);
+	record_end(c->record, done, arg);
 }
 
 /* --- what others ask ------------------------------------------------------------------------------------ */
@@ -728,12 +529,12 @@ struct kube_client *cluster_client(struct cluster *c)
 
 const char *cluster_session_name(const struct cluster *c)
 {
-	return c->name;
+	return record_name(c->record);
 }
 
 const char *cluster_session_uid(const struct cluster *c)
 {
-	return c->uid;
+	return record_uid(c->record);
 }
 
 const char *cluster_user(const struct cluster *c)
@@ -775,7 +576,7 @@ const char *cluster_trouble(const struct cluster *c)
 {
 	if (c->refused.failure)
 		return c->refused.text.text;
-	return c->trouble.text;
+	return record_trouble(c->record);
 }
 
 int cluster_compare(const struct cluster *c, const struct cluster_config *want, struct error *e)

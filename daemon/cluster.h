@@ -39,7 +39,7 @@ struct cluster_ops {
 	void (*stream)(void *arg, struct stream *s, enum way way);
 	/* There is no stream for now: what else may lead to the manager is needed. After `ready`. */
 	void (*no_stream)(void *arg);
-	/* No use to go on: `code` of rpc. Before `ready`. The callee ends it, not in here. */
+	/* No use to go on: `code` of rpc. The callee ends it, not in here. */
 	void (*failed)(void *arg, int code, const char *text);
 	/* The Session is gone: somebody deleted it. After `ready`. Not in here. */
 	void (*ended)(void *arg, const char *text);

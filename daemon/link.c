@@ -131,10 +131,16 @@ static void on_hello(void *arg, json_t *result, int code, const char *message)
 	if (result) {
 		int err = l->ops->hello(l->arg, result);
 
-		if (err == -EADDRINUSE && json_array_size(l->avoid) <= AVOID_MAX)
+		if (err == -EADDRINUSE && json_array_size(l->avoid) <= AVOID_MAX) {
 			ask_hello(l);
-		if (err)
 			return;
+		}
+		/* Another manager, or this one later, may say something better. */
+		if (err) {
+			l->retry_ms = RETRY_MAX_MS;
+			again(l, "its hello is of no use");
+			return;
+		}
 		l->state = LINK_UP;
 		l->retry_ms = RETRY_FIRST_MS;
 		set_timer(l, PING_EVERY);
@@ -252,7 +258,8 @@ void link_free(struct link *l)
 
 void link_avoid(struct link *l, const char *prefix)
 {
-	json_array_append_new(l->avoid, json_string(prefix));
+	if (json_array_size(l->avoid) <= AVOID_MAX)
+		json_array_append_new(l->avoid, json_string(prefix));
 }
 
 void link_kick(struct link *l)

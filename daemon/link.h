@@ -17,7 +17,7 @@ struct tunnel;
 
 struct link_ops {
 	/* The manager answered hello. Borrowed. 0 accepts; -EADDRINUSE: hello is said again with
-	 * the networks that link_avoid() was told of; else the link is not up. */
+	 * the networks that link_avoid() was told of; else the link is made again. */
 	int (*hello)(void *arg, json_t *answer);
 	/* The manager answered hello with a refusal: no use in trying again. */
 	void (*refused)(void *arg, int code, const char *text);

@@ -351,6 +351,10 @@ static void on_cluster_stream(void *arg, struct stream *stream, enum way way)
 	struct session *s = arg;
 	struct error e;
 
+	if (!s->cluster_ready) { /* its key cannot be used: this session is about to end */
+		stream->ops->abort(stream);
+		return;
+	}
 	log_info("manager: a stream to it by %s", way_name(way));
 	if (tunnel_add_stream(s->tunnel, stream, &e)) {
 		log_warn("manager: %s", e.text);
@@ -362,7 +366,7 @@ static void on_cluster_no_stream(void *arg)
 {
 	struct session *s = arg;
 
-	if (s->cfg.cluster.allowed == WAYS_AUTO)
+	if (s->cluster_ready && s->cfg.cluster.allowed == WAYS_AUTO)
 		add_udp(s);
 }
 
@@ -375,10 +379,10 @@ static void on_cluster_ended(void *arg, const char *text)
 {
 	struct session *s = arg;
 
-	if (s->state < SESSION_CONNECTED)
-		fail(s, RPC_FAILED, text);
-	else
+	if (s->state == SESSION_CONNECTED)
 		s->ops->ended(s->arg, text);
+	else
+		fail(s, RPC_FAILED, text);
 }
 
 static const struct cluster_ops cluster_callbacks = {
@@ -583,9 +587,7 @@ static const struct hostnet_ops hostnet_callbacks = {
 	.failed = on_hostnet_failed,
 };
 
-/* --- life
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- life --- */
 
 static int make_parts(struct session *s, struct error *e)
 {

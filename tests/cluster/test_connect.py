@@ -180,6 +180,17 @@ def reach(kube):
     kube.run("laptop", "ping", "-c", "1", "-W", "5", pod)
 
 
+def damaged(kube):
+    step("what the manager tells is damaged, or of another version: a sentence, which does not steer the terminal")
+    told = kube.get("configmap", "culvert", "-n", "culvert")["data"]
+    for change, wants in (({"publicKey": "A" * 43 + "=", "udp": "[]"}, ["the manager's key cannot be used"]),
+                          ({"publicKey": "x"}, ["'publicKey' is no key"]), ({"udp": "x"}, ["'udp' is no list"]),
+                          ({"version": "\x1b[31m9", "protocol": "2"}, ["the cluster's culvert is ?[31m9", "the same version"])):
+        kube.kubectl("-n", "culvert", "patch", "configmap", "culvert", "--type=merge", "-p", json.dumps({"data": {**told, **change}}))
+        refused(kube, wants)
+    kube.kubectl("-n", "culvert", "patch", "configmap", "culvert", "--type=merge", "-p", json.dumps({"data": told}))
+
+
 def works_by(kube, transport):
     step(f"--transport {transport}: names, addresses, ping; status says it; quit leaves nothing")
     before = kube.laptop_state()
@@ -340,6 +351,7 @@ def main():
         kube.rollout("deployment/hello", SPACE)
         before = kube.laptop_state()
         refused(kube, ["no namespace nope", "kubectl get namespaces"], "-n", "nope", env={"KUBECONFIG": kubeconfig_of_root(kube)})
+        damaged(kube)
         for transport in ("websocket", "portforward", "udp"):
             works_by(kube, transport)
         auto(kube)
