@@ -10,7 +10,15 @@
 #include "base/log.h"
 #include "base/stream.h"
 
-enum { BACKLOG = 4096, ACCEPTS_PER_TURN = 64, RETRY_MS = 1000, PAUSE_MS = 50 };
+enum {
+	BACKLOG = 4096,
+	ACCEPTS_PER_TURN = 64,
+	RETRY_MS = 1000,
+	PAUSE_MS = 50,
+	KEEPALIVE_IDLE_S = 60, /* then a client that is gone is noticed within a minute */
+	KEEPALIVE_EVERY_S = 15,
+	KEEPALIVES = 4,
+};
 
 struct listener {
 	struct listener *next;
@@ -29,6 +37,17 @@ static void wait(struct listener *l, unsigned ms)
 	evtimer_add(l->retry, &tv);
 }
 
+/* The connections inherit it. An application's own keepalives end at the agent, which is always there. */
+static void ask_clients(int fd)
+{
+	const int on = 1, idle = KEEPALIVE_IDLE_S, every = KEEPALIVE_EVERY_S, count = KEEPALIVES;
+
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every, sizeof(every));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+}
+
 /* The IPv6 wildcard stands for IPv4 too, and for IPv4 alone on a kernel without IPv6. IP_FREEBIND: the address may come later
  * than we do. */
 static int bind_port(const union sockaddr_any *at, bool udp)
@@ -44,8 +63,10 @@ static int bind_port(const union sockaddr_any *at, bool udp)
 		return bind_port(&v4, udp);
 	if (fd < 0)
 		return -errno;
-	if (!udp)
+	if (!udp) {
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+		ask_clients(fd);
+	}
 	setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &on, sizeof(on));
 	if (ip.family == 6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
@@ -126,7 +147,11 @@ static void open_port(struct listener *l)
 	l->ev = event_new(l->a->base, l->fd, EV_READ | EV_PERSIST,
 			  l->port->udp ? on_datagrams : on_accept, l);
 	if (!l->ev || event_add(l->ev, NULL)) {
+		if (l->ev)
+			event_free(l->ev);
+		l->ev = NULL;
 		close(l->fd);
+		l->fd = -1;
 		wait(l, RETRY_MS);
 		return;
 	}

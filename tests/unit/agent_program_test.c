@@ -109,6 +109,37 @@ static void test_passes_through_with_no_manager(void **unused)
 	assert_string_equal(who_serves(), "pod");
 }
 
+/* In the kernel's table: does the agent's end of a client's connection run the keepalive timer? */
+static bool asks_whether_the_client_lives(void)
+{
+	FILE *table = fopen("/proc/self/net/tcp", "r");
+	unsigned port, state, timer;
+	bool asks = false;
+	char line[256];
+
+	assert_non_null(table);
+	while (fgets(line, sizeof(line), table)) {
+		if (sscanf(line, " %*d: %*x:%x %*x:%*x %x %*x:%*x %x:", &port, &state, &timer) ==
+			    3 &&
+		    port == base_port + 1u && state == TCP_ESTABLISHED)
+			asks = timer == 2;
+	}
+	fclose(table);
+	return asks;
+}
+
+/* The application would, but what it sees is the agent, which always answers. */
+static void test_clients_that_vanish_are_noticed(void **unused)
+{
+	int fd;
+
+	(void)unused;
+	start_agent();
+	fd = client();
+	assert_true(asks_whether_the_client_lives());
+	close(fd);
+}
+
 static void test_hello_tells_what_it_is(void **unused)
 {
 	json_t *env;
@@ -321,6 +352,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		PROGRAM(test_passes_through_with_no_manager),
+		PROGRAM(test_clients_that_vanish_are_noticed),
 		PROGRAM(test_hello_tells_what_it_is),
 		PROGRAM(test_environment_too_large_for_a_message),
 		PROGRAM(test_hang_up_changes_nothing),
