@@ -22,6 +22,7 @@
 enum {
 	RAW_MAX = 64 * 1024,
 	READ_AHEAD = 16 * 1024, /* behind a payload; it will be copied */
+	FILLS_MAX = 4,		/* reads for one head: frames without payload need not end */
 	CONTROL_ROOM = FRAME_HEAD_MAX + FRAME_CONTROL_MAX,
 	OUT_MAX = FRAME_HEAD_MAX + WEBSOCKET_MESSAGE_MAX + CONTROL_ROOM,
 	IOV_MAX_HERE = 16,
@@ -29,6 +30,8 @@ enum {
 	PING_SECONDS = 10,
 	TICK_SECONDS = 5,
 	DEAD_SECONDS = 25,
+	STUCK_SECONDS =
+		60, /* the same while our ping may stand behind what the carrier does not take */
 	LINGER_SECONDS = 5,
 	RANDOM_ROOM = 256,
 };
@@ -46,6 +49,7 @@ struct websocket {
 	bool closing;			   /* ours is sent, or waits to be */
 	bool orphan;
 	nsec_t heard, pinged, lingering;
+	bool moved; /* since the last tick a full carrier has had room again */
 	/* in */
 	struct frame frame;
 	uint64_t left; /* of its payload */
@@ -125,9 +129,9 @@ static void break_off(struct websocket *w, int error)
 /* What of ours is ready without the carrier. */
 static unsigned ready(const struct websocket *w)
 {
-	if (w->raw_len && !w->raw_short && !w->ended)
-		return w->wanted & STREAM_READABLE;
-	/* What has come is read before the error behind it is told. */
+	/* Who reads gets what has come before the error behind it. */
+	if (w->raw_len && !w->raw_short && !w->ended && (w->wanted & STREAM_READABLE))
+		return STREAM_READABLE;
 	if (w->broken)
 		return w->told ? 0 : STREAM_ERROR;
 	return w->ended ? w->wanted & STREAM_READABLE : 0;
@@ -303,7 +307,6 @@ static void take_control(struct websocket *w, const struct frame *f, uint8_t *da
 		memcpy(w->pong, data, len);
 		w->pong_len = len;
 		w->pong_due = true;
-		flush(w);
 	}
 }
 
@@ -324,6 +327,8 @@ static ssize_t fill_raw(struct websocket *w)
 /* The head of the next data frame, and all control frames before it. 0, or what stands in the way; an end is -ENODATA. */
 static ssize_t next_frame(struct websocket *w)
 {
+	unsigned fills = 0;
+
 	while (!w->left) {
 		struct frame f = {.len = 0};
 		uint8_t *p = w->raw + w->raw_off;
@@ -336,7 +341,7 @@ static ssize_t next_frame(struct websocket *w)
 			return violated(w);
 		w->raw_short = !head || (control && w->raw_len < (size_t)head + f.len);
 		if (w->raw_short) {
-			ssize_t n = fill_raw(w);
+			ssize_t n = fills++ < FILLS_MAX ? fill_raw(w) : -EAGAIN;
 
 			if (n < 0)
 				return n;
@@ -423,6 +428,8 @@ static ssize_t piece(struct websocket *w, const struct iovec *iov, int n, size_t
 	size_t room;
 	int k;
 
+	if (w->pong_due)
+		flush(w);
 	if (r < 0)
 		return r;
 	k = clip(v, iov, n, skip, w->left, &room);
@@ -498,6 +505,7 @@ static void on_carrier(struct stream *carrier, unsigned ev, void *arg)
 		return;
 	}
 	if (ev & STREAM_WRITABLE) {
+		w->moved |= w->out_len > 0;
 		flush(w);
 		if (w->orphan && (w->broken || !must_send(w)))
 			tell_soon(w); /* which destroys it */
@@ -513,6 +521,7 @@ static void on_tick(int fd, short what, void *arg)
 	struct websocket *w = arg;
 	struct timeval tv = {.tv_sec = TICK_SECONDS};
 	nsec_t now = clock_boot();
+	unsigned patience;
 
 	(void)fd;
 	(void)what;
@@ -523,11 +532,16 @@ static void on_tick(int fd, short what, void *arg)
 	event_add(w->tick, &tv);
 	if (w->broken || w->ended || w->orphan)
 		return;
-	/* While we do not read, its silence means nothing. */
-	if (!(w->wanted & STREAM_READABLE))
+	/*
+	 * While we do not read, its silence means nothing. Who makes room for what we write lives, and may be slow; and a ping
+	 * that has not left is not answered.
+	 */
+	if (!(w->wanted & STREAM_READABLE) || w->moved)
 		w->heard = now;
-	if (now - w->heard > DEAD_SECONDS * NSEC_PER_SEC) {
-		snprintf(w->reason, sizeof(w->reason), "nothing was heard for %d s", DEAD_SECONDS);
+	w->moved = false;
+	patience = must_send(w) ? STUCK_SECONDS : DEAD_SECONDS;
+	if (now - w->heard > patience * NSEC_PER_SEC) {
+		snprintf(w->reason, sizeof(w->reason), "nothing was heard for %u s", patience);
 		break_off(w, -ETIMEDOUT);
 	} else if (now - w->pinged >= PING_SECONDS * NSEC_PER_SEC && !w->closing) {
 		w->pinged = now;

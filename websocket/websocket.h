@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * websocket: RFC 6455 as a stream: what is written goes out in binary messages, whose borders mean nothing; over any
- * other stream, at either end. It is pinged every 10 s and dead (-ETIMEDOUT) after 25 s without a byte; who does not read
- * answers no pings, so neither end may pause for long. A close frame of code 1000 is the end of the stream, any other
+ * other stream, at either end. It is pinged every 10 s and dead (-ETIMEDOUT) after 25 s without a byte, or after 60 s where the
+ * carrier takes nothing from us either. Whose owner pauses answers no pings, but sends its own, and hears nothing by right;
+ * another kind of peer that does not read for so long is taken for dead. A close frame of code 1000 is the end of the stream, any other
  * -ECONNRESET; shutdown() sends a close frame (a WebSocket has no half-close, so what the peer still sends before its own is
  * read). One thread; every callback may free its object.
  */
@@ -18,10 +19,11 @@ enum websocket_role { WEBSOCKET_CLIENT, WEBSOCKET_SERVER }; /* a client masks wh
 enum {
 	WEBSOCKET_KEY_LEN = 24,
 	WEBSOCKET_ACCEPT_LEN = 28,
-	WEBSOCKET_MESSAGE_MAX = 64 * 1024, /* bytes of a message that we send */
+	WEBSOCKET_MESSAGE_MAX =
+		64 * 1024 - 8, /* bytes of a message that we send; 64 KiB with a client's head */
 };
 
-/* Owns `carrier` on success. `early`: bytes that came behind the HTTP head, copied; at most 64 KiB. */
+/* Owns `carrier` on success. `early`: bytes that came behind the HTTP head, copied; -EMSGSIZE above 48 KiB. */
 int websocket_new(struct stream **sp, struct event_base *base, struct stream *carrier,
 		  enum websocket_role role, const void *early, size_t early_len);
 /* Why it ended, in words of the peer's close frame, or "". */
