@@ -193,6 +193,27 @@ static void in_force(struct take *t)
 		on_environment(t, NULL, RPC_NOT_CONNECTED, "the manager is not connected");
 }
 
+/*
+ * Times of the API server are whole seconds: of two of the same one the manager may take the older for the newer. We know which
+ * it is.
+ */
+static bool drop_same_age(const struct take *t)
+{
+	struct taken *o, *next;
+	bool found = false;
+
+	for (o = LIST_FIRST(&t->w->taken); o; o = next) {
+		next = LIST_NEXT(o, entry);
+		if (o == t->taken || strcmp(o->in.name, t->in.name) != 0 ||
+		    o->in.created < t->taken->in.created ||
+		    (o->deleted && !snapshot_find(t->w, o->uid)))
+			continue;
+		found = true;
+		taken_drop(o);
+	}
+	return found;
+}
+
 /* --- wait --------------------------------------------------------------------------------------------------- */
 
 void take_snapshot(struct take *t)
@@ -207,7 +228,8 @@ void take_snapshot(struct take *t)
 	if (!strcmp(t->phase, "Active")) {
 		in_force(t);
 	} else if (!strcmp(t->phase, "Conflict")) {
-		take_fail(t, RPC_CONFLICT, t->message);
+		if (!drop_same_age(t))
+			take_fail(t, RPC_CONFLICT, t->message);
 	} else if (!strcmp(t->phase, "Failed")) {
 		error_set(&e, 0, "%s", t->message);
 		take_fail(t, RPC_FAILED, e.text);
