@@ -219,7 +219,6 @@ static bool drop_same_age(const struct take *t)
 void take_snapshot(struct take *t)
 {
 	const json_t *item = t->step == TAKE_WAIT ? snapshot_find(t->w, t->taken->uid) : NULL;
-	struct error e;
 
 	if (!item)
 		return;
@@ -227,12 +226,9 @@ void take_snapshot(struct take *t)
 	snprintf(t->message, sizeof(t->message), "%s", object_text(item, "message", NULL));
 	if (!strcmp(t->phase, "Active")) {
 		in_force(t);
-	} else if (!strcmp(t->phase, "Conflict")) {
+	} else if (!strcmp(t->phase, "Conflict") || !strcmp(t->phase, "Failed")) {
 		if (!drop_same_age(t))
-			take_fail(t, RPC_CONFLICT, t->message);
-	} else if (!strcmp(t->phase, "Failed")) {
-		error_set(&e, 0, "%s", t->message);
-		take_fail(t, RPC_FAILED, e.text);
+			take_fail(t, *t->phase == 'C' ? RPC_CONFLICT : RPC_FAILED, t->message);
 	}
 }
 
