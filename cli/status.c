@@ -125,6 +125,17 @@ static void print_routes(const json_t *routes)
 	json_decref(there);
 }
 
+static void print_dns_way(const json_t *dns)
+{
+	printf(" -> %s (", get_text(dns, "server"));
+	if (!json_is_true(json_object_get(dns, "in_force")))
+		puts("not in force)");
+	else if (*get_text(dns, "link"))
+		printf("systemd-resolved, link %s)\n", get_text(dns, "link"));
+	else
+		puts("/etc/resolv.conf)");
+}
+
 static void print_network(const json_t *j)
 {
 	const json_t *dns = json_object_get(j, "dns");
@@ -132,9 +143,7 @@ static void print_network(const json_t *j)
 	label("DNS");
 	if (dns) {
 		print_list(json_object_get(dns, "domains"), "");
-		printf(" -> %s (%s)\n", get_text(dns, "server"),
-		       json_is_true(json_object_get(dns, "in_force")) ? "/etc/resolv.conf"
-								      : "not in force");
+		print_dns_way(dns);
 	} else {
 		puts("unchanged");
 	}

@@ -16,6 +16,7 @@ pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson>=2.13)
 pkg_check_modules(FYAML REQUIRED IMPORTED_TARGET libfyaml>=0.7)
 pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl>=7.85)
 pkg_check_modules(OPENSSL REQUIRED IMPORTED_TARGET openssl>=3.0)
+pkg_check_modules(SYSTEMD REQUIRED IMPORTED_TARGET libsystemd>=245)
 
 # A program with the property CULVERT_ARCHIVES takes the archives of these in place of the shared libraries.
 foreach(lib SODIUM EVENT JANSSON FYAML)

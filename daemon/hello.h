@@ -16,7 +16,7 @@ struct hello {
 	union sockaddr_any dns_server;
 	unsigned ndomains, nsearch;
 	unsigned domains_left_out; /* above DNS_DOMAINS */
-	char domain[DNS_DOMAINS][256];
+	char domain[DNS_DOMAINS][DNS_DOMAIN_LEN];
 	char search[PRIVSEP_SEARCH][PRIVSEP_DOMAIN_LEN];
 };
 

@@ -6,6 +6,8 @@
  *     ^               |         ^                \        |        |       | another configuration
  *     +--- closed ----+         +---- UNDO <------+-------+--------+-------+
  *
+ * UP --other domains--> DNS_AGAIN --> UP: nothing ends for it.
+ *
  * A refusal on the first way to UP is the user's to know (a route conflict); later ones, after the
  * helper came back, are retried and shown by status.
  */
@@ -25,6 +27,7 @@ enum hostnet_state {
 	HN_ROUTES,
 	HN_DNS,
 	HN_UP,
+	HN_DNS_AGAIN,
 	HN_UNDO,
 	HN_FAILED
 };
@@ -42,6 +45,9 @@ struct hostnet {
 	struct event *retry;
 	struct dns_stub *stub;
 	struct dns_config stub_cfg; /* in force */
+	enum privsep_dns_way dns_way;
+	struct resolv_conf own; /* without us */
+	bool domains_told;	/* those of `cfg`, to the helper */
 	char tun_name[16];
 	char trouble[512];
 	void (*undone)(void *arg);
@@ -66,6 +72,7 @@ static void let_go(struct hostnet *h)
 
 	dns_stub_free(h->stub);
 	h->stub = NULL;
+	h->dns_way = 0;
 	h->tun_name[0] = 0;
 	if (had)
 		h->ops->lost(h->arg);
@@ -139,13 +146,16 @@ static void ask_routes(struct hostnet *h)
 	send_request(h, HN_ROUTES, &req);
 }
 
-static void ask_dns(struct hostnet *h)
+static void ask_dns(struct hostnet *h, enum hostnet_state next)
 {
 	struct privsep_request req = {.op = PRIVSEP_DNS};
 
 	req.dns.nsearch = h->cfg.nsearch;
 	memcpy(req.dns.search, h->cfg.search, sizeof(req.dns.search));
-	send_request(h, HN_DNS, &req);
+	req.dns.ndomains = h->cfg.dns.ndomains;
+	memcpy(req.dns.domain, h->cfg.dns.domain, sizeof(req.dns.domain));
+	h->domains_told = true;
+	send_request(h, next, &req);
 }
 
 static void ask_undo(struct hostnet *h)
@@ -156,6 +166,13 @@ static void ask_undo(struct hostnet *h)
 	send_request(h, HN_UNDO, &req);
 }
 
+/* resolv.conf names no domains. */
+static void tell_domains(struct hostnet *h)
+{
+	if (!h->domains_told && h->dns_way == PRIVSEP_DNS_RESOLVED)
+		ask_dns(h, HN_DNS_AGAIN);
+}
+
 static void now_up(struct hostnet *h)
 {
 	h->state = HN_UP;
@@ -164,6 +181,8 @@ static void now_up(struct hostnet *h)
 	h->was_up = true;
 	h->trouble[0] = 0;
 	h->ops->up(h->arg);
+	if (h->state == HN_UP)
+		tell_domains(h);
 }
 
 static void got_tun(struct hostnet *h, const struct privsep_answer *ans, const int *fds,
@@ -183,6 +202,11 @@ static void got_tun(struct hostnet *h, const struct privsep_answer *ans, const i
 		ask_routes(h);
 }
 
+static const char *resolvers_file(const struct hostnet *h)
+{
+	return h->dns_way == PRIVSEP_DNS_RESOLVED ? RESOLVED_SERVERS : NULL;
+}
+
 static void got_dns(struct hostnet *h, const struct privsep_answer *ans, const int *fds,
 		    unsigned nfds)
 {
@@ -193,6 +217,8 @@ static void got_dns(struct hostnet *h, const struct privsep_answer *ans, const i
 	if (nfds == 2) {
 		cfg.nresolvers = MIN(ans->nresolvers, (uint32_t)PRIVSEP_RESOLVERS);
 		memcpy(cfg.resolver, ans->resolver, sizeof(cfg.resolver));
+		h->dns_way = (enum privsep_dns_way)ans->dns_way;
+		cfg.resolvers_file = resolvers_file(h);
 		if (!dns_stub_new(&h->stub, h->base, fds[0], fds[1], &cfg, &e)) {
 			h->stub_cfg = cfg;
 			now_up(h);
@@ -216,7 +242,7 @@ static void on_answer(void *arg, const struct privsep_answer *ans, const int *fd
 	for (i = 0; !takes_fds && i < nfds; i++)
 		close(fds[i]);
 	snprintf(text, sizeof(text), "%.*s", (int)sizeof(ans->text), ans->text);
-	if (ans->code && h->state != HN_UNDO) {
+	if (ans->code && h->state != HN_UNDO && h->state != HN_DNS_AGAIN) {
 		fail(h, text[0] ? text : strerror(-ans->code));
 		return;
 	}
@@ -233,12 +259,18 @@ static void on_answer(void *arg, const struct privsep_answer *ans, const int *fd
 		break;
 	case HN_ROUTES:
 		if (h->cfg.dns.ndomains)
-			ask_dns(h);
+			ask_dns(h, HN_DNS);
 		else
 			now_up(h);
 		break;
 	case HN_DNS:
 		got_dns(h, ans, fds, nfds);
+		break;
+	case HN_DNS_AGAIN:
+		if (ans->code) /* the helper goes on trying */
+			log_warn("helper: DNS: %s", text);
+		h->state = HN_UP;
+		tell_domains(h);
 		break;
 	case HN_UNDO:
 		if (ans->code)
@@ -340,6 +372,7 @@ static bool same_dns(const struct dns_config *a, const struct dns_config *b)
 {
 	/* The names were zeroed before they were filled: their bytes tell. */
 	return sockaddr_equal(&a->cluster, &b->cluster) && a->ndomains == b->ndomains &&
+	       !strcmp(a->zone, b->zone) && !strcmp(a->ns, b->ns) &&
 	       !memcmp(a->domain, b->domain, sizeof(a->domain));
 }
 
@@ -351,13 +384,14 @@ static bool same_kernel(const struct hostnet_config *a, const struct hostnet_con
 	       a->nsearch == b->nsearch && !memcmp(a->search, b->search, sizeof(a->search));
 }
 
-/* Other domains are the stub's matter alone: connections go on. */
+/* Other domains are the stub's and systemd-resolved's matter: connections go on. */
 static void set_domains(struct hostnet *h)
 {
 	struct dns_config cfg = h->cfg.dns;
 
 	cfg.nresolvers = h->stub_cfg.nresolvers;
 	memcpy(cfg.resolver, h->stub_cfg.resolver, sizeof(cfg.resolver));
+	cfg.resolvers_file = resolvers_file(h);
 	h->stub_cfg = cfg;
 	dns_stub_set(h->stub, &cfg);
 }
@@ -370,8 +404,13 @@ void hostnet_apply(struct hostnet *h, const struct hostnet_config *cfg)
 	h->cfg = *cfg;
 	h->wanted = true;
 	if (same) {
-		if (!same_dom && h->stub)
+		if (same_dom)
+			return;
+		h->domains_told = false; /* what is under way is of before */
+		if (h->stub)
 			set_domains(h);
+		if (h->state == HN_UP)
+			tell_domains(h);
 		return;
 	}
 	if (h->state == HN_READY)
@@ -405,7 +444,7 @@ void hostnet_undo(struct hostnet *h, void (*done)(void *arg), void *arg)
 
 bool hostnet_up(const struct hostnet *h)
 {
-	return h->state == HN_UP;
+	return h->state == HN_UP || h->state == HN_DNS_AGAIN;
 }
 
 const char *hostnet_trouble(const struct hostnet *h)
@@ -426,4 +465,19 @@ const struct hostnet_config *hostnet_config(const struct hostnet *h)
 const struct dns_stats *hostnet_dns_stats(const struct hostnet *h)
 {
 	return h->stub ? dns_stub_stats(h->stub) : NULL;
+}
+
+const struct resolv_conf *hostnet_own_resolvers(struct hostnet *h)
+{
+	struct resolv_conf now;
+
+	laptop_resolvers(&now);
+	if (now.nresolvers)
+		h->own = now;
+	return &h->own;
+}
+
+enum privsep_dns_way hostnet_dns_way(const struct hostnet *h)
+{
+	return h->dns_way;
 }

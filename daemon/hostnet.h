@@ -40,7 +40,8 @@ struct hostnet_ops {
 int hostnet_new(struct hostnet **hp, struct event_base *base, const struct hostnet_ops *ops,
 		void *arg, struct error *e);
 void hostnet_free(struct hostnet *h); /* NULL ok; the helper undoes all */
-/* Asks for `cfg` (copied). No effect when it is what is in force. */
+/* Asks for `cfg` (copied). No effect when it is what is in force. Other domains alone, as namespaces
+ * come and go, are changed in place; for anything else all is undone and done again. */
 void hostnet_apply(struct hostnet *h, const struct hostnet_config *cfg);
 /* The TUN broke: start again. */
 void hostnet_restart(struct hostnet *h);
@@ -51,4 +52,7 @@ bool hostnet_up(const struct hostnet *h);
 const char *hostnet_trouble(const struct hostnet *h);  /* why not; "" = no trouble */
 const char *hostnet_tun_name(const struct hostnet *h); /* "" = no TUN now */
 const struct hostnet_config *hostnet_config(const struct hostnet *h);
+/* The laptop's own resolvers: as they are now or, when resolv.conf is ours, as they last were. */
+const struct resolv_conf *hostnet_own_resolvers(struct hostnet *h);
+enum privsep_dns_way hostnet_dns_way(const struct hostnet *h);	    /* 0 = none now */
 const struct dns_stats *hostnet_dns_stats(const struct hostnet *h); /* NULL = no stub now */

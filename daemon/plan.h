@@ -14,7 +14,8 @@ struct plan_input {
 	/* Where the tunnel's own packets go: it must never swallow them. */
 	unsigned nspare;
 	struct ipaddr spare[SPARE_MAX];
-	struct ipaddr kernel_v6; /* our ::2; family 0 = this laptop has no IPv6 */
+	const struct resolv_conf *own; /* the laptop's resolvers; NULL = unknown */
+	struct ipaddr kernel_v6;       /* our ::2; family 0 = this laptop has no IPv6 */
 };
 
 /* Those of `spare` that lay in a routed prefix, and in which. */

@@ -424,6 +424,7 @@ static int plan(struct session *s, struct hostnet_config *c, struct error *e)
 	int err;
 
 	find_spare(s, &in);
+	in.own = hostnet_own_resolvers(s->hostnet);
 	if (s->ipv6)
 		in.kernel_v6 = overlay_kernel_addr(s->keys.id.pub);
 	err = plan_hostnet(c, &in, &spared, e);

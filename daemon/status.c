@@ -2,8 +2,9 @@
 /*
  * status: every line is looked up now, none is told from memory. "connected" comes from the age of
  * the last authenticated packet, the round trip from a ping sent for this answer, routes from the
- * kernel's table, DNS from /etc/resolv.conf. The keys are documented in docs/json.md.
+ * kernel's table, DNS from systemd-resolved or /etc/resolv.conf. The keys are documented in docs/json.md.
  */
+#include <net/if.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -210,30 +211,42 @@ static bool stub_in_resolv_conf(void)
 	return false;
 }
 
+/* Measured, not remembered: does the laptop's resolver ask the stub? */
+static bool dns_in_force(const struct hostnet *h)
+{
+	return hostnet_dns_way(h) == PRIVSEP_DNS_RESOLVED
+		       ? resolved_has_stub(if_nametoindex(hostnet_tun_name(h)))
+		       : stub_in_resolv_conf();
+}
+
 static json_t *dns_json(struct session *s, json_t *warnings)
 {
 	struct hostnet *h = session_hostnet(s);
 	const struct hostnet_config *c = hostnet_config(h);
 	const struct dns_stats *st = hostnet_dns_stats(h);
-	bool in_force = st && stub_in_resolv_conf();
+	bool resolved = hostnet_dns_way(h) == PRIVSEP_DNS_RESOLVED;
+	bool in_force = st && dns_in_force(h);
 	char server[ADDR_STRLEN];
 	struct ipaddr ip = sockaddr_ip(&c->dns.cluster);
 
 	if (!c->dns.ndomains)
 		return NULL;
 	if (st && !in_force)
-		warn(warnings, "/etc/resolv.conf was changed by somebody else: names of the "
-			       "cluster do not resolve. Run "
-			       "`culvert quit` and connect again");
+		warn(warnings,
+		     "%s was changed by somebody else: names of the cluster do not resolve. Run "
+		     "`culvert quit` and connect again",
+		     resolved ? "systemd-resolved's link" : "/etc/resolv.conf");
 	if (session_hello(s)->domains_left_out)
 		warn(warnings,
 		     "the cluster has more namespaces than this resolver takes: names such as "
 		     "SERVICE.NAMESPACE of %u of them may not resolve; SERVICE.NAMESPACE.svc does",
 		     session_hello(s)->domains_left_out);
-	return json_pack("{s:o,s:o,s:s,s:s,s:b,s:I,s:I}", "domains",
+	return json_pack("{s:o,s:o,s:s,s:s,s:s,s:s,s:b,s:I,s:I}", "domains",
 			 strings(c->dns.domain[0], sizeof(c->dns.domain[0]), c->dns.ndomains),
 			 "search", strings(c->search[0], sizeof(c->search[0]), c->nsearch),
-			 "server", ipaddr_format(&ip, server), "stub", DNS_STUB_ADDR, "in_force",
+			 "server", ipaddr_format(&ip, server), "stub", DNS_STUB_ADDR, "way",
+			 resolved ? "resolved" : "resolv.conf", "link",
+			 resolved ? hostnet_tun_name(h) : "", "in_force",
 			 in_force, "queries", (json_int_t)(st ? st->cluster : 0), "timeouts",
 			 (json_int_t)(st ? st->timeouts : 0));
 }

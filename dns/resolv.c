@@ -81,7 +81,7 @@ void resolv_parse(struct resolv_conf *rc, const char *text, size_t len)
 	}
 }
 
-bool resolv_domain_ok(const char *domain)
+bool dns_domain_ok(const char *domain)
 {
 	size_t n = strnlen(domain, 254);
 

@@ -4,9 +4,6 @@
 
 #include "dns/dns.h"
 
-/* Letters, digits, "-_." only: it goes into a file that all programs of the machine read. */
-bool resolv_domain_ok(const char *domain);
-
 /* The text that names the stub, made from what was there before. malloc'ed. 0 or -ENOMEM. */
 int resolv_render(char **text, size_t *len, const char *before, size_t before_len,
 		  const char *const *search, unsigned nsearch, unsigned ndots, const char *backup);

@@ -27,8 +27,6 @@
 
 enum { RESOLV_MAX = 1 << 20 };
 
-#define RESOLVED_SERVERS "/run/systemd/resolve/resolv.conf"
-
 /* A file or link with its content, in memory. */
 struct image {
 	mode_t mode; /* with the type; 0 = does not exist */
@@ -250,6 +248,18 @@ static void look_behind_resolved(struct resolv_conf *rc)
 	memcpy(rc->resolver, behind.resolver, sizeof(rc->resolver));
 }
 
+void laptop_resolvers(struct resolv_conf *rc)
+{
+	cleanup(free_ptr) char *text = NULL;
+	size_t len;
+
+	*rc = (struct resolv_conf){0};
+	if (file_read("/etc/resolv.conf", RESOLV_MAX, &text, &len, NULL))
+		return;
+	resolv_parse(rc, text, len);
+	look_behind_resolved(rc);
+}
+
 int resolv_install(const char *path, const char *backup_dir, const char *const *search,
 		   unsigned nsearch, unsigned ndots, struct resolv_conf *before, struct error *e)
 {
@@ -264,7 +274,7 @@ int resolv_install(const char *path, const char *backup_dir, const char *const *
 	if (r == 0)
 		r = dir_make(backup_dir, 0700, e);
 	for (unsigned i = 0; r == 0 && i < nsearch; i++)
-		if (!resolv_domain_ok(search[i]))
+		if (!dns_domain_ok(search[i]))
 			r = error_set(e, -EINVAL,
 				      "a search domain has characters that no domain has");
 	if (r)

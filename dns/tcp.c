@@ -26,9 +26,8 @@ struct exchange {
 	struct exchange *next;
 	struct tcp_client *client;
 	struct bufferevent *bev;
-	unsigned server, end; /* the next to be asked */
-	bool cluster;	      /* a name of the cluster's */
-	bool silent;	      /* some server gave no sign: then nothing is said either */
+	struct dns_route route; /* servers still to be asked */
+	bool silent;		/* some server gave no sign: then nothing is said either */
 	size_t len;
 	uint8_t msg[]; /* with its length prefix */
 };
@@ -96,6 +95,8 @@ static void exchange_answer(struct exchange *x, const void *msg, size_t len)
 	client_wake(c);
 }
 
+static void exchange_next(struct exchange *x);
+
 static void exchange_readable(struct bufferevent *bev, void *arg)
 {
 	struct exchange *x = arg;
@@ -107,10 +108,19 @@ static void exchange_readable(struct bufferevent *bev, void *arg)
 	size_t len = get_be16(prefix);
 	if (evbuffer_get_length(in) < LENGTH + len)
 		return;
-	exchange_answer(x, evbuffer_pullup(in, (ev_ssize_t)(LENGTH + len)) + LENGTH, len);
+	const uint8_t *ans = evbuffer_pullup(in, (ev_ssize_t)(LENGTH + len)) + LENGTH;
+	if (len >= DNS_HEADER) {
+		ans = dns_route_answer(x->client->stub, &x->route, x->route.next - 1, ans, &len,
+				       x->msg + LENGTH, x->len - LENGTH, DNS_MSG_MAX);
+		if (ans) {
+			exchange_answer(x, ans, len);
+			return;
+		}
+	}
+	bufferevent_free(bev);
+	x->bev = NULL;
+	exchange_next(x);
 }
-
-static void exchange_next(struct exchange *x);
 
 static void exchange_event(struct bufferevent *bev, short what, void *arg)
 {
@@ -126,16 +136,23 @@ static void exchange_event(struct bufferevent *bev, short what, void *arg)
 }
 
 /* Dials a server and hands it the query; 0 or negative errno. */
-static int exchange_dial(struct exchange *x, const union sockaddr_any *addr, unsigned timeout_ms)
+static int exchange_dial(struct exchange *x, unsigned server, unsigned timeout_ms)
 {
 	struct timeval tv = {.tv_sec = timeout_ms / 1000,
 			     .tv_usec = (suseconds_t)(timeout_ms % 1000) * 1000};
-	int fd = socket(addr->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct dns_stub *d = x->client->stub;
+	uint8_t prefix[LENGTH];
+	size_t len;
+	const uint8_t *msg =
+		dns_route_query(d, &x->route, server, x->msg + LENGTH, x->len - LENGTH, &len);
 
+	if (!msg)
+		return -EMSGSIZE;
+	const union sockaddr_any *addr = &d->server[server].addr;
+	int fd = socket(addr->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	struct bufferevent *bev =
-		bufferevent_socket_new(x->client->stub->base, fd, BEV_OPT_CLOSE_ON_FREE);
+	struct bufferevent *bev = bufferevent_socket_new(d->base, fd, BEV_OPT_CLOSE_ON_FREE);
 	if (!bev) {
 		close(fd);
 		return -ENOMEM;
@@ -147,7 +164,9 @@ static int exchange_dial(struct exchange *x, const union sockaddr_any *addr, uns
 		return -ECONNREFUSED;
 	}
 	bufferevent_setcb(bev, exchange_readable, NULL, exchange_event, x);
-	bufferevent_write(bev, x->msg, x->len);
+	put_be16(prefix, (uint16_t)len);
+	bufferevent_write(bev, prefix, LENGTH);
+	bufferevent_write(bev, msg, len);
 	bufferevent_enable(bev, EV_READ | EV_WRITE);
 	x->bev = bev;
 	return 0;
@@ -158,20 +177,21 @@ static void exchange_next(struct exchange *x)
 {
 	struct tcp_client *c = x->client;
 
-	while (x->server < x->end) {
-		const union sockaddr_any *addr = &c->stub->server[x->server++].addr;
-		bool last = x->server == x->end;
+	while (x->route.next < x->route.end) {
+		unsigned server = x->route.next++;
+		bool last = x->route.next == x->route.end;
 
-		if (exchange_dial(x, addr, last ? DNS_TIMEOUT * 1000 : DNS_NEXT_AFTER_MS) == 0)
+		if (exchange_dial(x, server, last ? DNS_TIMEOUT * 1000 : DNS_NEXT_AFTER_MS) == 0)
 			return;
 	}
-	if (x->cluster || x->silent) {
-		c->stub->stats.timeouts++;
-		exchange_free(x);
-		client_wake(c);
+	size_t len = x->silent ? 0 : dns_route_nobody(&x->route, x->msg + LENGTH, x->len - LENGTH);
+	if (len) {
+		exchange_answer(x, x->msg + LENGTH, len);
 		return;
 	}
-	exchange_answer(x, x->msg + LENGTH, dns_stub_refuse(x->msg + LENGTH, x->len - LENGTH));
+	c->stub->stats.timeouts++;
+	exchange_free(x);
+	client_wake(c);
 }
 
 /* Takes one query off the client's input: 1 = started, 0 = not whole yet, negative = the client is
@@ -180,7 +200,6 @@ static int client_take(struct tcp_client *c, struct exchange **started)
 {
 	struct evbuffer *in = bufferevent_get_input(c->bev);
 	uint8_t prefix[LENGTH];
-	unsigned first, end;
 
 	if (evbuffer_copyout(in, prefix, LENGTH) < LENGTH)
 		return 0;
@@ -191,13 +210,10 @@ static int client_take(struct tcp_client *c, struct exchange **started)
 	if (!x)
 		return -ENOMEM;
 	evbuffer_remove(in, x->msg, len);
-	if (dns_stub_route(c->stub, x->msg + LENGTH, len - LENGTH, &first, &end))
+	if (dns_stub_route(c->stub, x->msg + LENGTH, len - LENGTH, &x->route))
 		return -EINVAL;
 	c->stub->stats.tcp++;
 	x->client = c;
-	x->server = first;
-	x->cluster = first == 0;
-	x->end = end;
 	x->len = len;
 	x->next = c->exchanges;
 	c->exchanges = x;
@@ -301,6 +317,7 @@ void tcp_acceptable(evutil_socket_t fd, short what, void *arg)
 	struct dns_stub *d = arg;
 
 	(void)what;
+	dns_stub_refresh(d);
 	while (d->nclients < DNS_TCP_CLIENTS) {
 		int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 

@@ -25,9 +25,8 @@ struct udp_query {
 	struct dns_stub *stub;
 	union sockaddr_any client;
 	struct event *timer;
-	unsigned next, end; /* servers still to be asked */
-	bool cluster;	    /* a name of the cluster's */
-	unsigned waited_ms; /* for servers before the current one */
+	struct dns_route route; /* servers still to be asked */
+	unsigned waited_ms;	/* for servers before the current one */
 	struct udp_attempt attempt[DNS_SERVERS];
 	uint16_t client_id;
 	uint16_t len;
@@ -89,14 +88,18 @@ static int attempt_start(struct udp_query *q, unsigned server)
 	a->query = q;
 	a->id = (uint16_t)arc4random();
 	put_be16(q->msg, a->id);
-	ssize_t n = send(s->fd, q->msg, q->len, 0);
+	size_t len;
+	const uint8_t *msg = dns_route_query(d, &q->route, server, q->msg, q->len, &len);
+	if (!msg)
+		return -EMSGSIZE;
+	ssize_t n = send(s->fd, msg, len, 0);
 	/* The error of an earlier datagram may be told here; this one was not sent then. */
 	if (n < 0)
-		n = send(s->fd, q->msg, q->len, 0);
+		n = send(s->fd, msg, len, 0);
 	/* A socket keeps the source address that it was connected from, which the laptop may have
 	 * lost since: on another Wi-Fi. What is under way on it is lost as well. */
 	if (n < 0 && errno != EAGAIN && upstream_reconnect(s) == 0)
-		n = send(s->fd, q->msg, q->len, 0);
+		n = send(s->fd, msg, len, 0);
 	if (n < 0)
 		return -errno;
 	a->socket = s;
@@ -126,12 +129,13 @@ static void query_next(struct udp_query *q)
 {
 	struct dns_stub *d = q->stub;
 
-	while (q->next < q->end) {
-		unsigned server = q->next++;
+	while (q->route.next < q->route.end) {
+		unsigned server = q->route.next++;
 
 		if (attempt_start(q, server) == 0) {
-			set_timer(q, q->next < q->end ? DNS_NEXT_AFTER_MS
-						      : DNS_TIMEOUT * 1000 - q->waited_ms);
+			set_timer(q, q->route.next < q->route.end
+					     ? DNS_NEXT_AFTER_MS
+					     : DNS_TIMEOUT * 1000 - q->waited_ms);
 			return;
 		}
 	}
@@ -139,16 +143,13 @@ static void query_next(struct udp_query *q)
 		set_timer(q, DNS_TIMEOUT * 1000 - q->waited_ms);
 		return;
 	}
-	if (!q->cluster) {
-		/* Every resolver is known not to be there: better said than waited for. */
-		put_be16(q->msg, q->client_id);
-		size_t len = dns_stub_refuse(q->msg, q->len);
+	/* Every server is known not to be there: better said than waited for, where it may be. */
+	put_be16(q->msg, q->client_id);
+	size_t len = dns_route_nobody(&q->route, q->msg, q->len);
+	if (len)
 		answer_client(d, q, q->msg, len);
-		query_free(q);
-		return;
-	}
-	/* Of the cluster's names we know nothing: silence, and the slot is free at once. */
-	d->stats.timeouts++;
+	else
+		d->stats.timeouts++;
 	query_free(q);
 }
 
@@ -157,7 +158,7 @@ static void query_timer(evutil_socket_t fd, short what, void *arg)
 	struct udp_query *q = arg;
 
 	(void)fd, (void)what;
-	if (q->next < q->end) {
+	if (q->route.next < q->route.end) {
 		q->waited_ms += DNS_NEXT_AFTER_MS;
 		query_next(q);
 		return;
@@ -169,9 +170,9 @@ static void query_timer(evutil_socket_t fd, short what, void *arg)
 static void query_new(struct dns_stub *d, const union sockaddr_any *client, const uint8_t *msg,
 		      size_t len)
 {
-	unsigned first, end;
+	struct dns_route route;
 
-	if (dns_stub_route(d, msg, len, &first, &end))
+	if (dns_stub_route(d, msg, len, &route))
 		return;
 	if (d->npending >= DNS_PENDING_MAX) {
 		d->stats.dropped++;
@@ -187,9 +188,7 @@ static void query_new(struct dns_stub *d, const union sockaddr_any *client, cons
 	}
 	q->stub = d;
 	q->client = *client;
-	q->next = first;
-	q->cluster = first == 0;
-	q->end = end;
+	q->route = route;
 	q->client_id = get_be16(msg);
 	q->len = (uint16_t)len;
 	memcpy(q->msg, msg, len);
@@ -205,6 +204,7 @@ void udp_client_readable(evutil_socket_t fd, short what, void *arg)
 	struct dns_stub *d = arg;
 
 	(void)what;
+	dns_stub_refresh(d);
 	for (int i = 0; i < READS_PER_EVENT; i++) {
 		union sockaddr_any from = {0};
 		socklen_t fromlen = sizeof(from);
@@ -219,6 +219,16 @@ void udp_client_readable(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+static bool answers_query(struct dns_stub *d, struct udp_attempt *a, const uint8_t *msg, size_t len)
+{
+	struct udp_query *q = a->query;
+	unsigned server = (unsigned)(a - q->attempt);
+	size_t asked_len;
+	const uint8_t *asked = dns_route_query(d, &q->route, server, q->msg, q->len, &asked_len);
+
+	return asked && dns_same_question(msg, len, asked, asked_len);
+}
+
 /* The attempt that `msg` answers. Some servers answer an error without repeating the question. */
 static struct udp_attempt *attempt_of(struct upstream_socket *s, const uint8_t *msg, size_t len)
 {
@@ -229,9 +239,26 @@ static struct udp_attempt *attempt_of(struct upstream_socket *s, const uint8_t *
 
 	for (struct udp_attempt *a = s->up->stub->bucket[id % ATTEMPT_BUCKETS]; a; a = a->next)
 		if (a->id == id && a->socket == s &&
-		    (bare_error || dns_same_question(msg, len, a->query->msg, a->query->len)))
+		    (bare_error || answers_query(s->up->stub, a, msg, len)))
 			return a;
 	return NULL;
+}
+
+static void query_answered(struct udp_attempt *a, uint8_t *msg, size_t len)
+{
+	struct udp_query *q = a->query;
+	struct dns_stub *d = q->stub;
+
+	put_be16(msg, q->client_id);
+	const uint8_t *out = dns_route_answer(d, &q->route, (unsigned)(a - q->attempt), msg, &len,
+					      q->msg, q->len, dns_udp_size(q->msg, q->len));
+	if (!out) {
+		attempt_end(a);
+		query_next(q);
+		return;
+	}
+	answer_client(d, q, out, len);
+	query_free(q);
 }
 
 /* An ICMP error: the server is not there for any query of this socket. */
@@ -269,9 +296,6 @@ void udp_upstream_readable(evutil_socket_t fd, short what, void *arg)
 			d->stats.malformed++;
 			continue;
 		}
-		struct udp_query *q = a->query;
-		put_be16(d->buf, q->client_id);
-		answer_client(d, q, d->buf, (size_t)n);
-		query_free(q);
+		query_answered(a, d->buf, (size_t)n);
 	}
 }

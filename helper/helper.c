@@ -201,18 +201,21 @@ static void client_readable(struct helper *h, struct client *c)
 static int loop(struct helper *h)
 {
 	for (;;) {
-		struct pollfd p[CLIENTS + 2] = {{.fd = h->signals, .events = POLLIN},
-						{.fd = h->listen, .events = POLLIN}};
+		int wait_ms = -1, names = names_poll(&h->session, &wait_ms);
+		struct pollfd p[CLIENTS + 3] = {{.fd = h->signals, .events = POLLIN},
+						{.fd = h->listen, .events = POLLIN},
+						{.fd = names, .events = POLLIN}};
 
 		for (int i = 0; i < CLIENTS; i++)
-			p[2 + i] = (struct pollfd){.fd = h->client[i].fd, .events = POLLIN};
-		if (poll(p, ARRAY_SIZE(p), -1) < 0 && errno != EINTR)
+			p[3 + i] = (struct pollfd){.fd = h->client[i].fd, .events = POLLIN};
+		if (poll(p, ARRAY_SIZE(p), wait_ms) < 0 && errno != EINTR)
 			return -errno;
 		if (p[0].revents)
 			break;
 		for (int i = 0; i < CLIENTS; i++)
-			if (p[2 + i].revents)
+			if (p[3 + i].revents)
 				client_readable(h, &h->client[i]);
+		names_look(&h->session);
 		/* Last: it may give a client's place away, which the results above
 		 * still speak of. */
 		if (p[1].revents)

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What one daemon asks for: checked, done, and undone in the opposite order. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
-#include <sys/socket.h>
 
-#include "dns/dns.h"
 #include "helper/internal.h"
 
 static void answer(struct privsep_answer *a, int code, const struct error *e)
@@ -207,102 +204,12 @@ void session_routes(struct session *s, const struct privsep_routes *q, struct pr
 		answer(a, r, &e);
 }
 
-/* --- DNS -------------------------------------------------------------------------------------- */
-
-static int bind_stub(int type, struct error *e)
-{
-	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(53)};
-	int one = 1;
-
-	inet_pton(AF_INET, DNS_STUB_ADDR, &sa.sin_addr);
-	cleanup(close_fd) int fd = socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	/* For TCP, so that connections in TIME_WAIT do not stop us. UDP would share the port with a
-	 * stranger. */
-	if (fd < 0 ||
-	    (type == SOCK_STREAM &&
-	     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0) ||
-	    bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
-	    (type == SOCK_STREAM && listen(fd, 64) < 0))
-		return error_errno(e, -errno, "%s port 53 of " DNS_STUB_ADDR " cannot be opened",
-				   type == SOCK_STREAM ? "TCP" : "UDP");
-	int bound = fd;
-	fd = -1;
-	return bound;
-}
-
-static int check_search(const struct privsep_dns *q, const char *search[static PRIVSEP_SEARCH],
-			struct error *e)
-{
-	if (q->nsearch > PRIVSEP_SEARCH || q->ndots > 15)
-		return error_set(e, -EINVAL, "malformed search list");
-	for (uint32_t i = 0; i < q->nsearch; i++) {
-		if (!memchr(q->search[i], '\0', PRIVSEP_DOMAIN_LEN))
-			return error_set(e, -EINVAL, "malformed search list");
-		search[i] = q->search[i];
-	}
-	return 0;
-}
-
-static int install(struct session *s, const struct privsep_dns *q, struct resolv_conf *before,
-		   struct error *e)
-{
-	const char *search[PRIVSEP_SEARCH];
-	int r = check_search(q, search, e);
-
-	/* Of an undo that failed, on a full disk perhaps. */
-	if (r == 0)
-		r = resolv_restore(s->options->resolv_conf, s->options->state, e);
-	if (r < 0)
-		return r;
-	/* The guard before the change: a SIGKILL between the two finds it waiting. */
-	r = guard_start(&s->guard, s->options, s->lock, e);
-	if (r)
-		return r;
-	r = resolv_install(s->options->resolv_conf, s->options->state, search, q->nsearch, q->ndots,
-			   before, e);
-	if (r)
-		guard_stop(&s->guard);
-	return r;
-}
-
-void session_dns(struct session *s, const struct privsep_dns *q, struct privsep_answer *a, int *fds)
-{
-	struct resolv_conf before;
-	struct error e = {""};
-
-	if (s->dns) {
-		error_set(&e, -EEXIST, "this daemon has its DNS settings already");
-		answer(a, -EEXIST, &e);
-		return;
-	}
-	cleanup(close_fd) int udp = bind_stub(SOCK_DGRAM, &e);
-	cleanup(close_fd) int tcp = udp < 0 ? udp : bind_stub(SOCK_STREAM, &e);
-	int r = tcp < 0 ? tcp : install(s, q, &before, &e);
-	if (r) {
-		answer(a, r, &e);
-		return;
-	}
-	s->dns = true;
-	a->nresolvers = MIN(before.nresolvers, (unsigned)PRIVSEP_RESOLVERS);
-	memcpy(a->resolver, before.resolver, a->nresolvers * sizeof(a->resolver[0]));
-	a->nsearch = MIN(before.nsearch, (unsigned)PRIVSEP_SEARCH);
-	memcpy(a->search, before.search, a->nsearch * sizeof(a->search[0]));
-	fds[a->nfds++] = udp;
-	fds[a->nfds++] = tcp;
-	udp = tcp = -1;
-}
-
 /* --- undo ------------------------------------------------------------------------------------- */
 
 int session_undo(struct session *s, struct error *e)
 {
-	int result = 0;
+	int result = names_undo(s, e);
 
-	if (s->dns) {
-		result = resolv_restore(s->options->resolv_conf, s->options->state, e);
-		guard_stop(&s->guard);
-		s->dns = false;
-	}
 	tun_undo(s, &result, e);
 	return result;
 }

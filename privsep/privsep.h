@@ -13,9 +13,11 @@
 #define PRIVSEP_SOCKET "/run/culvert/helper.sock"
 
 enum {
-	PRIVSEP_VERSION = 1,
+	PRIVSEP_VERSION = 2,
 	PRIVSEP_PREFIXES = 64,
 	PRIVSEP_SEARCH = 6,	  /* search domains */
+	PRIVSEP_DOMAINS = 512,	  /* routed domains: one per namespace */
+	PRIVSEP_ROUTED_LEN = 128, /* with NUL */
 	PRIVSEP_DOMAIN_LEN = 254, /* with NUL */
 	PRIVSEP_RESOLVERS = 3,
 };
@@ -26,8 +28,10 @@ enum privsep_op {
 	PRIVSEP_TUN = 2,
 	/* The whole set of routed prefixes: added and removed to match; all or nothing. */
 	PRIVSEP_ROUTES = 3,
-	/* Point the laptop's resolver at the stub; the answer carries UDP and TCP sockets on port
-	 * 53 and the resolvers that were configured before. */
+	/* Point the laptop's resolver at the stub: systemd-resolved with the TUN's link, which must
+	 * be there, or resolv.conf. The answer says which, and carries UDP and TCP sockets on port
+	 * 53 and the resolvers that were configured before. Asked again it takes the place of what
+	 * was asked before; then there are no sockets. */
 	PRIVSEP_DNS = 4,
 	/* Undo everything now, in order, and say so; closing the socket does the same. */
 	PRIVSEP_UNDO = 5,
@@ -40,10 +44,13 @@ struct privsep_routes {
 	uint32_t n;
 	struct prefix prefix[PRIVSEP_PREFIXES];
 };
+enum privsep_dns_way { PRIVSEP_DNS_FILE = 1, PRIVSEP_DNS_RESOLVED = 2 };
 struct privsep_dns {
-	uint32_t nsearch;
+	uint32_t nsearch, ndomains;
 	char search[PRIVSEP_SEARCH][PRIVSEP_DOMAIN_LEN]; /* put in front of the laptop's own */
-	uint8_t ndots;					 /* 0 = leave */
+	/* Whose names go to the stub; for systemd-resolved, for a resolv.conf sends all there. */
+	char domain[PRIVSEP_DOMAINS][PRIVSEP_ROUTED_LEN];
+	uint8_t ndots; /* for resolv.conf; 0 = leave */
 };
 struct privsep_request {
 	uint32_t version, op;
@@ -59,6 +66,7 @@ struct privsep_answer {
 	uint32_t nfds;
 	char text[512];
 	char tun_name[16];
+	uint32_t dns_way; /* to PRIVSEP_DNS: enum privsep_dns_way */
 	uint32_t nresolvers;
 	union sockaddr_any resolver[PRIVSEP_RESOLVERS]; /* the laptop's own, before us */
 	uint32_t nsearch;

@@ -9,8 +9,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static struct dns_stub stub = {.cfg = {.ndomains = 1, .domain = {"cluster.local"}}};
-	unsigned first, end;
+	static const struct dns_config cfg = {.ndomains = 2, .domain = {"shop", "cluster.local"}};
+	static struct dns_stub stub;
+	struct dns_route r;
 	uint16_t qtype;
 	char name[256];
 
@@ -20,15 +21,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!valid)
 		return 0;
 	assert(strlen(name) <= 253);
-	if (dns_stub_route(&stub, data, size, &first, &end))
+	if (stub.cfg.ndomains == 0)
+		dns_stub_set(&stub, &cfg);
+	if (dns_stub_route(&stub, data, size, &r))
 		return 0;
-	assert((first == 0) == dns_name_under(name, "cluster.local"));
+	assert(r.cluster ==
+	       (dns_name_under(name, "cluster.local") || dns_name_under(name, "shop")));
 
 	uint8_t *copy = malloc(size);
 	if (!copy)
 		return 0;
 	memcpy(copy, data, size);
-	size_t len = dns_stub_refuse(copy, size);
+	size_t len = dns_stub_refuse(copy, size, DNS_RCODE_REFUSED);
 	assert(len <= size && (copy[2] & DNS_QR) && dns_same_question(copy, len, data, size));
 	free(copy);
 	return 0;

@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* Pads or cuts to exactly `len`, so that the checks behind the size are reached too. */
 static void send_padded(int sock, const uint8_t *data, size_t size, size_t len)
 {
-	static uint8_t buf[sizeof(struct privsep_answer)];
+	static uint8_t buf[MAX(sizeof(struct privsep_answer), sizeof(struct privsep_request))];
 
 	memset(buf, 0, sizeof(buf));
 	memcpy(buf, data, MIN(size, len));

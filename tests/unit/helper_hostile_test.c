@@ -138,6 +138,15 @@ static void malformed_requests_are_refused(void **test)
 	assert_int_equal(ask(sock, &q).code, -EINVAL);
 	memset(q.dns.search[0], 'a', PRIVSEP_DOMAIN_LEN); /* no end */
 	assert_int_equal(ask(sock, &q).code, -EINVAL);
+	q.dns.nsearch = 0;
+	q.dns.ndomains = PRIVSEP_DOMAINS + 1;
+	assert_int_equal(ask(sock, &q).code, -EINVAL);
+	q.dns.ndomains = 2;
+	strcpy(q.dns.domain[0], "shop");
+	strcpy(q.dns.domain[1], "~.");
+	assert_int_equal(ask(sock, &q).code, -EINVAL);
+	memset(q.dns.domain[1], 'a', PRIVSEP_ROUTED_LEN);
+	assert_int_equal(ask(sock, &q).code, -EINVAL);
 
 	q = request(99);
 	assert_int_equal(ask(sock, &q).code, -EPROTO);
