@@ -36,6 +36,7 @@ enum {
 };
 
 static char letter; /* what a server puts first, and a flood wants first; 0: nothing */
+static _Atomic unsigned elsewhere; /* answers with another letter: errors, too */
 
 static double now(void)
 {
@@ -153,7 +154,11 @@ static bool round_trip(int fd)
 	char buf[SIZE] = {0};
 	if (write(fd, buf, SIZE) != SIZE)
 		return false;
-	return recv(fd, buf, SIZE, MSG_WAITALL) == SIZE && buf[0] == letter;
+	if (recv(fd, buf, SIZE, MSG_WAITALL) != SIZE)
+		return false;
+	if (buf[0] != letter)
+		elsewhere++;
+	return buf[0] == letter;
 }
 
 static int compare(const void *a, const void *b)
@@ -242,6 +247,8 @@ static int flood(const struct sockaddr_in *sa, unsigned count, unsigned workers)
 	for (unsigned i = 0; i < workers; i++)
 		pthread_join(t[i], NULL);
 	double took = now() - start;
+	if (elsewhere)
+		fprintf(stderr, "rr: %u answers came from somebody else\n", elsewhere);
 	for (unsigned i = 0; i < count; i++)
 		if (f.us[i] >= 0)
 			f.us[n++] = f.us[i];

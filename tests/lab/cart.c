@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The shop's new version, as its developer runs it on the laptop: a tiny HTTP server, made to be
- * stopped in a debugger. cart PORT serves on 127.0.0.1. */
+/*
+ * The shop: a tiny HTTP server, made to be stopped in a debugger.
+ *   cart PORT           the new version, as its developer runs it on the laptop, on 127.0.0.1
+ *   cart PORT GREETING  what runs in a pod: serves everybody, and says who it is
+ */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -10,14 +13,18 @@
 #include <unistd.h>
 
 static int visits;
+static const char *greeting;
+static int port = 3000;
 
 /* Where the demo sets its breakpoint. */
 __attribute__((noinline)) static int handle_request(const char *path, char *answer, size_t size)
 {
 	visits++;
 	char body[512];
-	int n = snprintf(body, sizeof(body), "hello from the laptop, visit %d, path %s\n", visits,
-			 path);
+	int n = greeting
+			? snprintf(body, sizeof(body), "%s port %d path %s\n", greeting, port, path)
+			: snprintf(body, sizeof(body), "hello from the laptop, visit %d, path %s\n",
+				   visits, path);
 	return snprintf(answer, size,
 			"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", n,
 			body);
@@ -27,7 +34,13 @@ int main(int argc, char **argv)
 {
 	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int one = 1, s = socket(AF_INET, SOCK_STREAM, 0);
-	sa.sin_port = htons((unsigned short)(argc > 1 ? atoi(argv[1]) : 3000));
+	if (argc > 1)
+		port = atoi(argv[1]);
+	if (argc > 2) {
+		greeting = argv[2];
+		sa.sin_addr.s_addr = htonl(INADDR_ANY);
+	}
+	sa.sin_port = htons((unsigned short)port);
 	setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (bind(s, (struct sockaddr *)&sa, sizeof(sa)) || listen(s, 64)) {
 		perror("cart");

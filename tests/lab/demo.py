@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""./demo: what culvert does, as a person would do it, in plain words."""
+"""./demo: what culvert does, as a person would do it, in plain words; on which stage, demo_stages.py knows."""
 import os
 import shutil
 import signal
@@ -9,29 +9,19 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from lab import Failed, Lab, MANAGER, NOBODY, sh, wait_for  # noqa: E402
-
-PREFIX, FOLDER = "culvert-demo", "/run/culvert-demo"
-BOLD, DIM, PLAIN = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() and "NO_COLOR" not in os.environ else ("",) * 3
-
-
-def say(text=""):
-    print(f"{text}", flush=True)
-
-
-def title(text):
-    say(f"\n{BOLD}{text}{PLAIN}")
+from demo_stages import OnKubernetes, Static, say, title, DIM, PLAIN  # noqa: E402
+from lab import Failed, NOBODY, sh, wait_for  # noqa: E402
 
 
 class Demo:
-    def __init__(self, lab):
-        self.lab = lab
+    def __init__(self, stage):
+        self.stage, self.lab = stage, stage.lab
 
     def show(self, where, *argv, expect=0, user=None, contains=None):
         """Types a command in a namespace, shows what it printed, and is not content with anything else."""
         said = " ".join(a if " " not in a else f"'{a}'" for a in argv)
         say(f"{DIM}{where}${PLAIN} {said}")
-        done = self.lab.run(where, *argv, user=user, check=False, terminal=True)
+        done = self.stage.run(where, *argv, user=user)
         text = done.stdout.strip()
         if text:
             say("\n".join(f"    {line}" for line in text.splitlines()))
@@ -48,30 +38,32 @@ class Demo:
 
     def before(self):
         title("1. A cluster, and a laptop that is outside")
-        say("In network namespaces: a cluster with a manager, a DNS server and two workloads: web (nginx) and shop")
-        say("(Python, two ports); a router; and a laptop that can reach the manager's UDP port and nothing else.")
+        for line in self.stage.about:
+            say(line)
         self.laptop("curl", "-sS", "--max-time", "2", "http://web.shop.svc.cluster.local/", expect=None)
 
     def connect(self):
         title("2. The laptop joins the cluster's network")
         say("The helper is the only part with root's rights; the daemon runs as the user 'nobody'.")
-        self.culvert("connect", "--manager", MANAGER, "--invite", self.lab.invite_laptop())
+        self.stage.connect(self)
         say("Names and addresses of the cluster are now the laptop's, too:")
         self.laptop("curl", "-sS", "http://web/", contains="hello from the web pod")
         self.laptop("curl", "-sS", "http://shop.shop.svc.cluster.local:81/admin", contains="port 9002")
-        self.laptop("curl", "-sS", "http://10.244.0.10:8080/", contains="hello from the web pod")
+        for pod in self.stage.pods:
+            host = f"[{pod}]" if ":" in pod else pod
+            self.laptop("curl", "-sS", f"http://{host}:8080/", contains="hello from the web pod")
         self.laptop("dig", "+short", "SRV", "_http._tcp.web.shop.svc.cluster.local", contains="web.shop.svc")
-        self.laptop("ping", "-c", "2", "-i", "0.2", "10.244.0.10", contains="0% packet loss")
-        self.laptop("ping", "-c", "2", "-i", "0.2", "fd10:244::10", contains="0% packet loss")
+        for pod in self.stage.pods:
+            self.laptop("ping", "-c", "2", "-i", "0.2", pod, contains="0% packet loss")
         say("Everything else stays with the laptop's own resolver:")
         self.laptop("getent", "hosts", "printer.home.lan", contains="10.99.1.77")
         say("A closed port is refused, as it should be, and not swallowed:")
-        self.laptop("curl", "-sS", "http://10.244.0.10:9/", expect=7)
+        self.laptop("curl", "-sS", f"http://{self.stage.pods[0]}:9/", expect=7)
 
     def intercept(self):
         title("3. A request for the shop stops in a debugger on the laptop")
         self.culvert("list")
-        self.show("client", "curl", "-sS", "http://10.96.0.21/cart", contains="shop pod")
+        self.show("client", "curl", "-sS", f"http://{self.stage.shop}/cart", contains="shop pod")
         self.culvert("intercept", "shop", "--port", "3000:http", contains="127.0.0.1:3000")
         source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "cart.c")
         shutil.copy(source, self.lab.dir)
@@ -83,8 +75,9 @@ class Demo:
         say(f"{DIM}laptop${PLAIN} gdb --args ./cart 3000      (break handle_request, run)")
         debugger = self.lab.start("laptop", "gdb", *gdb, user=NOBODY, cwd=self.lab.dir)
         self.lab.wait_listening("laptop", 3000)
+        self.stage.settled()
         say("Somebody in the cluster asks the shop:")
-        self.show("client", "curl", "-sS", "--max-time", "20", "http://10.96.0.21/checkout", contains="hello from the laptop")
+        self.show("client", "curl", "-sS", "--max-time", "20", f"http://{self.stage.shop}/checkout", contains="hello from the laptop")
         stop = debugger.output()
         for line in stop.splitlines():
             if line.startswith(("Breakpoint 1, ", "#0", "#1", "$1 ")):
@@ -102,7 +95,7 @@ class Demo:
             if self.command(pid).endswith("/cart"):
                 os.kill(pid, 9)
         wait_for("the server's end", lambda: not self.lab.listening("laptop", 3000))
-        self.show("client", "curl", "-sS", "http://10.96.0.21/checkout", contains="shop pod")
+        self.show("client", "curl", "-sS", f"http://{self.stage.shop}/checkout", contains="shop pod")
         self.culvert("status")
 
     def pids(self, name):
@@ -120,60 +113,37 @@ class Demo:
         title("5. Leave, quit, and nothing is left behind")
         self.culvert("leave", "shop")
         self.culvert("quit")
+        self.stage.uninstall(self)
         self.lab.helper.stop()
         if self.lab.laptop_state() != before:
             raise Failed(f"the laptop is not as it was:\n{before}\n{self.lab.laptop_state()}")
         say("Links, routes, rules and resolv.conf of the laptop are as they were, byte for byte.")
 
 
-def play(lab):
-    home = lab.home()
-    user = f"env HOME={home} XDG_RUNTIME_DIR={home}/run XDG_STATE_HOME={home}/state CULVERT_HELPER={lab.dir}/helper-laptop.sock"
-    on = f"ip netns exec {lab.ns('laptop')} {user} setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups"
-    say(f"""
-It stays up. To be on the laptop, or in the cluster:
-
-    {on} sh -c 'cd / && PATH={lab.bin}:$PATH exec bash'
-    ip netns exec {lab.ns('client')} curl http://10.96.0.21/
-
-Try on the laptop:
-
-    curl http://web/          dig web.shop.svc.cluster.local          ping 10.244.0.11
-    culvert status            culvert list
-    culvert intercept shop --port 3000:http -- python3 -m http.server 3000
-    culvert quit             culvert connect --manager {MANAGER} --invite {lab.invite_laptop()}
-
-Logs are in {lab.dir}. When you are done: ./demo --down""")
-
-
-def down():
-    lab = Lab(PREFIX, FOLDER)
-    lab.close()
-
-
 def main():
     if "--down" in sys.argv:
-        down()
+        for kind in (Static, OnKubernetes):
+            kind().lab.close()
         return
-    if os.path.exists(FOLDER):
+    stage = (OnKubernetes if "--kubernetes" in sys.argv else Static)()
+    if os.path.exists(stage.folder):
         raise Failed("a demo is already up: ./demo --down takes it down")
     for end in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal is a Ctrl-C, too
         signal.signal(end, signal.default_int_handler)
     start = time.monotonic()
-    keep = "--keep" in sys.argv
-    lab = Lab(PREFIX, FOLDER)
+    lab = stage.lab
     try:
         lab.__enter__()
-        demo = Demo(lab)
-        lab.start_cluster()
+        demo = Demo(stage)
+        stage.up()
         before = lab.laptop_state()
         lab.start_helper()
         demo.before()
         demo.connect()
         demo.fall_back(demo.intercept())
-        if keep:
+        if "--keep" in sys.argv:
             lab.culvert("leave", "shop")
-            play(lab)
+            stage.play()
             return
         demo.leave(before)
     except BaseException as e:
@@ -184,7 +154,7 @@ def main():
         lab.close()
         raise
     lab.close()
-    say(f"\nThat was the demo; it took {time.monotonic() - start:.0f} s. ./demo --keep leaves it up to play with.")
+    say(f"\nThat was the demo; it took {time.monotonic() - start:.0f} s. ./demo{' --kubernetes' if stage.kubernetes else ''} --keep leaves it up to play with.")
 
 
 try:
