@@ -41,7 +41,7 @@ enum {
 	SUSPECT_AFTER_MS = 1000, /* data, or a probe, is unanswered for as long */
 	PROBE_EVERY_MS = 250,	 /* then */
 	PROBES = 3,		 /* unanswered: dead */
-	PROBE_LEN = 5,		 /* type and id, of an answer too */
+	PROBE_LEN = 5,		 /* type and id, of an answer too; then padding */
 	MOVED_LEN = 10,		 /* type, slot, count */
 	PROBES_KEPT = 8,	 /* whose answers we still know */
 };
@@ -233,7 +233,7 @@ void send_keepalive(struct overlay_peer *p, nsec_t now); /* empty */
 void send_moved(struct overlay_peer *p, unsigned slot, nsec_t now);
 void send_alive(struct overlay_peer *p, nsec_t now); /* persistent: asks for an answer */
 
-/* Over this path, whichever is active; no timer takes notice. */
+/* Over this path, whichever is active; no timer takes notice. At most INNER_MTU bytes. */
 void send_on(struct overlay_peer *p, const struct path *path, unsigned slot, const uint8_t *text,
 	     size_t len, nsec_t now);
 
@@ -249,7 +249,7 @@ void paths_received(struct overlay_peer *p, const struct path *from, unsigned sl
 void paths_received_handshake(struct overlay_peer *p, const struct path *from, nsec_t rtt,
 			      nsec_t now);
 void paths_probed(struct overlay_peer *p, const struct path *from, unsigned slot,
-		  const uint8_t *text, nsec_t now);
+		  const uint8_t *text, size_t len, nsec_t now);
 void paths_answered(struct overlay_peer *p, const struct path *from, const uint8_t *text,
 		    nsec_t now);
 void paths_session(struct overlay_peer *p, bool fresh, nsec_t now);

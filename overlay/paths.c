@@ -162,7 +162,9 @@ static nsec_t backoff(struct overlay_peer *p, struct way *w)
 
 static void send_probe(struct overlay_peer *p, struct way *w, nsec_t now)
 {
-	uint8_t text[PROBE_LEN] = {CONTROL_PROBE};
+	/* Where there is a choice: a path must carry full packets, both ways. */
+	size_t len = paths_candidates(p) > 1 ? INNER_MTU : PROBE_LEN;
+	uint8_t text[INNER_MTU] = {CONTROL_PROBE};
 	struct probe *sent = &w->probes[w->nprobes++ % ARRAY_SIZE(w->probes)];
 	*sent = (struct probe){.id = ++p->probe_id, .sent = now};
 	put_le32(text + 1, sent->id);
@@ -182,7 +184,7 @@ static void send_probe(struct overlay_peer *p, struct way *w, nsec_t now)
 		    now - p->last_receive > SECONDS(1))
 			handshake_start(p, p->t.persist, now);
 	}
-	send_on(p, &w->path, slot_of(p, w), text, sizeof(text), now);
+	send_on(p, &w->path, slot_of(p, w), text, len, now);
 }
 
 /* Everything on which we might go on is asked, too: all of them may be gone at once. */
@@ -370,17 +372,18 @@ void paths_received_handshake(struct overlay_peer *p, const struct path *from, n
 		follow(p, from, slot_of(p, w), true, now);
 	} else if (w) {
 		w->last_receive = now;
-		if (rtt)
+		if (rtt && path_equal(&p->pending.path, from)) /* there and back */
 			proven(p, w, rtt, now);
 	}
 }
 
 /* --- probes and answers ----------------------------------------------------------------------- */
 
+/* The answer is as long as the probe. */
 void paths_probed(struct overlay_peer *p, const struct path *from, unsigned slot,
-		  const uint8_t *text, nsec_t now)
+		  const uint8_t *text, size_t len, nsec_t now)
 {
-	uint8_t answer[PROBE_LEN] = {CONTROL_ANSWER};
+	uint8_t answer[INNER_MTU] = {CONTROL_ANSWER};
 	if (now - p->answers_second >= NSEC_PER_SEC) {
 		p->answers_second = now;
 		p->answers = 0;
@@ -389,8 +392,8 @@ void paths_probed(struct overlay_peer *p, const struct path *from, unsigned slot
 		overlay_drop(p->overlay, DROP_LIMIT);
 		return;
 	}
-	memcpy(answer + 1, text + 1, sizeof(answer) - 1);
-	send_on(p, from, slot, answer, sizeof(answer), now);
+	memcpy(answer + 1, text + 1, PROBE_LEN - 1);
+	send_on(p, from, slot, answer, MIN(len, sizeof(answer)), now);
 }
 
 void paths_answered(struct overlay_peer *p, const struct path *from, const uint8_t *text,

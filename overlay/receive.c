@@ -52,7 +52,7 @@ static void receive_control(struct overlay_peer *p, const struct origin *from, c
 		timers_update(p, now);
 		return;
 	case CONTROL_PROBE:
-		paths_probed(p, from->path, from->slot, text, now);
+		paths_probed(p, from->path, from->slot, text, len, now);
 		return;
 	case CONTROL_ANSWER:
 		paths_answered(p, from->path, text, now);
@@ -89,7 +89,7 @@ static void accepted(struct overlay_peer *p, struct keypair *kp, const struct or
 }
 
 static int deliver(struct overlay_peer *p, const struct origin *from, uint8_t *text, size_t len,
-		   struct pkt *inner, struct overlay_peer **peer, nsec_t now)
+		   struct pkt *inner, nsec_t now)
 {
 	struct overlay *o = p->overlay;
 	struct ipaddr src, dst;
@@ -112,7 +112,6 @@ static int deliver(struct overlay_peer *p, const struct origin *from, uint8_t *t
 	p->rx_packets++;
 	p->rx_bytes += total;
 	*inner = (struct pkt){.data = text, .len = (uint32_t)total};
-	*peer = p;
 	return 1;
 }
 
@@ -152,8 +151,9 @@ static int receive_data(struct overlay *o, const struct path *from, const uint8_
 		.newest = w->next == count + 1 && count >= kp->floor[slot],
 	};
 	len -= MSG_DATA_OVERHEAD;
+	*peer = p;
 	accepted(p, kp, &origin, is_probe(scratch, len), now);
-	return deliver(p, &origin, scratch, len, inner, peer, now);
+	return deliver(p, &origin, scratch, len, inner, now);
 }
 
 int overlay_receive(struct overlay *o, const struct path *from, const uint8_t *data, size_t len,

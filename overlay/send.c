@@ -66,8 +66,8 @@ void send_on(struct overlay_peer *p, const struct path *path, unsigned slot, con
 	     size_t len, nsec_t now)
 {
 	struct overlay *o = p->overlay;
-	uint8_t in[AEAD_HEAD + PADDING + AEAD_TAIL] = {0};
-	uint8_t out[AEAD_HEAD + MSG_DATA_OVERHEAD + PADDING + AEAD_TAIL] = {0};
+	uint8_t in[AEAD_HEAD + INNER_MTU + AEAD_TAIL] = {0};
+	uint8_t out[AEAD_HEAD + MSG_DATA_OVERHEAD + INNER_MTU + AEAD_TAIL] = {0};
 	struct keypair *kp = p->current;
 	if (!keypair_alive(kp, now))
 		return;

@@ -236,6 +236,88 @@ static void half_a_path_is_none(void **state)
 	sim_fini(&s);
 }
 
+/* A tunnel on the way, and fragments that are thrown away: small messages pass, and full ones do not. */
+static unsigned narrow; /* the node whose full messages are lost on the net */
+
+static bool lose_full(struct sim *s, struct sim_node *from, const union sockaddr_any *to,
+		      uint8_t *data, size_t len)
+{
+	(void)s;
+	(void)to;
+	return from->no != narrow || data[0] != MSG_DATA || data[15] != 1 || len < 1000;
+}
+
+static void a_path_for_small_messages_alone_is_none(void **state)
+{
+	(void)state;
+	for (narrow = 0; narrow < 2; narrow++) {
+		struct sim s;
+		begin_spoke(&s, 1);
+		s.tap = lose_full;
+		assert_int_equal(add(&s, STREAM, STREAM_RANK), 0);
+		sim_run_ms(&s, 200);
+		assert_int_equal(add(&s, SIM_NET, UDP_RANK), 0);
+		sim_run_ms(&s, 60000);
+		assert_true(both_on(&s, STREAM));
+		for (unsigned n = 0; n < 50; n++) {
+			for (unsigned i = 0; i < 2; i++) {
+				uint32_t seq = sim_send_len(&s, i, !i, INNER_MTU);
+				sim_run_ms(&s, 100);
+				sim_check(&s, s.seen[i][!i][seq]);
+			}
+		}
+		only_one_session(&s);
+		sim_fini(&s);
+	}
+}
+
+/* Nothing else is there to be chosen: what it carries it carries. */
+static void the_only_path_may_be_narrow(void **state)
+{
+	(void)state;
+	struct sim s;
+	begin_spoke(&s, 1);
+	assert_int_equal(add(&s, THIRD, STREAM_RANK), 0);
+	assert_int_equal(add(&s, SIM_NET, UDP_RANK), 0); /* in slot 1 */
+	sim_run_ms(&s, 2000);
+	end_stream(&s, THIRD);
+	assert_true(both_on(&s, SIM_NET));
+	s.tap = lose_full;
+	narrow = 1;
+	sim_run_ms(&s, 100000);
+	assert_int_equal(info(&s, 1, SIM_NET).state, PATH_UP);
+	uint32_t arrived = s.arrived[1][0];
+	traffic(&s, 2000, NULL);
+	assert_int_equal(s.arrived[1][0] - arrived, 100);
+	only_one_session(&s);
+	sim_fini(&s);
+}
+
+/* A response that somebody brings by another way than the initiation went proves nothing of that way. */
+static void a_response_proves_its_own_path(void **state)
+{
+	(void)state;
+	struct sim s;
+	begin_spoke(&s, 1);
+	s.net.loss = 1000;
+	assert_int_equal(add(&s, STREAM, STREAM_RANK), 0);
+	assert_int_equal(add(&s, SIM_NET, UDP_RANK), 0);
+	sim_run_ms(&s, 1000);
+	assert_true(both_on(&s, STREAM));
+	tape.lose_type = MSG_RESPONSE;
+	tape.lose_from = 0;
+	unsigned responses = tape.types[MSG_RESPONSE];
+	overlay_peer_initiate(s.node[1].o, s.node[1].peer[0], true, s.now);
+	while (tape.types[MSG_RESPONSE] == responses)
+		sim_run_ms(&s, 1);
+	inject(&s, 1, last_of(0, MSG_RESPONSE), &s.node[0].addr);
+	assert_int_equal(s.node[1].established, 2);
+	assert_int_equal(info(&s, 1, SIM_NET).state, PATH_NEW);
+	sim_run_ms(&s, 1000);
+	assert_true(both_on(&s, STREAM));
+	sim_fini(&s);
+}
+
 /* Traffic that nobody answers (a dial that hangs, logs over UDP) says nothing against the path. */
 static void unanswered_data_alone_moves_nothing(void **state)
 {
@@ -599,23 +681,26 @@ static void moved_is_checked(void **state)
 }
 
 /* The newest control message of this type of a node, in a path slot, as docs/protocol.md says it must be. */
-static void expect_control(struct sim *s, unsigned from, unsigned slot,
+static void expect_control(struct sim *s, unsigned from, unsigned slot, size_t len,
 			   const uint8_t want[static 16])
 {
-	uint8_t in[AEAD_HEAD + 32 + AEAD_TAIL] = {0}, out[AEAD_HEAD + 32 + AEAD_TAIL],
-				    *text = out + AEAD_HEAD;
+	uint8_t in[AEAD_HEAD + INNER_MTU + TAG_LEN + AEAD_TAIL] = {0};
+	uint8_t out[sizeof(in)], *text = out + AEAD_HEAD;
 	for (unsigned i = tape.count; i && i + HELD_MAX > tape.count; i--) {
 		struct held *h = &tape.held[(i - 1) % HELD_MAX];
 		if (h->from != from || h->data[0] != MSG_DATA || h->data[15] != slot)
 			continue;
-		assert_int_equal(h->len, MSG_DATA_OVERHEAD + 16);
-		memcpy(in + AEAD_HEAD, h->data + MSG_DATA_HEAD_LEN, 32);
-		assert_int_equal(aead_open(text, in + AEAD_HEAD, 32, get_le64(h->data + 8),
+		memcpy(in + AEAD_HEAD, h->data + MSG_DATA_HEAD_LEN, h->len - MSG_DATA_HEAD_LEN);
+		assert_int_equal(aead_open(text, in + AEAD_HEAD, h->len - MSG_DATA_HEAD_LEN,
+					   get_le64(h->data + 8),
 					   s->node[!from].peer[from]->current->keys.receive),
 				 0);
 		if (text[0] != want[0])
 			continue;
+		assert_int_equal(h->len, MSG_DATA_OVERHEAD + len);
 		assert_memory_equal(text, want, 16);
+		for (size_t k = 16; k < len; k++)
+			assert_int_equal(text[k], 0);
 		return;
 	}
 	fail_msg("node %u sent no control %u in slot %u", from, want[0], slot);
@@ -632,14 +717,14 @@ static void control_on_the_wire(void **state)
 	s.node[1].peer[0]->probe_id = 0x04030200;
 	assert_int_equal(add(&s, SIM_NET, UDP_RANK), 0);
 	sim_run_ms(&s, 8);
-	expect_control(&s, 1, 1, (const uint8_t[16]){2, 1, 2, 3, 4});
-	expect_control(&s, 0, 1, (const uint8_t[16]){5, 1, 2, 3, 4});
+	expect_control(&s, 1, 1, INNER_MTU, (const uint8_t[16]){2, 1, 2, 3, 4});
+	expect_control(&s, 0, 1, INNER_MTU, (const uint8_t[16]){5, 1, 2, 3, 4});
 	unsigned moves = s.node[1].moves;
 	while (s.node[1].moves == moves)
 		sim_run_ms(&s, 1);
 	assert_in_range(count, 1, 255);
 	assert_int_equal(s.node[1].peer[0]->current->count[0], count);
-	expect_control(&s, 1, 1, (const uint8_t[16]){6, 0, (uint8_t)count});
+	expect_control(&s, 1, 1, 16, (const uint8_t[16]){6, 0, (uint8_t)count});
 	sim_fini(&s);
 }
 
@@ -693,6 +778,9 @@ int main(void)
 		cmocka_unit_test(a_silent_path_is_left_and_taken_back),
 		cmocka_unit_test(an_idle_path_is_left_too),
 		cmocka_unit_test(half_a_path_is_none),
+		cmocka_unit_test(a_path_for_small_messages_alone_is_none),
+		cmocka_unit_test(the_only_path_may_be_narrow),
+		cmocka_unit_test(a_response_proves_its_own_path),
 		cmocka_unit_test(unanswered_data_alone_moves_nothing),
 		cmocka_unit_test(a_path_that_is_full_is_not_dead),
 		cmocka_unit_test(lost_probes_alone_move_nothing),
