@@ -40,7 +40,7 @@ struct rollout {
 	void *arg;
 	enum workload_kind kind;
 	char ns[K8S_NAME_MAX + 1], name[K8S_NAME_MAX + 1];
-	char *mark;
+	char *mark, *no_evictions;
 	int64_t began; /* seconds since 1970 */
 	unsigned replicas;
 	bool complete; /* the list of pods has come */
@@ -267,7 +267,7 @@ static struct count count(const struct rollout *r)
 	return c;
 }
 
-/* One at a time, each when all others are ready. */
+/* One at a time, each when all others are ready. Nothing may follow: it may be the end of `r`. */
 static void evict_next(struct rollout *r, const struct count *c)
 {
 	struct pod *p, *next = NULL;
@@ -277,6 +277,10 @@ static void evict_next(struct rollout *r, const struct count *c)
 	LIST_FOREACH (p, &r->pods, entry) {
 		if (is_to_evict(r, p))
 			next = p;
+	}
+	if (r->no_evictions) {
+		r->ops->failed(r->arg, r->no_evictions);
+		return;
 	}
 	r->evicted_missed |= next->marked;
 	evict(r, next);
@@ -463,8 +467,10 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	c = count(r);
 	if (!r->complete)
 		return;
-	evict_next(r, &c); /* a budget may allow it by now */
-	tell_settled(r, &c);
+	if (c.to_evict)
+		evict_next(r, &c); /* a budget may allow it by now */
+	else
+		tell_settled(r, &c);
 }
 
 /* --- life ------------------------------------------------------------------------------------------------------ */
@@ -562,6 +568,7 @@ int rollout_new(struct rollout **rp, struct event_base *base, struct kube_client
 	snprintf(r->ns, sizeof(r->ns), "%s", cfg->ns);
 	snprintf(r->name, sizeof(r->name), "%s", cfg->name);
 	r->mark = strdup(cfg->mark);
+	r->no_evictions = cfg->no_evictions ? strdup(cfg->no_evictions) : NULL;
 	r->began = (int64_t)(clock_real() / NSEC_PER_SEC) - 1;
 	r->changed = clock_boot();
 	r->replicas = json_is_integer(replicas) ? (unsigned)json_integer_value(replicas) : 1;
@@ -587,5 +594,6 @@ void rollout_free(struct rollout *r)
 	if (r->tick)
 		event_free(r->tick);
 	free(r->mark);
+	free(r->no_evictions);
 	free(r);
 }

@@ -216,6 +216,22 @@ static bool drop_same_age(const struct take *t)
 
 /* --- wait --------------------------------------------------------------------------------------------------- */
 
+/* Its one pod goes before another comes, since nothing else replaces it: 1 and the sentence, unless the user wants that. */
+static int check_outage(const struct take *t, struct error *e)
+{
+	const json_t *replicas = object_get(t->object, "spec", "replicas", NULL);
+
+	if (t->in.kind != KIND_REPLICASET || t->yes ||
+	    (json_is_integer(replicas) && json_integer_value(replicas) > 1))
+		return 0;
+	return error_set(
+		e, 1,
+		"ReplicaSet %s has a single pod, which has to be replaced to get the agent: "
+		"until the new one is ready nobody serves. Say --yes if that is all right, or "
+		"scale it up first: kubectl scale replicaset/%s -n %s --replicas=2",
+		t->in.workload, t->in.workload, t->in.ns);
+}
+
 void take_snapshot(struct take *t)
 {
 	const json_t *item = t->step == TAKE_WAIT ? snapshot_find(t->w, t->taken->uid) : NULL;
@@ -256,12 +272,16 @@ static void watch_rollout(struct take *t)
 	static const struct rollout_ops ops = {.progress = on_rollout_progress,
 					       .failed = on_rollout_failed,
 					       .settled = on_rollout_settled};
+	struct error outage;
 	const struct rollout_config cfg = {.kind = t->in.kind,
 					   .ns = t->in.ns,
 					   .name = t->in.workload,
 					   .object = t->object,
-					   .mark = t->mark};
+					   .mark = t->mark,
+					   .no_evictions =
+						   check_outage(t, &outage) ? outage.text : NULL};
 
+	say(t, t->note.text);
 	if (!t->rollout &&
 	    rollout_new(&t->rollout, t->w->d->base, workloads_client(t->w), &cfg, &ops, t))
 		log_warn("intercept %s: its pods cannot be watched", t->in.name);
@@ -296,7 +316,6 @@ static void begin_wait(struct take *t)
 	const struct timeval soon = {.tv_usec = ROLLOUT_AFTER_MS * 1000};
 
 	t->step = TAKE_WAIT;
-	say(t, t->note.text);
 	if (t->marked) /* then it is a matter of milliseconds, as a rule */
 		evtimer_add(t->soon, &soon);
 	else
@@ -388,15 +407,6 @@ static bool has_mark(const json_t *object, const char *text)
 		       text);
 }
 
-/* Its one pod goes before another comes: nothing else replaces it, so there is a gap. */
-static bool is_outage(const struct take *t)
-{
-	const json_t *replicas = object_get(t->object, "spec", "replicas", NULL);
-
-	return t->in.kind == KIND_REPLICASET && !t->marked &&
-	       (!json_is_integer(replicas) || json_integer_value(replicas) <= 1);
-}
-
 static int check_mark(struct take *t, struct error *e)
 {
 	const json_t *ns = t->look.answer[TAKE_NAMESPACE].object;
@@ -411,21 +421,13 @@ static int check_mark(struct take *t, struct error *e)
 	if (!t->mark)
 		return error_set(e, RPC_INTERNAL, "out of memory");
 	t->marked = has_mark(t->object, t->mark);
+	workload_rollout_note(&t->workload, t->object, &t->note);
 	if (t->marked)
 		return 0;
 	if (check_policies(&m, &t->workload, t->object, t->look.answer[TAKE_POLICIES].object,
 			   manager_ns, e))
 		return RPC_FAILED;
-	workload_rollout_note(&t->workload, t->object, &t->note);
-	if (is_outage(t) && !t->yes)
-		return error_set(
-			e, RPC_FAILED,
-			"ReplicaSet %s has a single pod, which has to be replaced to get "
-			"the agent: until the new one is ready nobody serves. Say --yes if "
-			"that is all right, or scale it up first: kubectl scale "
-			"replicaset/%s -n %s --replicas=2",
-			t->in.workload, t->in.workload, t->in.ns);
-	return 0;
+	return check_outage(t, e) ? RPC_FAILED : 0;
 }
 
 static int check(struct take *t, struct error *e)
