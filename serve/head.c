@@ -87,11 +87,11 @@ static int grow(struct serve_request *r, size_t len)
 
 	if (r->body_len + len + 1 <= r->body_room)
 		return 0;
-	if (!r->body_room && r->declared)
-		room = r->declared + 1;
 	room = MIN(room, (size_t)SERVE_BODY_MAX + 1);
-	if (r->serve->bodies - r->body_room + room > SERVE_BODIES_MAX)
-		return -ENOMEM;
+	while (r->serve->bodies - r->body_room + room > SERVE_BODIES_MAX) {
+		if (!serve_evict(r->serve, r->conn))
+			return -ENOMEM;
+	}
 	bigger = realloc(r->body, room);
 	if (!bigger)
 		return -ENOMEM;
@@ -144,9 +144,10 @@ static void end_strings(struct serve_request *r)
 		char *name = (char *)(uintptr_t)h->name, *value = (char *)(uintptr_t)h->value;
 
 		name[h->name_len] = '\0';
-		while (value && h->value_len && strchr(" \t", value[h->value_len - 1]))
+		while (h->value_len && strchr(" \t", value[h->value_len - 1]))
 			h->value_len--;
-		if (value)
+		/* Where a value without bytes is, the next line begins. */
+		if (h->value_len)
 			value[h->value_len] = '\0';
 		else
 			h->value = "";
@@ -192,7 +193,6 @@ static int judge(struct serve_request *r, const llhttp_t *p)
 		return 400;
 	if (lengths && p->content_length > SERVE_BODY_MAX)
 		return 413;
-	r->declared = lengths ? (size_t)p->content_length : 0;
 	return 0;
 }
 

@@ -14,7 +14,8 @@ struct evconnlistener;
 struct ssl_ctx_st;
 
 enum {
-	SERVE_BODIES_MAX = 16 << 20, /* bytes of all bodies of a server at once; beyond: 503 */
+	SERVE_BODIES_MAX =
+		16 << 20, /* bytes of all bodies of a server at once; then the oldest goes */
 	SERVE_CHUNK = 16384,
 };
 
@@ -38,7 +39,7 @@ struct serve {
 	size_t bodies;
 	struct serve_stats stats;
 	TAILQ_HEAD(conn_list, serve_conn)
-	conns; /* the longest idle one first */
+	conns; /* by the time of their last request's end, the oldest first */
 	LIST_HEAD(orphan_list, serve_request)
 	orphans; /* their connection is gone, their answer is still to come */
 };
@@ -69,7 +70,6 @@ struct serve_request {
 	unsigned n_headers;
 	char *body;
 	size_t body_len, body_room, raw_len; /* raw: as it came, with chunk heads */
-	size_t declared;		     /* Content-Length */
 	int refuse;			     /* status, when a callback of llhttp found a bound */
 	llhttp_method_t method;
 	bool in_name, head_done, complete, http11, keep_alive;
@@ -101,8 +101,8 @@ void serve_conn_send(struct serve_conn *c, int status, const char *type, const v
 		     size_t len);
 /* 101 goes out, and the stream is the caller's; the connection is gone, and its request. -ECONNRESET: the connection alone. */
 int serve_conn_switch(struct serve_conn *c, const char *head, size_t len, struct stream **sp);
-/* Makes room by ending the longest idle one. */
-bool serve_evict(struct serve *s);
+/* Makes room by ending the oldest one that the owner has no request of; of those with a body, for one that `asks` (or NULL). */
+bool serve_evict(struct serve *s, const struct serve_conn *asks);
 const char *serve_status_text(int status);
 
 /* --- head.c: what llhttp does not ask of a head; bytes only ---------------------------------------------- */

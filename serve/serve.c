@@ -13,12 +13,12 @@
 
 enum { BACKLOG = 128, REST_MS = 200 };
 
-bool serve_evict(struct serve *s)
+bool serve_evict(struct serve *s, const struct serve_conn *asks)
 {
 	struct serve_conn *c;
 
 	TAILQ_FOREACH (c, &s->conns, link) {
-		if (c->state != SERVE_HEAD && c->state != SERVE_LINGER)
+		if (c == asks || c->state == SERVE_HANDLED || (asks && !(c->r && c->r->body_room)))
 			continue;
 		s->stats.refused++;
 		serve_conn_free(c, c->s->ops->abort);
@@ -36,7 +36,7 @@ static void on_accept(struct evconnlistener *l, int fd, struct sockaddr *sa, int
 
 	(void)l;
 	memcpy(&remote, sa, MIN((size_t)len, sizeof(remote)));
-	if (s->stats.conns >= SERVE_CONNS_MAX && !serve_evict(s)) {
+	if (s->stats.conns >= SERVE_CONNS_MAX && !serve_evict(s, NULL)) {
 		s->stats.refused++;
 		close(fd);
 		return;
@@ -60,7 +60,7 @@ static void on_accept_error(struct evconnlistener *l, void *arg)
 	struct serve *s = arg;
 	struct timeval tv = {.tv_usec = REST_MS * 1000};
 
-	(void)serve_evict(s);
+	(void)serve_evict(s, NULL);
 	(void)evconnlistener_disable(l);
 	event_add(s->resume, &tv);
 }

@@ -15,7 +15,8 @@ struct serve;
 struct serve_request;
 
 enum {
-	SERVE_CONNS_MAX = 512,	  /* of one server; then the oldest idle one goes */
+	SERVE_CONNS_MAX =
+		512, /* of one server; then the oldest that has no request at its owner goes */
 	SERVE_HEAD_MAX = 16384,	  /* bytes */
 	SERVE_BODY_MAX = 3 << 20, /* a pod in an AdmissionReview, with room */
 	SERVE_IDLE_S = 60,	  /* between requests, and for the rest of one */

@@ -284,6 +284,9 @@ static void test_hostile(void **unused)
 	(void)unused;
 	REFUSED("400", "GET / HTTP/1.1\r\n\r\n");
 	REFUSED("400", "GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n");
+	/* A header without a value hides none behind it. */
+	REFUSED("400", "GET / HTTP/1.1\r\nHost: x\r\nA:\r\nHost: y\r\n\r\n");
+	REFUSED("400", "GET / HTTP/1.1\r\nHost: x\r\nA: \r\nHost: y\r\n\r\n");
 	REFUSED("400", "GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n");
 	REFUSED("400", "GET / HTTP/1.1\r\nHost: x\r\nA: b\n\r\n\r\n");
 	REFUSED("400", "GET / HTTP/1.1\nHost: x\n\n");
@@ -422,6 +425,81 @@ static void test_many(void **unused)
 		close(fds[i]);
 	while (serve_stats(server)->conns)
 		event_base_loop(base, EVLOOP_ONCE);
+}
+
+/* POST with a body of `len` bytes, of which one is sent. */
+static int begin_post(size_t len)
+{
+	char head[128];
+	int fd = dial(),
+	    n = snprintf(head, sizeof(head),
+			 "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\nx", len);
+
+	say(fd, head, (size_t)n);
+	return fd;
+}
+
+static void pour(int fd, const char *data, size_t len)
+{
+	while (len) {
+		ssize_t n = write(fd, data, len);
+
+		assert_true(n > 0 || errno == EAGAIN);
+		data += n > 0 ? n : 0;
+		len -= n > 0 ? (size_t)n : 0;
+		event_base_loop(base, EVLOOP_NONBLOCK);
+	}
+}
+
+static void settle(unsigned conns)
+{
+	while (serve_stats(server)->conns != conns)
+		event_base_loop(base, EVLOOP_ONCE);
+	for (unsigned i = 0; i < 100; i++)
+		event_base_loop(base, EVLOOP_NONBLOCK);
+}
+
+static void expect_served(size_t len)
+{
+	cleanup(free_ptr) char *body = malloc(len);
+	char head[128], buf[4096] = "";
+	int fd = dial(),
+	    n = snprintf(head, sizeof(head),
+			 "POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n", len);
+
+	memset(body, 'y', len);
+	say(fd, head, (size_t)n);
+	pour(fd, body, len);
+	snprintf(head, sizeof(head), "POST /p [-] %zu yyyy", len);
+	assert_false(hear(fd, buf, sizeof(buf), head));
+	close(fd);
+}
+
+/* Clients that are slow, or do not end, take nobody's place: the oldest of them go. */
+static void test_slow_bodies(void **unused)
+{
+	enum { MOST = SERVE_BODY_MAX - 10, EACH = 5 };
+	cleanup(free_ptr) char *body = calloc(1, MOST);
+	int fds[SERVE_CONNS_MAX];
+
+	(void)unused;
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		fds[i] = begin_post(10);
+		settle((unsigned)i + 1);
+	}
+	expect_served(10);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		close(fds[i]);
+	settle(0);
+	for (unsigned i = 0; i < EACH; i++) {
+		fds[i] = begin_post(SERVE_BODY_MAX);
+		pour(fds[i], body, MOST);
+	}
+	settle(EACH);
+	expect_served(MOST);
+	for (unsigned i = 0; i < EACH; i++)
+		close(fds[i]);
+	settle(0);
 }
 
 /* --- upgrades --------------------------------------------------------------------------------------------- */
@@ -623,19 +701,13 @@ static void test_owner_frees(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_keep_alive),
-		cmocka_unit_test(test_no_keep_alive),
-		cmocka_unit_test(test_expect),
-		cmocka_unit_test(test_hostile),
-		cmocka_unit_test(test_bounds),
-		cmocka_unit_test(test_endless_body),
-		cmocka_unit_test(test_late_answers),
-		cmocka_unit_test(test_large),
-		cmocka_unit_test(test_many),
-		cmocka_unit_test(test_upgrade),
-		cmocka_unit_test(test_others_get_their_turn),
-		cmocka_unit_test(test_tls),
-		cmocka_unit_test(test_certificates),
+		cmocka_unit_test(test_keep_alive),   cmocka_unit_test(test_no_keep_alive),
+		cmocka_unit_test(test_expect),	     cmocka_unit_test(test_hostile),
+		cmocka_unit_test(test_bounds),	     cmocka_unit_test(test_endless_body),
+		cmocka_unit_test(test_late_answers), cmocka_unit_test(test_large),
+		cmocka_unit_test(test_many),	     cmocka_unit_test(test_slow_bodies),
+		cmocka_unit_test(test_upgrade),	     cmocka_unit_test(test_others_get_their_turn),
+		cmocka_unit_test(test_tls),	     cmocka_unit_test(test_certificates),
 		cmocka_unit_test(test_owner_frees),
 	};
 
