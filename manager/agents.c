@@ -14,6 +14,8 @@
 
 #define AUDIENCE "culvert"
 
+enum { LEARN_EVERY_S = 60 };
+
 /* WAITING for a turn; ASKED: request is set; VERIFIED: it is true, its pod is not seen yet. */
 enum review_state { REVIEW_WAITING, REVIEW_ASKED, REVIEW_VERIFIED };
 
@@ -34,6 +36,8 @@ struct agents {
 	struct kubernetes *k;
 	struct review *reviews; /* oldest first */
 	unsigned n, asked;
+	nsec_t second, learnt; /* that `this_second` counts in; when the issuer was read */
+	unsigned this_second;  /* reviews */
 	struct refused {
 		uint8_t pub[KEY_LEN];
 		nsec_t at;
@@ -215,9 +219,20 @@ static int ask(struct review *v)
 
 static void ask_more(struct agents *a)
 {
-	for (struct review *v = a->reviews, *next; v && a->asked < REVIEWS_IN_FLIGHT; v = next) {
+	nsec_t now = clock_boot();
+
+	if (now - a->second >= NSEC_PER_SEC) {
+		a->second = now;
+		a->this_second = 0;
+	}
+	for (struct review *v = a->reviews, *next; v; v = next) {
+		if (a->asked == REVIEWS_IN_FLIGHT || a->this_second == REVIEWS_PER_S)
+			return; /* an answer, or a tick, brings us here again */
 		next = v->next;
-		if (v->state == REVIEW_WAITING && ask(v))
+		if (v->state != REVIEW_WAITING)
+			continue;
+		a->this_second++;
+		if (ask(v))
 			review_end(v);
 	}
 }
@@ -241,14 +256,43 @@ static bool fits(struct agents *a, const struct path *from)
 	return false;
 }
 
+/* Our own token is of the issuer that agents' tokens are of. */
+static void learn_issuer(struct agents *a)
+{
+	static const char path[] = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+	char *text = NULL;
+	size_t len = 0;
+	struct error e;
+	struct jwt j;
+
+	a->learnt = clock_boot();
+	if (file_read(path, JWT_MAX, &text, &len, &e))
+		return;
+	while (len && (text[len - 1] == '\n' || text[len - 1] == '\r'))
+		len--;
+	if (jwt_read(&j, text, len, NULL, &e) == 0)
+		memcpy(a->issuer, j.issuer, sizeof(a->issuer));
+	crypto_wipe(text, len);
+	free(text);
+}
+
+static bool is_issuer(const struct agents *a, const struct jwt *j)
+{
+	return !*a->issuer || !strcmp(a->issuer, j->issuer);
+}
+
 static bool plausible(struct agents *a, const struct knock *knock, struct jwt *j)
 {
+	nsec_t now = clock_boot();
 	struct error e;
 
 	if (jwt_read(j, knock->token, knock->token_len, AUDIENCE, &e) == 0) {
+		/* An API server may be given another. */
+		if (!is_issuer(a, j) && now - a->learnt > LEARN_EVERY_S * NSEC_PER_SEC)
+			learn_issuer(a);
 		if (j->expires < (int64_t)(clock_real() / NSEC_PER_SEC))
 			error_set(&e, -EINVAL, "the token has expired");
-		else if (*a->issuer && strcmp(a->issuer, j->issuer) != 0)
+		else if (!is_issuer(a, j))
 			error_set(&e, -EINVAL, "the token is of another issuer");
 		else
 			return true;
@@ -295,28 +339,10 @@ void agents_tick(struct agents *a, nsec_t now)
 		if (v->state == REVIEW_VERIFIED && now - v->since > VERIFIED_TTL_S * NSEC_PER_SEC)
 			review_end(v);
 	}
+	ask_more(a);
 }
 
 /* --- life ------------------------------------------------------------------------------------------------------- */
-
-/* Our own token is of the issuer that agents' tokens are of. */
-static void learn_issuer(struct agents *a)
-{
-	static const char path[] = "/var/run/secrets/kubernetes.io/serviceaccount/token";
-	char *text = NULL;
-	size_t len = 0;
-	struct error e;
-	struct jwt j;
-
-	if (file_read(path, JWT_MAX, &text, &len, &e))
-		return;
-	while (len && (text[len - 1] == '\n' || text[len - 1] == '\r'))
-		len--;
-	if (jwt_read(&j, text, len, NULL, &e) == 0)
-		memcpy(a->issuer, j.issuer, sizeof(a->issuer));
-	crypto_wipe(text, len);
-	free(text);
-}
 
 int agents_new(struct kubernetes *k)
 {

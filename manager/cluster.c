@@ -52,6 +52,7 @@ struct cluster {
 	struct config_prefixes seen; /* pods' */
 	char domain[DOMAIN_MAX_LEN + 1];
 	struct inject_config inject;
+	unsigned own_generation, udp_generation; /* of our two Services */
 	uint16_t node_port;
 	unsigned nbalancers;
 	char balancer[UDP_ENDPOINTS][ADDR_STRLEN];
@@ -59,7 +60,8 @@ struct cluster {
 	struct kube_request *write;
 	char *written, *writing; /* the data as text */
 	bool published;
-	struct log_limit trouble;
+	nsec_t published_at;
+	struct log_limit trouble, many;
 };
 
 const struct inject_config *cluster_inject(const struct kubernetes *k)
@@ -376,20 +378,29 @@ void services_object(struct kubernetes *k, const json_t *o, bool deleted)
 {
 	const char *name = object_text(o, "metadata", "name", NULL);
 	const struct config *cfg = k->m->cfg;
+	struct cluster *c = k->cluster;
+	unsigned generation = feed_generation(k, FEED_SERVICES);
 
-	if (!strcmp(name, cfg->service))
-		take_own_service(k->cluster, deleted ? NULL : o);
-	else if (*cfg->udp_service && !strcmp(name, cfg->udp_service))
-		take_udp_service(k->cluster, deleted ? NULL : o);
-	else
+	if (!strcmp(name, cfg->service)) {
+		take_own_service(c, deleted ? NULL : o);
+		c->own_generation = generation;
+	} else if (*cfg->udp_service && !strcmp(name, cfg->udp_service)) {
+		take_udp_service(c, deleted ? NULL : o);
+		c->udp_generation = generation;
+	} else {
 		return;
+	}
 	cluster_changed(k);
 }
 
-/* Ours are two, and what is wrong about them after a gap the next change mends; that they go is no state of a cluster with us in it. */
 void services_sweep(struct kubernetes *k, unsigned generation)
 {
-	(void)generation;
+	struct cluster *c = k->cluster;
+
+	if (c->own_generation != generation)
+		take_own_service(c, NULL);
+	if (c->udp_generation != generation)
+		take_udp_service(c, NULL);
 	cluster_changed(k);
 }
 
@@ -441,25 +452,6 @@ static bool halves(const struct prefix *a, const struct prefix *b, struct prefix
 	return prefix_contains(whole, &b->addr) && !prefix_equal(a, b);
 }
 
-static void merge(struct config_prefixes *l)
-{
-	for (unsigned i = 0; i < l->n; i++) {
-		for (unsigned k = 0; k < l->n; k++) {
-			struct prefix whole;
-			bool inside = i != k && l->p[i].len <= l->p[k].len &&
-				      prefix_contains(&l->p[i], &l->p[k].addr);
-
-			if (i == k || (!inside && !halves(&l->p[i], &l->p[k], &whole)))
-				continue;
-			if (!inside)
-				l->p[i] = whole;
-			l->p[k] = l->p[--l->n];
-			merge(l);
-			return;
-		}
-	}
-}
-
 static int by_address(const void *x, const void *y)
 {
 	const struct prefix *a = x, *b = y;
@@ -469,35 +461,66 @@ static int by_address(const void *x, const void *y)
 	return d ? d : a->len - b->len;
 }
 
+/* Sorted, less those that lie in another, and of two halves one. How many are left. */
+static size_t merge(struct prefix *p, size_t n)
+{
+	struct prefix whole;
+	size_t top = 0;
+
+	qsort(p, n, sizeof(*p), by_address);
+	for (size_t i = 0; i < n; i++) {
+		if (top && prefix_contains(&p[top - 1], &p[i].addr))
+			continue;
+		p[top++] = p[i];
+		while (top > 1 && halves(&p[top - 2], &p[top - 1], &whole))
+			p[--top - 1] = whole;
+	}
+	return top;
+}
+
+/* Into `to`, which has room for all. */
+static size_t gather(const struct cluster *c, struct prefix *to)
+{
+	const struct config *cfg = c->k->m->cfg;
+	const struct config_prefixes *seen = &c->seen;
+	size_t n = 0, services;
+
+	for (const struct cidr_fact *f = c->cidrs; f; f = f->next) {
+		for (unsigned i = 0; i < f->n; i++)
+			to[n++] = f->prefix[i];
+	}
+	if (!n && cfg->service_prefix.addr.family)
+		to[n++] = cfg->service_prefix;
+	services = n;
+	for (const struct node_fact *f = c->nodes; f; f = f->next) {
+		for (unsigned i = 0; i < f->nprefixes; i++)
+			to[n++] = f->prefix[i];
+	}
+	for (unsigned i = 0; n == services && i < seen->n; i++)
+		memcpy(&to[n + i], &seen->p[i], sizeof(*to));
+	return n == services ? n + seen->n : n;
+}
+
 static void find_prefixes(struct cluster *c)
 {
+	enum { MOST = 2 * CONFIG_PREFIXES + 1 + POD_PREFIXES };
 	struct config *cfg = c->k->m->cfg;
-	struct config_prefixes all = {.n = 0};
-	unsigned services;
+	cleanup(free_ptr) struct prefix *all = NULL;
+	size_t n;
 
 	if (cfg->configured.n)
 		return;
-	for (const struct cidr_fact *f = c->cidrs; f; f = f->next) {
-		for (unsigned i = 0; i < f->n; i++)
-			add_prefix(&all, &f->prefix[i]);
-	}
-	if (!all.n && cfg->service_prefix.addr.family)
-		add_prefix(&all, &cfg->service_prefix);
-	services = all.n;
-	for (const struct node_fact *n = c->nodes; n; n = n->next) {
-		for (unsigned i = 0; i < n->nprefixes; i++) {
-			if (all.n == CONFIG_PREFIXES)
-				merge(&all);
-			add_prefix(&all, &n->prefix[i]);
-		}
-	}
-	if (all.n == services) {
-		for (unsigned i = 0; i < c->seen.n; i++)
-			add_prefix(&all, &c->seen.p[i]);
-	}
-	merge(&all);
-	qsort(all.p, all.n, sizeof(all.p[0]), by_address);
-	cfg->prefixes = all;
+	all = calloc(MOST + NODE_PREFIXES * (size_t)c->nnodes, sizeof(*all));
+	if (!all)
+		return;
+	n = merge(all, gather(c, all));
+	if (n > CONFIG_PREFIXES)
+		log_limited(&c->many, 600 * NSEC_PER_SEC,
+			    "the cluster's networks are %zu prefixes; %zu of them are left out: "
+			    "name fewer and larger ones as 'prefixes' in manager.yaml",
+			    n, n - CONFIG_PREFIXES);
+	cfg->prefixes.n = (unsigned)MIN(n, (size_t)CONFIG_PREFIXES);
+	memcpy(cfg->prefixes.p, all, cfg->prefixes.n * sizeof(*all));
 }
 
 /* --- the ConfigMap ----------------------------------------------------------------------------------------------- */
@@ -567,6 +590,7 @@ static void on_published(void *arg, const struct kube_reply *reply)
 	if (!c->published)
 		log_info("ready");
 	c->published = true;
+	c->published_at = clock_boot();
 	cluster_changed(c->k); /* if it has changed meanwhile */
 }
 
@@ -590,6 +614,18 @@ static void on_publish(evutil_socket_t fd, short what, void *arg)
 	    kube_merge(c->k->client, path, patch, "culvert", on_published, c, &c->write))
 		free(steal_ptr(c->writing));
 	json_decref(patch);
+}
+
+/* Who deletes or empties it by mistake has it back. */
+void cluster_tick(struct cluster *c, nsec_t now)
+{
+	enum { AGAIN_S = 300 };
+
+	if (!c->written || c->write || now - c->published_at < AGAIN_S * NSEC_PER_SEC)
+		return;
+	c->published_at = now;
+	free(steal_ptr(c->written));
+	cluster_changed(c->k);
 }
 
 /* --- names --------------------------------------------------------------------------------------------------------- */

@@ -17,6 +17,7 @@
 
 #include <jansson.h>
 
+#include "base/log.h"
 #include "manager/config.h"
 #include "manager/state.h"
 #include "netstack/netstack.h"
@@ -44,19 +45,33 @@ enum {
 	CONTROL_CONNS_PER_PEER = 4,
 	CONTROL_PORT = 1,
 	INTERCEPTS_PER_LAPTOP = 64,
-	OVERLAY_PORT_FIRST = 20000, /* of intakes on the laptop's stack address */
+	ENVIRONMENTS_MAX = 32 << 20, /* bytes of JSON, all agents' */
+	OVERLAY_PORT_FIRST = 20000,  /* of intakes on the laptop's stack address */
 	FORWARDS = 8,
 	PEER_NAME_MAX = 320, /* USER@CLIENT, NAMESPACE/POD or an invite's */
 };
 
 /* Who asks to be let in: what message 1 of an unknown key carried. All borrowed. */
 struct knock {
-	const uint8_t *pub;		  /* KEY_LEN */
+	const uint8_t *pub; /* KEY_LEN */
+	const uint8_t *message;
+	size_t message_len;
 	const struct invite_claim *claim; /* of an invitation, else NULL */
 	const char *token;		  /* an agent's, else NULL */
 	size_t token_len;
 	const struct path *from;
 };
+
+/* A bound on how often something is done: `burst` times at once, then one in `each`. */
+static inline bool budget_take(nsec_t *until, unsigned burst, nsec_t each)
+{
+	nsec_t now = clock_boot();
+
+	if (*until > now + burst * each)
+		return false;
+	*until = MAX(*until, now) + each;
+	return true;
+}
 
 enum { BY_LAPTOP = 1, BY_AGENT = 2, NOTE_ONLY = 4 };
 
@@ -104,6 +119,7 @@ enum peer_state { PEER_PROVISIONAL, PEER_REGISTERED, PEER_UNSAVED, PEER_REFUSED,
 struct agent_info {
 	const struct config_workload *workload; /* static platform; NULL until hello */
 	json_t *environment;			/* object */
+	size_t environment_size;		/* as JSON */
 	json_t *connections, *fallback;		/* {"OWNER/NAME": N} or NULL */
 };
 
@@ -164,6 +180,8 @@ struct manager {
 		epoch; /* grows with every change that snapshots tell, and with each peer that goes */
 	nsec_t started, stamp;
 	uint64_t forwarded, not_forwarded;
+	size_t environments; /* bytes of all agents' */
+	struct log_limit environments_full;
 	uint16_t
 		next_port; /* of an intake; moves on, so that a stale rule meets nobody else's port */
 	bool rules_stale; /* agents have not been told yet */
@@ -243,6 +261,7 @@ void control_forget(struct peer *p);
 void control_forget_others(struct control_conn *c);
 /* Keeps what an agent's hello says of its environment; false: it was refused. */
 bool agent_environment(struct control_conn *c, const json_t *params, struct rpc_request *req);
+void agent_forget_environment(struct peer *p);
 void methods_call(struct control_conn *c, const char *method, json_t *params,
 		  struct rpc_request *req);
 

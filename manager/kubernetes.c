@@ -66,7 +66,7 @@ static bool join(const struct manager *m, const struct peer *agent, const struct
 
 /* --- what is told ----------------------------------------------------------------------------------------------- */
 
-static uint64_t hash_json(const struct kubernetes *k, const json_t *j)
+uint64_t hash_json(const struct kubernetes *k, const json_t *j)
 {
 	cleanup(free_ptr) char *text = json_dumps(j, JSON_COMPACT);
 
@@ -126,8 +126,9 @@ static void on_rules_answered(void *arg, json_t *result, int code, const char *m
 
 	pod->calling = false;
 	if (!result) {
-		log_warn("agent %s: does not take the rules: %s (%d)", pod->peer->name,
-			 message ? message : "no answer", code);
+		log_limited(&k->refused, 10 * NSEC_PER_SEC,
+			    "agent %s: does not take the rules: %.200s (%d)", pod->peer->name,
+			    message ? message : "no answer", code);
 		pod->told = false; /* again at the next tick */
 		return;
 	}
@@ -240,7 +241,7 @@ static void environment(struct control_conn *c, const json_t *params, struct rpc
 	const char *uid = json_string_value(json_object_get(params, "uid"));
 	const struct record *r = uid ? record_find(k, uid) : NULL;
 
-	if (!r || strcmp(r->o.session, c->peer->session->o.name) != 0) {
+	if (!r || !r->verdict.in_force || strcmp(r->o.session, c->peer->session->o.name) != 0) {
 		rpc_fail(req, RPC_NOT_FOUND, "There is no such intercept of this session.");
 		return;
 	}
@@ -314,9 +315,10 @@ static void tick(struct manager *m, nsec_t now)
 	struct kubernetes *k = m->kube;
 
 	sessions_tick(k, now);
-	records_tick(k, now);
+	records_tick(k);
 	agents_tick(k->agents, now);
 	web_tick(k->web, now);
+	cluster_tick(k->cluster, now);
 	for (struct pod *p = k->pods; p; p = p->next) {
 		if (p->peer && p->peer->told && !p->told && !p->calling)
 			rules_push_to(p->peer);
@@ -360,7 +362,8 @@ static int start(struct manager *m, struct error *e)
 	if (host)
 		ipaddr_parse(&m->cfg->host, host);
 	k->work = evtimer_new(m->base, on_work, k);
-	if (!k->work || hash_init(&k->session_table) || hash_init(&k->pod_table) ||
+	k->later = evtimer_new(m->base, on_work, k);
+	if (!k->work || !k->later || hash_init(&k->session_table) || hash_init(&k->pod_table) ||
 	    hash_init(&k->slice_table) || agents_new(k))
 		return error_errno(e, -ENOMEM, "start");
 	r = start_client(k, e);
@@ -400,6 +403,8 @@ static void free_all(struct manager *m)
 	cluster_free(k->cluster);
 	if (k->work)
 		event_free(k->work);
+	if (k->later)
+		event_free(k->later);
 	free(k);
 	m->kube = NULL;
 }

@@ -7,7 +7,7 @@
  *   sessions.c    laptops: Session objects                       pods.c       pods with the mark, and who is ready
  *   agents.c      tokens become agents (jwt.c reads a token)     cluster.c    prefixes, endpoints, names; the ConfigMap
  *   records.c     Intercept objects, their status and Events     reconcile.c  what follows from them; sans-IO
- *   web.c         WebSockets, probes and the webhook
+ *   web.c         WebSockets, probes and the webhook             status.c    how often a status is written
  */
 #pragma once
 
@@ -22,9 +22,13 @@ struct serve;
 
 enum {
 	SESSIONS_MAX = 4096,
-	PODS_MAX = 16384,   /* with the mark */
-	SLICES_MAX = 65536, /* EndpointSlices of services */
-	RECORDS_MAX = 1024, /* Intercepts */
+	SESSIONS_PER_USER = 256,     /* one name may be many: that of a build server */
+	PODS_MAX = 16384,	     /* with the mark */
+	SLICES_MAX = 65536,	     /* EndpointSlices of services */
+	RECORDS_MAX = RECONCILE_MAX, /* Intercepts */
+	RECORDS_PER_USER = 128,
+	REFUSALS_IN_FLIGHT = 16, /* objects above these bounds, which are told so */
+	ANNOUNCEMENTS_MAX = 64,	 /* Events under way */
 	NAMESPACES_MAX = 10000,
 	NODES_MAX = 5000,
 	STRANGERS = 64, /* plain initiations remembered, until their Session appears */
@@ -32,10 +36,15 @@ enum {
 	REVIEWS_IN_FLIGHT = 16, /* TokenReviews */
 	REVIEWS_QUEUE = 256,
 	REVIEWS_PER_SOURCE = 8, /* of one address, waiting or in flight */
-	REFUSED_KEYS = 256,	/* whose token was refused: not asked about again for a while */
+	REVIEWS_PER_S = 100,
+	REFUSED_KEYS = 256, /* whose token was refused: not asked about again for a while */
 	REFUSED_KEY_TTL_S = 60,
 	VERIFIED_TTL_S = 30, /* a token was good, but its pod has not been seen yet */
 	LAST_SEEN_EVERY_S = 300,
+	/* An endpoint without an agent that is no more ready gets connections until every node's proxy knows; a proxy
+	 * writes its rules once a second at most. */
+	LEAVING_MS = 2000,
+	SESSION_WAIT_S = 5, /* an Intercept may be heard of before its Session */
 };
 
 /* --- feeds.c: watches ------------------------------------------------------------------------------------- */
@@ -76,6 +85,24 @@ void feeds_stop(struct kubernetes *k);
 bool feeds_complete(const struct kubernetes *k);
 unsigned feed_generation(const struct kubernetes *k, enum feed_id id);
 
+/* --- status.c ------------------------------------------------------------------------------------------------ */
+
+/* What is known of writing one object's status. */
+struct writer {
+	struct kube_request *request; /* under way */
+	nsec_t retry_at;	      /* the last one failed */
+	nsec_t until;		      /* grows with each write: a bound on writes per second */
+	unsigned failures;	      /* in a row */
+};
+
+/* May it be written now? True takes one from the budget; false: ask again at the next tick. */
+bool writer_ready(struct writer *w);
+/* False: it failed, and is to be written again. */
+bool writer_answered(struct kubernetes *k, struct writer *w, const struct kube_reply *reply);
+/* The status of an object that is not kept says why, if that goes at once. `path` is the object's. */
+void status_refuse(struct kubernetes *k, const json_t *object, const char *path, const char *phase,
+		   const char *why);
+
 /* --- what is kept ------------------------------------------------------------------------------------------ */
 
 struct session {
@@ -86,8 +113,9 @@ struct session {
 	struct peer
 		*peer; /* NULL only before the first list is complete, or without a free address */
 	unsigned generation;
-	nsec_t seen_written;	    /* when lastSeen was */
-	struct kube_request *write; /* of the status, under way */
+	nsec_t seen_written; /* when lastSeen was */
+	int64_t renewed;     /* by our clock, in s: the laptop's may say anything */
+	struct writer status;
 	bool dirty;
 	uint64_t told; /* hash of the snapshot sent last */
 };
@@ -117,7 +145,8 @@ struct slice {
 	struct slice_pod {
 		char uid[40];
 		char *name;
-	} * ready; /* pods */
+		nsec_t left; /* no more ready since; 0 = ready */
+	} * pod;
 };
 
 struct record {
@@ -126,13 +155,18 @@ struct record {
 	struct intercept_object o; /* in.owner is the laptop's name */
 	struct verdict verdict;
 	struct coverage coverage;
-	char rules_key[160]; /* what rules_epoch is about */
+	char rules_key[SESSION_NAME_LEN + 6 * INTERCEPT_PORTS + 1]; /* what rules_epoch is about */
 	uint64_t rules_epoch;
 	unsigned generation;
-	char written[512 + 256]; /* the status that was written last */
-	struct kube_request *write;
+	struct writer status;
+	uint64_t written; /* hash of the status that was written last; 0 = none */
+	bool dirty;
 	bool announced; /* InterceptStarted was said */
-	nsec_t retry_at;
+	bool damaged; /* the object does not parse: only its names are set, and its verdict is final */
+	bool waiting;	/* for its Session */
+	bool stale;	/* its laptop has been away for holder-timeout */
+	nsec_t since;	/* we know of it */
+	nsec_t settles; /* coverage changes by itself then; 0 = never */
 };
 
 struct kubernetes {
@@ -147,8 +181,9 @@ struct kubernetes {
 	struct slice *slices;
 	struct record *records;
 	struct announcement *announcements; /* Events under way */
-	unsigned nrecords;
-	struct event *work; /* reconcile at the end of this turn */
+	unsigned nrecords, nannouncements, refusing;
+	struct event *work;  /* reconcile at the end of this turn */
+	struct event *later; /* the same, when an endpoint has left for good */
 	struct agents *agents;
 	struct cluster *cluster;
 	struct web *web;
@@ -156,11 +191,13 @@ struct kubernetes {
 		uint8_t pub[KEY_LEN];
 		struct path from;
 		nsec_t at;
+		uint8_t message[MSG_INITIATION_LEN];
 	} stranger[STRANGERS];
 	unsigned next_stranger;
-	nsec_t swept, sessions_swept;
+	nsec_t sessions_swept;
 	bool dns_stale;
 	struct log_limit full; /* a bound was hit */
+	struct log_limit odd, refused, status_trouble;
 };
 
 /* --- sessions.c -------------------------------------------------------------------------------------------- */
@@ -201,7 +238,10 @@ void records_free(struct kubernetes *k);
 /* Something changed that intercepts depend on: reconciled at the end of this turn. */
 void records_changed(struct kubernetes *k);
 void records_reconcile(struct kubernetes *k);
-void records_tick(struct kubernetes *k, nsec_t now);
+void records_tick(struct kubernetes *k);
+/* Does one ask about this service? */
+bool records_name(const struct kubernetes *k, const char *ns, const char *service);
+uint64_t hash_json(const struct kubernetes *k, const json_t *j);
 struct record *record_find(const struct kubernetes *k, const char *uid);
 /* Is it of the workload this agent stands for? */
 bool record_is_of(const struct record *r, const struct pod *pod);
@@ -227,6 +267,7 @@ json_t *cluster_dns(const struct kubernetes *k, const char *connected_ns);
 /* What a pod's agent is given. */
 const struct inject_config *cluster_inject(const struct kubernetes *k);
 const char *cluster_domain(const struct kubernetes *k);
+void cluster_tick(struct cluster *c, nsec_t now);
 
 /* --- web.c -------------------------------------------------------------------------------------------------- */
 

@@ -61,7 +61,15 @@ static struct overlay_peer *on_admit(void *arg, const uint8_t pub[static KEY_LEN
 				     const struct overlay_credential *cred, const struct path *from)
 {
 	struct manager *m = arg;
-	const struct knock k = {pub, cred->claim, cred->token, cred->token_len, from};
+	const struct knock k = {
+		.pub = pub,
+		.message = cred->message,
+		.message_len = cred->message_len,
+		.claim = cred->claim,
+		.token = cred->token,
+		.token_len = cred->token_len,
+		.from = from,
+	};
 
 	return m->platform->admit(m, &k);
 }

@@ -12,6 +12,7 @@ enum {
 	ENVIRONMENT_NAMES_MAX = 16384,
 	CALLS_BURST = 200,
 	CALLS_PER_S = 50,
+	HELLO_COST = 20,
 };
 
 /* --- hello ------------------------------------------------------------------------------------------------- */
@@ -84,10 +85,20 @@ static bool environment_fits(const json_t *env)
 	return true;
 }
 
+void agent_forget_environment(struct peer *p)
+{
+	p->m->environments -= p->agent.environment_size;
+	p->agent.environment_size = 0;
+	json_decref(p->agent.environment);
+	p->agent.environment = NULL;
+}
+
 bool agent_environment(struct control_conn *c, const json_t *params, struct rpc_request *req)
 {
 	struct peer *p = c->peer;
+	struct manager *m = p->m;
 	json_t *environment = json_object_get(params, "environment");
+	size_t size;
 
 	if (!environment_fits(environment)) {
 		rpc_fail(req, RPC_BAD_PARAMS,
@@ -95,7 +106,16 @@ bool agent_environment(struct control_conn *c, const json_t *params, struct rpc_
 			 ENVIRONMENT_NAMES_MAX, ENVIRONMENT_JSON_MAX);
 		return false;
 	}
-	json_decref(p->agent.environment);
+	size = environment ? json_dumpb(environment, NULL, 0, JSON_COMPACT) : 0;
+	agent_forget_environment(p);
+	if (m->environments + size > ENVIRONMENTS_MAX) {
+		log_limited(&m->environments_full, 600 * NSEC_PER_SEC,
+			    "agent %s: its environment is not kept: all agents' are above %d MiB",
+			    p->name, ENVIRONMENTS_MAX >> 20);
+		return true;
+	}
+	m->environments += size;
+	p->agent.environment_size = size;
 	p->agent.environment = environment ? json_incref(environment) : json_object();
 	return true;
 }
@@ -182,13 +202,7 @@ static const struct method *find_method(const struct method *table, const char *
 /* A call may cost a write to disk, and a message to every peer: one peer does not keep us from the others. */
 static bool too_many_calls(struct peer *p)
 {
-	const nsec_t each = NSEC_PER_SEC / CALLS_PER_S, burst = CALLS_BURST * each;
-	nsec_t now = clock_boot();
-
-	if (p->calls_until > now + burst)
-		return true;
-	p->calls_until = MAX(p->calls_until, now) + each;
-	return false;
+	return !budget_take(&p->calls_until, CALLS_BURST, NSEC_PER_SEC / CALLS_PER_S);
 }
 
 void methods_call(struct control_conn *c, const char *method, json_t *params,
@@ -204,6 +218,8 @@ void methods_call(struct control_conn *c, const char *method, json_t *params,
 	}
 
 	if (!strcmp(method, "hello")) {
+		/* Everything is told anew, and a line goes to the log. */
+		c->peer->calls_until += (HELLO_COST - 1) * NSEC_PER_SEC / CALLS_PER_S;
 		if (req)
 			hello(c, params, req);
 		return;

@@ -172,8 +172,8 @@ void peer_free(struct peer *p)
 	m->npeers--;
 	m->nprovisional -= p->state == PEER_PROVISIONAL;
 	if (m->node)
-		overlay_peer_remove(node_overlay(m->node), p->overlay);
-	json_decref(p->agent.environment);
+		node_remove_peer(m->node, p->overlay);
+	agent_forget_environment(p);
 	json_decref(p->agent.connections);
 	json_decref(p->agent.fallback);
 	crypto_wipe(&p->rec, sizeof(p->rec));

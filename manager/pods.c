@@ -8,6 +8,8 @@
 #include "base/log.h"
 #include "manager/kubernetes.h"
 
+enum { SLICE_PODS = 1000 };
+
 static bool uid_fits(const char *uid)
 {
 	return *uid && strlen(uid) < sizeof(((struct pod *)NULL)->uid);
@@ -104,9 +106,10 @@ void pods_object(struct kubernetes *k, const json_t *o, bool deleted)
 	if (!p)
 		return;
 	p->generation = feed_generation(k, FEED_PODS);
-	p->kind = mark.kind;
-	memcpy(p->workload, mark.workload, sizeof(p->workload));
 	if (fresh) {
+		/* As it was made: its agent was given that. */
+		p->kind = mark.kind;
+		memcpy(p->workload, mark.workload, sizeof(p->workload));
 		agents_pod_seen(k, p);
 		records_changed(k);
 	}
@@ -134,19 +137,17 @@ void pods_free(struct kubernetes *k)
 
 /* --- EndpointSlices ---------------------------------------------------------------------------------------------- */
 
-static void forget_ready(struct slice *s)
+static void pods_of_slice_free(struct slice_pod *list, unsigned n)
 {
-	for (unsigned i = 0; i < s->n; i++)
-		free(s->ready[i].name);
-	free(s->ready);
-	s->ready = NULL;
-	s->n = 0;
+	for (unsigned i = 0; i < n; i++)
+		free(list[i].name);
+	free(list);
 }
 
 static void slice_free(struct slice *s)
 {
 	if (s) {
-		forget_ready(s);
+		pods_of_slice_free(s->pod, s->n);
 		free(s->key);
 	}
 	free(s);
@@ -174,8 +175,9 @@ static void slice_end(struct kubernetes *k, struct slice *s)
 		at = &(*at)->next;
 	*at = s->next;
 	hash_remove(&k->slice_table, &s->node);
+	if (records_name(k, s->ns, s->service))
+		records_changed(k);
 	slice_free(s);
-	records_changed(k);
 }
 
 static struct slice *slice_new(struct kubernetes *k, const char *key)
@@ -200,34 +202,76 @@ static struct slice *slice_new(struct kubernetes *k, const char *key)
 /* Ready as a service means it: absent is true. */
 static bool endpoint_ready(const json_t *e)
 {
-	const json_t *ready = object_get(e, "conditions", "ready", NULL);
-
-	return !json_is_false(ready) && !strcmp(object_text(e, "targetRef", "kind", NULL), "Pod");
+	return !json_is_false(object_get(e, "conditions", "ready", NULL));
 }
 
-static void take_ready(struct slice *s, const json_t *endpoints)
+/* It was ready a moment ago: terminating, and not by a failed probe. */
+static bool endpoint_leaving(const json_t *e)
 {
-	size_t n = MIN(json_array_size(endpoints), 1000u); /* the API allows no more */
-	const json_t *e;
-	size_t i;
+	return json_is_true(object_get(e, "conditions", "terminating", NULL)) &&
+	       json_is_true(object_get(e, "conditions", "serving", NULL));
+}
 
-	forget_ready(s);
-	s->ready = n ? calloc(n, sizeof(*s->ready)) : NULL;
-	if (!s->ready)
-		return;
-	json_array_foreach(endpoints, i, e)
-	{
-		const char *uid = object_text(e, "targetRef", "uid", NULL);
-		char *name;
-
-		if (s->n == n || !endpoint_ready(e) || !uid_fits(uid))
-			continue;
-		name = strdup(object_text(e, "targetRef", "name", NULL));
-		if (!name)
-			return;
-		snprintf(s->ready[s->n].uid, sizeof(s->ready[s->n].uid), "%s", uid);
-		s->ready[s->n++].name = name;
+static struct slice_pod *find_in(struct slice_pod *list, unsigned n, const char *uid)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (!strcmp(list[i].uid, uid))
+			return &list[i];
 	}
+	return NULL;
+}
+
+static void take_endpoint(struct slice *s, const json_t *e, bool fresh)
+{
+	const char *uid = object_text(e, "targetRef", "uid", NULL);
+	struct slice_pod *p = &s->pod[s->n];
+	bool ready = endpoint_ready(e);
+
+	if (strcmp(object_text(e, "targetRef", "kind", NULL), "Pod") != 0 || !uid_fits(uid) ||
+	    (!ready && !(fresh && endpoint_leaving(e))))
+		return;
+	p->name = strdup(object_text(e, "targetRef", "name", NULL));
+	if (!p->name)
+		return;
+	snprintf(p->uid, sizeof(p->uid), "%s", uid);
+	p->left = ready ? 0 : clock_boot();
+	s->n++;
+}
+
+/* What was ready and is not any more stays for a while, as that. */
+static void keep_left(struct slice *s, struct slice_pod *old, unsigned n)
+{
+	nsec_t now = clock_boot();
+	unsigned fresh = s->n;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct slice_pod *o = &old[i];
+
+		if (find_in(s->pod, fresh, o->uid))
+			continue;
+		if (!o->left)
+			o->left = now;
+		if (now - o->left >= LEAVING_MS * NSEC_PER_MSEC)
+			continue;
+		s->pod[s->n++] = *o;
+		o->name = NULL;
+	}
+}
+
+static void take_endpoints(struct slice *s, const json_t *endpoints, bool fresh)
+{
+	size_t n = MIN(json_array_size(endpoints), (size_t)SLICE_PODS); /* the API allows no more */
+	struct slice_pod *old = s->pod;
+	unsigned nold = s->n;
+
+	s->pod = n + nold ? calloc(n + nold, sizeof(*s->pod)) : NULL;
+	s->n = 0;
+	if (s->pod) {
+		for (size_t i = 0; i < n; i++)
+			take_endpoint(s, json_array_get(endpoints, i), fresh);
+		keep_left(s, old, MIN(nold, 2u * SLICE_PODS));
+	}
+	pods_of_slice_free(old, nold);
 }
 
 void slices_object(struct kubernetes *k, const json_t *o, bool deleted)
@@ -237,6 +281,7 @@ void slices_object(struct kubernetes *k, const json_t *o, bool deleted)
 		object_text(o, "metadata", "labels", "kubernetes.io/service-name", NULL);
 	char key[K8S_NAME_MAX + OBJECT_NAME_MAX + 2];
 	struct slice *s;
+	bool fresh;
 
 	snprintf(key, sizeof(key), "%.*s/%.*s", K8S_NAME_MAX, ns, OBJECT_NAME_MAX,
 		 object_text(o, "metadata", "name", NULL));
@@ -246,6 +291,7 @@ void slices_object(struct kubernetes *k, const json_t *o, bool deleted)
 			slice_end(k, s);
 		return;
 	}
+	fresh = !s;
 	if (!s)
 		s = slice_new(k, key);
 	if (!s)
@@ -253,8 +299,9 @@ void slices_object(struct kubernetes *k, const json_t *o, bool deleted)
 	s->generation = feed_generation(k, FEED_SLICES);
 	snprintf(s->ns, sizeof(s->ns), "%s", ns);
 	snprintf(s->service, sizeof(s->service), "%s", service);
-	take_ready(s, object_get(o, "endpoints", NULL));
-	records_changed(k);
+	take_endpoints(s, object_get(o, "endpoints", NULL), fresh);
+	if (records_name(k, s->ns, s->service))
+		records_changed(k);
 }
 
 void slices_sweep(struct kubernetes *k, unsigned generation)

@@ -264,7 +264,7 @@ static void name_pods(char *to, size_t size, const struct endpoint *e, size_t n,
 	*count = 0;
 	*to = '\0';
 	for (size_t i = 0; i < n; i++) {
-		if (e[i].connected || e[i].marked)
+		if (e[i].connected || e[i].marked || e[i].leaving)
 			continue;
 		if (*count < NAMED && len + strlen(e[i].pod) + 3 < size)
 			len += (size_t)snprintf(to + len, size - len, "%s%s", *count ? ", " : "",
@@ -278,16 +278,22 @@ static void name_pods(char *to, size_t size, const struct endpoint *e, size_t n,
 void coverage(struct coverage *c, const struct endpoint *e, size_t n)
 {
 	char pods[400];
-	unsigned without;
+	unsigned without, leaving = 0;
 
-	*c = (struct coverage){.endpoints = (unsigned)n, .phase = PHASE_PENDING};
+	for (size_t i = 0; i < n; i++)
+		leaving += e[i].leaving;
+	*c = (struct coverage){.endpoints = (unsigned)n - leaving, .phase = PHASE_PENDING};
 	for (size_t i = 0; i < n; i++)
 		c->agents += e[i].connected && e[i].confirmed;
 	name_pods(pods, sizeof(pods), e, n, &without);
-	if (n == 0)
+	if (c->endpoints == 0)
 		snprintf(c->message, sizeof(c->message), "No pod of the service is ready.");
-	else if (c->agents == n)
+	else if (c->agents == c->endpoints && !leaving)
 		c->phase = PHASE_ACTIVE;
+	else if (c->agents == c->endpoints)
+		snprintf(c->message, sizeof(c->message),
+			 "Waiting until no connection goes to %u former %s any more.", leaving,
+			 leaving == 1 ? "pod" : "pods");
 	else if (without) {
 		/* Somebody's traffic may already come to the laptop; what is missing is not on its way. */
 		c->phase = c->agents ? PHASE_PARTIAL : PHASE_PENDING;
@@ -295,6 +301,6 @@ void coverage(struct coverage *c, const struct endpoint *e, size_t n)
 			 without == 1 ? "pod" : "pods", pods);
 	} else
 		snprintf(c->message, sizeof(c->message),
-			 "Waiting for the agents of %u of %u ready pods.", (unsigned)n - c->agents,
-			 (unsigned)n);
+			 "Waiting for the agents of %u of %u ready pods.", c->endpoints - c->agents,
+			 c->endpoints);
 }

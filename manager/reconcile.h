@@ -33,12 +33,13 @@ enum { RECONCILE_MAX = 1024 };
 /* Fills v[i] for each c[i]; n <= RECONCILE_MAX. 0 or -ENOMEM. */
 int reconcile(struct verdict *v, const struct claim *c, size_t n);
 
-/* A ready endpoint of the intercepted service. */
+/* An endpoint of the intercepted service. */
 struct endpoint {
 	const char *pod;
 	bool marked;	/* an agent was put in, so it will come */
 	bool connected; /* its agent is here and stands for the workload */
 	bool confirmed; /* ... and has the rule */
+	bool leaving;	/* without an agent, no more ready: a proxy may not know yet */
 };
 
 struct coverage {

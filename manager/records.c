@@ -18,6 +18,15 @@ struct record *record_find(const struct kubernetes *k, const char *uid)
 	return NULL;
 }
 
+bool records_name(const struct kubernetes *k, const char *ns, const char *service)
+{
+	for (const struct record *r = k->records; r; r = r->next) {
+		if (!strcmp(r->o.in.service, service) && !strcmp(r->o.in.ns, ns))
+			return true;
+	}
+	return false;
+}
+
 bool record_is_of(const struct record *r, const struct pod *pod)
 {
 	return r->o.in.kind == pod->kind && !strcmp(r->o.in.ns, pod->ns) &&
@@ -47,6 +56,7 @@ static void announcement_free(struct announcement *a)
 	*a->link = a->next;
 	if (a->next)
 		a->next->link = a->link;
+	a->k->nannouncements--;
 	free(a);
 }
 
@@ -94,13 +104,17 @@ static void on_workload(void *arg, const struct kube_reply *reply)
 static void announce(struct record *r, const char *reason, const char *verb)
 {
 	const struct intercept *i = &r->o.in;
-	struct announcement *a = calloc(1, sizeof(*a));
+	struct announcement *a =
+		r->k->nannouncements < ANNOUNCEMENTS_MAX ? calloc(1, sizeof(*a)) : NULL;
 	char path[256], ports[128] = "";
 	struct kube_call call = {.path = path};
 	size_t len = 0;
 
-	if (!a)
+	if (!a) {
+		log_limited(&r->k->full, 60 * NSEC_PER_SEC, "too many Events; one is left out");
 		return;
+	}
+	r->k->nannouncements++;
 	for (unsigned p = 0; p < i->nports && len + 8 < sizeof(ports); p++)
 		len += (size_t)snprintf(ports + len, sizeof(ports) - len, "%s%u", p ? ", " : "",
 					i->port[p].port);
@@ -132,31 +146,84 @@ static void record_end(struct record *r)
 		at = &(*at)->next;
 	*at = r->next;
 	k->nrecords--;
-	kube_cancel(r->write);
-	log_info("intercept %s/%s of %s: ended", r->o.in.ns, r->o.in.name, r->o.user);
+	kube_cancel(r->status.request);
+	if (!r->damaged)
+		log_info("intercept %s/%s of %s: ended", r->o.in.ns, r->o.in.name, r->o.user);
 	if (r->announced)
 		announce(r, "InterceptEnded", "stopped");
 	free(r);
 	records_changed(k);
 }
 
-static struct record *record_new(struct kubernetes *k, const struct intercept_object *o)
+/* Nobody may fill the table for all others. */
+static bool fits(struct kubernetes *k, const struct intercept_object *o, const json_t *object)
 {
-	struct record *r;
+	unsigned same = 0;
+	char path[512];
+
+	for (const struct record *r = k->records; r; r = r->next)
+		same += !strcmp(r->o.user, o->user);
+	if (same < RECORDS_PER_USER && k->nrecords < RECORDS_MAX)
+		return true;
+	snprintf(path, sizeof(path), "/apis/culvert.dev/v1alpha1/namespaces/%s/intercepts/%s",
+		 o->in.ns, o->object);
+	status_refuse(k, object, path, phase_name(PHASE_FAILED),
+		      same < RECORDS_PER_USER
+			      ? "The manager has as many Intercepts as it takes; leave some, and "
+				"intercept again."
+			      : "Its user has as many Intercepts as one may have; leave some, and "
+				"intercept again.");
+	return false;
+}
+
+static struct record *record_new(struct kubernetes *k, const struct intercept_object *o,
+				 const json_t *object)
+{
+	struct record *r = fits(k, o, object) ? calloc(1, sizeof(*r)) : NULL;
 	enum phase p;
 
-	if (k->nrecords >= RECORDS_MAX || !(r = calloc(1, sizeof(*r)))) {
-		log_limited(&k->full, 60 * NSEC_PER_SEC, "too many intercepts");
+	if (!r)
 		return NULL;
-	}
 	r->k = k;
 	r->o = *o;
+	r->since = clock_boot();
 	r->announced = phase_parse(&p, o->phase) && (p == PHASE_ACTIVE || p == PHASE_PARTIAL);
 	r->next = k->records;
 	k->records = r;
 	k->nrecords++;
+	return r;
+}
+
+static void log_new(const struct intercept_object *o)
+{
 	log_info("intercept %s/%s of %s: %s %s, service %s", o->in.ns, o->in.name, o->user,
 		 workload_kind_name(o->in.kind), o->in.workload, o->in.service);
+}
+
+/* The schema let it pass, we cannot read it: whoever made it finds the sentence in its status. */
+static struct record *damaged(struct kubernetes *k, const json_t *object, const char *why)
+{
+	struct intercept_object o = {.deleting = false};
+	const char *uid = object_text(object, "metadata", "uid", NULL);
+	const char *ns = object_text(object, "metadata", "namespace", NULL);
+	const char *name = object_text(object, "metadata", "name", NULL);
+	struct record *r = record_find(k, uid);
+
+	log_limited(&k->odd, 10 * NSEC_PER_SEC, "%s", why);
+	if (!*uid || strlen(uid) >= sizeof(o.uid) || strlen(ns) >= sizeof(o.in.ns) ||
+	    strlen(name) >= sizeof(o.object))
+		return NULL;
+	memcpy(o.uid, uid, strlen(uid) + 1);
+	memcpy(o.in.ns, ns, strlen(ns) + 1);
+	memcpy(o.object, name, strlen(name) + 1);
+	snprintf(o.user, sizeof(o.user), "%s", object_text(object, "spec", "user", NULL));
+	if (!r)
+		r = record_new(k, &o, object);
+	if (!r)
+		return NULL;
+	r->damaged = true;
+	r->verdict = (struct verdict){.phase = PHASE_FAILED};
+	snprintf(r->verdict.message, sizeof(r->verdict.message), "%s", why);
 	return r;
 }
 
@@ -166,21 +233,20 @@ void records_object(struct kubernetes *k, const json_t *object, bool deleted)
 	struct record *r;
 	struct error e;
 
-	if (intercept_from_object(&o, object, &e)) {
-		log_warn("%s", e.text);
-		r = record_find(k, object_text(object, "metadata", "uid", NULL));
-		if (r)
-			record_end(r);
-		return;
-	}
-	r = record_find(k, o.uid);
+	r = record_find(k, object_text(object, "metadata", "uid", NULL));
 	if (deleted) {
 		if (r)
 			record_end(r);
 		return;
 	}
-	if (!r)
-		r = record_new(k, &o);
+	if (intercept_from_object(&o, object, &e)) {
+		r = damaged(k, object, e.text);
+		o.deleting = false;
+	} else if (!r) {
+		r = record_new(k, &o, object);
+		if (r)
+			log_new(&o);
+	}
 	if (!r)
 		return;
 	r->generation = feed_generation(k, FEED_INTERCEPTS);
@@ -189,8 +255,7 @@ void records_object(struct kubernetes *k, const json_t *object, bool deleted)
 		r->o.deleting = true;
 		records_changed(k);
 	}
-	memcpy(r->o.version, o.version, sizeof(o.version));
-	if (!*r->written)
+	if (!r->written)
 		records_changed(k);
 }
 
@@ -277,50 +342,59 @@ static void write_status(struct record *r);
 
 static void on_written(void *arg, const struct kube_reply *reply)
 {
-	enum { RETRY_S = 2 };
 	struct record *r = arg;
 
-	r->write = NULL;
-	if (reply->failure == KUBE_OK || reply->failure == KUBE_NOT_FOUND) {
-		write_status(r); /* if it has changed meanwhile */
-		return;
-	}
-	log_debug("intercept %s/%s: status: %s", r->o.in.ns, r->o.in.name, reply->sentence);
-	*r->written = '\0';
-	r->retry_at = clock_boot() + RETRY_S * NSEC_PER_SEC;
+	if (!writer_answered(r->k, &r->status, reply))
+		r->written = 0;
+	write_status(r); /* if it has changed meanwhile */
+}
+
+static void patch_status(struct record *r, json_t *status, uint64_t hash)
+{
+	json_t *patch = json_pack("{s:O}", "status", status);
+	char path[512];
+
+	snprintf(path, sizeof(path),
+		 "/apis/culvert.dev/v1alpha1/namespaces/%s/intercepts/%s/status", r->o.in.ns,
+		 r->o.object);
+	if (patch && kube_merge(r->k->client, path, patch, "culvert", on_written, r,
+				&r->status.request) == 0)
+		r->written = hash;
+	json_decref(patch);
 }
 
 static void write_status(struct record *r)
 {
-	cleanup(free_ptr) char *text = NULL;
-	json_t *status, *patch;
-	char path[512];
+	json_t *status = r->o.deleting || r->waiting ? NULL : status_json(r);
+	uint64_t hash = status ? hash_json(r->k, status) : r->written;
 
-	if (r->write || r->o.deleting || r->retry_at > clock_boot())
-		return;
-	status = status_json(r);
-	text = status ? json_dumps(status, JSON_COMPACT) : NULL;
-	if (text && strncmp(r->written, text, sizeof(r->written) - 1) != 0) {
-		patch = json_pack("{s:O}", "status", status);
-		snprintf(path, sizeof(path),
-			 "/apis/culvert.dev/v1alpha1/namespaces/%s/intercepts/%s/status",
-			 r->o.in.ns, r->o.object);
-		if (patch &&
-		    kube_merge(r->k->client, path, patch, "culvert", on_written, r, &r->write) == 0)
-			snprintf(r->written, sizeof(r->written), "%s", text);
-		json_decref(patch);
-	}
+	r->dirty = hash != r->written;
+	if (r->dirty && writer_ready(&r->status)) /* else its answer, or a tick, brings us here */
+		patch_status(r, status, hash);
 	json_decref(status);
 }
 
 /* --- reconcile --------------------------------------------------------------------------------------------------- */
 
-static bool is_stale(const struct kubernetes *k, const struct session *s)
+static bool is_stale(const struct record *r)
 {
+	const struct session *s = session_find(r->k, r->o.session);
 	const struct peer *p = s ? s->peer : NULL;
-	nsec_t timeout = (nsec_t)k->m->cfg->holder_timeout_s * NSEC_PER_SEC;
+	nsec_t timeout = (nsec_t)r->k->m->cfg->holder_timeout_s * NSEC_PER_SEC;
 
 	return p && !p->online && clock_boot() - p->since > timeout;
+}
+
+static bool is_waiting(const struct record *r)
+{
+	return !r->damaged && !session_find(r->k, r->o.session) &&
+	       clock_boot() - r->since < SESSION_WAIT_S * NSEC_PER_SEC;
+}
+
+/* Does it claim anything? Then it is among those that are decided about. */
+static bool claims(const struct record *r)
+{
+	return !r->damaged && !r->waiting;
 }
 
 static void decide(struct kubernetes *k)
@@ -333,18 +407,25 @@ static void decide(struct kubernetes *k)
 		return;
 	for (struct record *r = k->records; r; r = r->next) {
 		const struct session *s = session_find(k, r->o.session);
+		/* One whose key cannot be used is none: nothing could be told to anybody. */
+		const char *user = s && s->peer ? s->o.user : NULL;
 
-		c[n++] = (struct claim){
-			.o = &r->o, .session_user = s ? s->o.user : NULL, .stale = is_stale(k, s)};
-		if (s && s->peer)
+		r->waiting = is_waiting(r);
+		r->stale = is_stale(r);
+		if (!claims(r))
+			continue;
+		c[n++] = (struct claim){.o = &r->o, .session_user = user, .stale = r->stale};
+		if (user)
 			snprintf(r->o.in.owner, sizeof(r->o.in.owner), "%.*s", INTERCEPT_NAME_MAX,
 				 s->peer->name);
 	}
 	if (reconcile(v, c, n))
 		return;
 	n = 0;
-	for (struct record *r = k->records; r; r = r->next)
-		r->verdict = v[n++];
+	for (struct record *r = k->records; r; r = r->next) {
+		if (claims(r))
+			r->verdict = v[n++];
+	}
 }
 
 /* The epoch from which on an agent has this intercept's rules: that in which they came to be as they are. */
@@ -378,28 +459,60 @@ static bool named_before(const struct endpoint *e, size_t n, const char *name)
 	return false;
 }
 
+static bool is_behind(const struct record *r, const struct slice *s)
+{
+	return !strcmp(s->service, r->o.in.service) && !strcmp(s->ns, r->o.in.ns);
+}
+
+static void add_endpoint(struct record *r, struct endpoint *e, size_t *n,
+			 const struct slice_pod *sp)
+{
+	const struct pod *p = pod_find(r->k, sp->uid);
+	struct endpoint *to = &e[*n];
+
+	if (named_before(e, *n, sp->name))
+		return;
+	*to = (struct endpoint){.pod = sp->name, .leaving = sp->left != 0};
+	to->marked = p && record_is_of(r, p);
+	to->connected = to->marked && p->peer && p->peer->online && p->peer->told;
+	to->confirmed = to->connected && p->confirmed_epoch >= r->rules_epoch;
+	++*n;
+}
+
+/* An agent is with its pod to the end; a pod without one that has left its service is still on its way out of the proxies. */
+static bool counts(const struct record *r, const struct slice_pod *sp, bool leaving, nsec_t now)
+{
+	const struct pod *p;
+
+	if (!leaving || !sp->left)
+		return !leaving && !sp->left;
+	p = pod_find(r->k, sp->uid);
+	return now - sp->left < LEAVING_MS * NSEC_PER_MSEC && !(p && record_is_of(r, p));
+}
+
 static void cover(struct record *r)
 {
-	enum { ENDPOINTS_MAX = 2048 };
-	struct kubernetes *k = r->k;
-	cleanup(free_ptr) struct endpoint *e = calloc(ENDPOINTS_MAX, sizeof(*e));
-	size_t n = 0;
+	nsec_t now = clock_boot(), settles = 0;
+	cleanup(free_ptr) struct endpoint *e = NULL;
+	size_t n = 0, most = 0;
 
-	for (const struct slice *s = k->slices; e && s; s = s->next) {
-		if (strcmp(s->ns, r->o.in.ns) != 0 || strcmp(s->service, r->o.in.service) != 0)
-			continue;
-		for (unsigned i = 0; i < s->n && n < ENDPOINTS_MAX; i++) {
-			const struct pod *p = pod_find(k, s->ready[i].uid);
-
-			if (named_before(e, n, s->ready[i].name))
-				continue;
-			e[n].pod = s->ready[i].name;
-			e[n].marked = p && record_is_of(r, p);
-			e[n].connected = e[n].marked && p->peer && p->peer->online && p->peer->told;
-			e[n].confirmed = e[n].connected && p->confirmed_epoch >= r->rules_epoch;
-			n++;
+	for (const struct slice *s = r->k->slices; s; s = s->next)
+		most += is_behind(r, s) ? s->n : 0;
+	e = calloc(most + 1, sizeof(*e));
+	if (!e)
+		return;
+	/* Those that are ready first: an endpoint may have moved to another slice. */
+	for (int leaving = 0; leaving < 2; leaving++) {
+		for (const struct slice *s = r->k->slices; most && s; s = s->next) {
+			for (unsigned i = 0; is_behind(r, s) && i < s->n; i++) {
+				if (!counts(r, &s->pod[i], leaving, now))
+					continue;
+				add_endpoint(r, e, &n, &s->pod[i]);
+				settles = MAX(settles, s->pod[i].left);
+			}
 		}
 	}
+	r->settles = settles ? settles + LEAVING_MS * NSEC_PER_MSEC : 0;
 	coverage(&r->coverage, e, n);
 }
 
@@ -407,13 +520,17 @@ static void start_and_tell(struct record *r)
 {
 	const char *phase;
 
+	r->settles = 0;
+	if (r->waiting)
+		return;
 	if (r->verdict.in_force)
 		cover(r);
 	phase = phase_name(r->verdict.in_force ? r->coverage.phase : r->verdict.phase);
 	if (strcmp(phase, r->o.phase) != 0) {
-		log_info("intercept %s/%s of %s: %s%s%s", r->o.in.ns, r->o.in.name, r->o.user,
-			 phase, r->verdict.in_force ? "" : ": ",
-			 r->verdict.in_force ? "" : r->verdict.message);
+		if (!r->damaged)
+			log_info("intercept %s/%s of %s: %s%s%s", r->o.in.ns, r->o.in.name,
+				 r->o.user, phase, r->verdict.in_force ? "" : ": ",
+				 r->verdict.in_force ? "" : r->verdict.message);
 		snprintf(r->o.phase, sizeof(r->o.phase), "%s", phase);
 	}
 	if (!r->announced && r->verdict.in_force &&
@@ -422,6 +539,24 @@ static void start_and_tell(struct record *r)
 		announce(r, "InterceptStarted", "started");
 	}
 	write_status(r);
+}
+
+/* A pod that has left its service counts until every proxy knows. */
+static void come_back(struct kubernetes *k)
+{
+	nsec_t now = clock_boot(), next = 0, left;
+	struct timeval tv;
+
+	for (const struct record *r = k->records; r; r = r->next) {
+		if (r->settles && (!next || r->settles < next))
+			next = r->settles;
+	}
+	if (!next)
+		return;
+	left = next > now ? next - now : 0;
+	tv.tv_sec = (time_t)(left / NSEC_PER_SEC);
+	tv.tv_usec = (suseconds_t)(left % NSEC_PER_SEC / 1000 + 1);
+	evtimer_add(k->later, &tv);
 }
 
 void records_reconcile(struct kubernetes *k)
@@ -443,20 +578,21 @@ void records_reconcile(struct kubernetes *k)
 		if (s->peer)
 			rules_push_to(s->peer);
 	}
+	come_back(k);
 }
 
-void records_tick(struct kubernetes *k, nsec_t now)
+void records_tick(struct kubernetes *k)
 {
-	enum { EVERY_S = 5 };
+	bool changed = false;
 
-	if (now - k->swept < EVERY_S * NSEC_PER_SEC)
+	if (!k->settled)
 		return;
-	k->swept = now;
-	/* A holder that is away long enough gives way. */
-	for (const struct record *r = k->records; r; r = r->next) {
-		if (is_stale(k, session_find(k, r->o.session)) || !*r->written) {
-			records_changed(k);
-			return;
-		}
+	for (struct record *r = k->records; r; r = r->next) {
+		/* A holder that is away long enough gives way. */
+		changed |= is_stale(r) != r->stale || is_waiting(r) != r->waiting;
+		if (r->dirty)
+			write_status(r);
 	}
+	if (changed)
+		records_changed(k);
 }

@@ -69,7 +69,7 @@ json_t *rules_environment(const struct manager *m, const struct intercept *i)
 	const struct config_workload *cw = rules_workload(m, i->kind, i->workload, i->ns);
 
 	for (const struct peer *p = m->peers; cw && p; p = p->next) {
-		if (agent_of(p, &cw->w))
+		if (agent_of(p, &cw->w) && p->agent.environment)
 			return json_incref(p->agent.environment);
 	}
 	return json_object();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Laptops. A Session admits its key: it becomes a peer, and an initiation of that key is answered at once. One that
- * came a moment before its Session did is remembered and called back, so that connect waits for no retry.
+ * came a moment before its Session did is kept and answered when that appears, so that connect waits for no retry.
  */
 #include <stdio.h>
 
@@ -30,13 +30,17 @@ static void on_written(void *arg, const struct kube_reply *reply)
 {
 	struct session *s = arg;
 
-	s->write = NULL;
-	if (reply->failure && reply->failure != KUBE_NOT_FOUND) {
-		log_debug("session of %s@%s: status: %s", s->o.user, s->o.client, reply->sentence);
-		s->dirty = true; /* again at the next tick */
-	} else if (s->dirty) {
+	if (!writer_answered(s->k, &s->status, reply))
+		s->dirty = true;
+	else if (s->dirty)
 		write_status(s);
-	}
+}
+
+static const char *what_lacks(const struct session *s)
+{
+	if (!s->peer)
+		return "Its key cannot be used; run 'culvert connect' again, which makes another.";
+	return s->peer->rec.v4.family ? "" : "No address of the manager's pool is free.";
 }
 
 static void write_status(struct session *s)
@@ -46,24 +50,22 @@ static void write_status(struct session *s)
 	bool online = s->peer && s->peer->online;
 	json_t *patch;
 
-	if (s->write) {
-		s->dirty = true;
-		return;
-	}
+	s->dirty = true;
+	if (!writer_ready(&s->status))
+		return; /* its answer, or a tick, brings us here again */
 	if (s->peer && s->peer->rec.v4.family)
 		ipaddr_format(&s->peer->rec.v4, text);
 	snprintf(path, sizeof(path), "/apis/culvert.dev/v1alpha1/sessions/%s/status", s->o.name);
 	patch = json_pack("{s:{s:s, s:s, s:s}}", "status", "phase", online ? "Connected" : "Away",
-			  "address", text, "message",
-			  s->peer ? "" : "No address of the manager's pool is free.");
+			  "address", text, "message", what_lacks(s));
 	if (online && patch) {
 		object_time_format((int64_t)(clock_real() / NSEC_PER_SEC), seen);
 		json_object_set_new(json_object_get(patch, "status"), "lastSeen",
 				    json_string(seen));
 		s->seen_written = clock_boot();
 	}
-	s->dirty = true;
-	if (patch && kube_merge(k->client, path, patch, "culvert", on_written, s, &s->write) == 0)
+	if (patch &&
+	    kube_merge(k->client, path, patch, "culvert", on_written, s, &s->status.request) == 0)
 		s->dirty = false;
 	json_decref(patch);
 }
@@ -75,28 +77,36 @@ void session_touch(struct session *s)
 
 	if (s->peer && s->peer->rec.v4.family)
 		ipaddr_format(&s->peer->rec.v4, text);
-	if (s->write || s->dirty || strcmp(s->o.phase, online ? "Connected" : "Away") != 0 ||
+	if (s->status.request || s->dirty ||
+	    strcmp(s->o.phase, online ? "Connected" : "Away") != 0 ||
 	    strcmp(s->o.address, text) != 0)
 		write_status(s);
 }
 
 /* --- coming and going ------------------------------------------------------------------------------------------ */
 
-static void call_back(struct kubernetes *k, struct session *s)
+/*
+ * As if its first message came now. An initiation of ours instead could cross with it, and then the one of the lower key is
+ * waited for.
+ */
+static void answer_now(struct kubernetes *k, struct session *s)
 {
 	struct overlay *o = node_overlay(k->m->node);
+	uint8_t scratch[AEAD_HEAD + MSG_INITIATION_LEN + AEAD_TAIL];
+	struct overlay_peer *whose;
 	nsec_t now = clock_boot();
+	struct pkt none;
 
 	for (int i = 0; i < STRANGERS; i++) {
 		struct stranger *st = &k->stranger[i];
+		nsec_t when = st->at;
 
-		if (!st->at || memcmp(st->pub, s->o.key, KEY_LEN) != 0)
+		if (!when || memcmp(st->pub, s->o.key, KEY_LEN) != 0)
 			continue;
-		if (now - st->at < STRANGER_TTL_S * NSEC_PER_SEC) {
-			overlay_peer_set_path(s->peer->overlay, &st->from);
-			overlay_peer_initiate(o, s->peer->overlay, true, now);
-		}
 		st->at = 0;
+		if (now - when < STRANGER_TTL_S * NSEC_PER_SEC)
+			overlay_receive(o, &st->from, st->message, sizeof(st->message),
+					scratch + AEAD_HEAD, &none, &whose, now);
 	}
 }
 
@@ -104,6 +114,8 @@ void stranger_remember(struct kubernetes *k, const struct knock *knock)
 {
 	struct stranger *st = NULL;
 
+	if (knock->message_len != sizeof(st->message))
+		return;
 	for (int i = 0; i < STRANGERS && !st; i++) {
 		if (k->stranger[i].at && !memcmp(k->stranger[i].pub, knock->pub, KEY_LEN))
 			st = &k->stranger[i];
@@ -111,6 +123,7 @@ void stranger_remember(struct kubernetes *k, const struct knock *knock)
 	if (!st)
 		st = &k->stranger[k->next_stranger++ % STRANGERS];
 	memcpy(st->pub, knock->pub, KEY_LEN);
+	memcpy(st->message, knock->message, sizeof(st->message));
 	st->from = *knock->from;
 	st->at = clock_boot();
 }
@@ -136,22 +149,25 @@ static void admit(struct session *s)
 	char name[PEER_NAME_MAX + 1];
 
 	/* What the status says of addresses must be known before new ones are given. */
-	if (s->peer || s->o.deleting || (!k->feed[FEED_SESSIONS].complete && !*s->o.address))
+	if (s->peer || (!k->feed[FEED_SESSIONS].complete && !*s->o.address))
 		return;
 	snprintf(name, sizeof(name), "%s@%s", s->o.user, *s->o.client ? s->o.client : "laptop");
 	memcpy(rec.pub, s->o.key, KEY_LEN);
 	s->peer = peer_new(k->m, name, &rec, PEER_REGISTERED);
-	if (!s->peer)
+	if (!s->peer) {
+		if (!s->dirty)
+			write_status(s);
 		return;
+	}
 	s->peer->session = s;
 	give_address(s);
 	/* It was here a moment ago, and will be again: its intercepts do not fall back for our restart. */
 	if (!k->settled && !strcmp(s->o.phase, "Connected"))
 		s->peer->online = s->peer->presumed = true;
 	log_info("laptop %s: may connect", name);
-	call_back(k, s);
 	session_touch(s);
 	records_changed(k);
+	answer_now(k, s);
 }
 
 static void session_end(struct session *s)
@@ -169,15 +185,55 @@ static void session_end(struct session *s)
 		peer_free(s->peer);
 	}
 	records_changed(k);
-	kube_cancel(s->write);
+	kube_cancel(s->status.request);
 	free(s);
 }
 
 static void update(struct session *s, const struct session_object *o)
 {
+	int64_t now = (int64_t)(clock_real() / NSEC_PER_SEC);
+
+	/* A renewal counts from when we hear of it; what lies in the future is no promise. */
+	if (!s->renewed)
+		s->renewed = MIN(o->renewed, now);
+	else if (s->o.renewed != o->renewed)
+		s->renewed = now;
 	s->generation = feed_generation(s->k, FEED_SESSIONS);
 	s->o = *o;
 	admit(s);
+}
+
+static struct session *session_new(struct kubernetes *k, const struct session_object *o)
+{
+	struct session *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->k = k;
+	s->o = *o;
+	s->next = k->sessions;
+	k->sessions = s;
+	hash_insert(&k->session_table, &s->node,
+		    hash_of(&k->session_table, o->name, strlen(o->name)));
+	return s;
+}
+
+/* Nobody may fill the table for all others. */
+static bool fits(struct kubernetes *k, const struct session_object *o, const json_t *object)
+{
+	unsigned same = 0;
+	char path[160];
+
+	for (const struct session *s = k->sessions; s; s = s->next)
+		same += !strcmp(s->o.user, o->user);
+	if (same < SESSIONS_PER_USER && k->session_table.count < SESSIONS_MAX)
+		return true;
+	snprintf(path, sizeof(path), "/apis/culvert.dev/v1alpha1/sessions/%s", o->name);
+	status_refuse(k, object, path, "Expired",
+		      same < SESSIONS_PER_USER
+			      ? "The manager has as many Sessions as it takes; delete some."
+			      : "Its user has as many Sessions as one may have; delete some.");
+	return false;
 }
 
 void sessions_object(struct kubernetes *k, const json_t *object, bool deleted)
@@ -187,9 +243,11 @@ void sessions_object(struct kubernetes *k, const json_t *object, bool deleted)
 	struct error e;
 
 	if (session_from_object(&o, object, &e)) {
-		log_warn("%s", e.text);
+		log_limited(&k->odd, 10 * NSEC_PER_SEC, "%s", e.text);
 		return;
 	}
+	/* It may last until what it owns is gone; who is meant to go goes now. */
+	deleted |= o.deleting;
 	s = session_find(k, o.name);
 	/* The same name again is another object: a key comes back only with a new Session. */
 	if (s && (deleted || strcmp(s->o.uid, o.uid) != 0)) {
@@ -198,19 +256,10 @@ void sessions_object(struct kubernetes *k, const json_t *object, bool deleted)
 	}
 	if (deleted)
 		return;
-	if (!s) {
-		if (k->session_table.count >= SESSIONS_MAX || !(s = calloc(1, sizeof(*s)))) {
-			log_limited(&k->full, 60 * NSEC_PER_SEC, "too many sessions");
-			return;
-		}
-		s->k = k;
-		s->o = o;
-		s->next = k->sessions;
-		k->sessions = s;
-		hash_insert(&k->session_table, &s->node,
-			    hash_of(&k->session_table, o.name, strlen(o.name)));
-	}
-	update(s, &o);
+	if (!s && fits(k, &o, object))
+		s = session_new(k, &o);
+	if (s)
+		update(s, &o);
 }
 
 void sessions_sweep(struct kubernetes *k, unsigned generation)
@@ -233,7 +282,8 @@ void sessions_complete(struct kubernetes *k)
 static void on_deleted(void *arg, const struct kube_reply *reply)
 {
 	(void)arg;
-	if (reply->failure && reply->failure != KUBE_NOT_FOUND)
+	/* A conflict: it was renewed meanwhile. */
+	if (reply->failure && reply->failure != KUBE_NOT_FOUND && reply->failure != KUBE_CONFLICT)
 		log_warn("session: cannot be deleted: %s", reply->sentence);
 }
 
@@ -241,7 +291,16 @@ static void expire(struct session *s)
 {
 	char path[160];
 	struct kube_call call = {.method = "DELETE", .path = path};
+	json_t *body =
+		json_pack("{s:s, s:s, s:{s:s, s:s}}", "apiVersion", "v1", "kind", "DeleteOptions",
+			  "preconditions", "uid", s->o.uid, "resourceVersion", s->o.version);
+	cleanup(free_ptr) char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 
+	json_decref(body);
+	if (!text)
+		return;
+	call.body = text;
+	call.len = strlen(text);
 	snprintf(path, sizeof(path), "/apis/culvert.dev/v1alpha1/sessions/%s", s->o.name);
 	log_info("session of %s@%s: not renewed for %u s, deleted", s->o.user, s->o.client,
 		 s->k->m->cfg->session_timeout_s);
@@ -257,18 +316,18 @@ void sessions_tick(struct kubernetes *k, nsec_t now)
 	for (struct session *s = k->sessions; s; s = s->next) {
 		struct peer *p = s->peer;
 
-		if (p && p->presumed && now - m->started > RESTART_GRACE_S * NSEC_PER_SEC) {
+		if (p && p->presumed && now - p->since > RESTART_GRACE_S * NSEC_PER_SEC) {
 			p->presumed = false;
 			peer_online(p, false);
 		}
-		if (s->dirty && !s->write)
+		if (s->dirty)
 			write_status(s);
 	}
 	if (now - k->sessions_swept < LOOK_EVERY_S * NSEC_PER_SEC)
 		return;
 	k->sessions_swept = now;
 	for (struct session *s = k->sessions; s; s = s->next) {
-		if (!s->o.deleting && today - s->o.renewed > (int64_t)m->cfg->session_timeout_s)
+		if (today - s->renewed > (int64_t)m->cfg->session_timeout_s)
 			expire(s);
 		else if (s->peer && s->peer->online &&
 			 now - s->seen_written > LAST_SEEN_EVERY_S * NSEC_PER_SEC)

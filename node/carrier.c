@@ -67,12 +67,6 @@ static void leave_unproven(struct carrier *c)
 	n->n_unproven--;
 }
 
-void carrier_prove(struct carrier *c)
-{
-	leave_unproven(c);
-	c->proven = true;
-}
-
 /* --- the end --- */
 
 static void retire(struct carrier *c)
@@ -88,6 +82,37 @@ static void retire(struct carrier *c)
 	n->n_carriers--;
 	TAILQ_INSERT_TAIL(&n->gone, c, link);
 	node_end_turn(n);
+}
+
+/* Who has too many streams loses the oldest. */
+void carrier_prove(struct carrier *c, struct overlay_peer *p)
+{
+	struct node *n = c->node;
+	struct carrier *oldest = NULL;
+	unsigned count = 0;
+
+	leave_unproven(c);
+	c->proven = true;
+	c->peer = p;
+	for (unsigned i = 0; i < NODE_STREAMS; i++) {
+		struct carrier *o = n->carriers[i];
+
+		if (!o || !o->proven || o->peer != p)
+			continue;
+		count++;
+		if (o != c && (!oldest || o->id < oldest->id))
+			oldest = o;
+	}
+	if (count > NODE_STREAMS_PER_PEER && oldest)
+		retire(oldest);
+}
+
+void node_remove_peer(struct node *n, struct overlay_peer *p)
+{
+	for (unsigned i = 0; i < NODE_STREAMS; i++)
+		if (n->carriers[i] && n->carriers[i]->peer == p)
+			retire(n->carriers[i]);
+	overlay_peer_remove(n->overlay, p);
 }
 
 /* The overlay's peers leave the path. */

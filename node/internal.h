@@ -34,10 +34,11 @@ struct carrier {
 	struct node *node;
 	struct transport *transport;
 	uint32_t id;
-	bool proven;	/* something authentic has come */
-	bool gone;	/* no path any more; freed at the end of the turn */
-	bool forgotten; /* the overlay knows */
-	bool dirty;	/* in node.dirty: has something to flush */
+	bool proven;		   /* something authentic has come ... */
+	struct overlay_peer *peer; /* ... from here; compared only */
+	bool gone;		   /* no path any more; freed at the end of the turn */
+	bool forgotten;		   /* the overlay knows */
+	bool dirty;		   /* in node.dirty: has something to flush */
 	nsec_t prove_by;
 	TAILQ_ENTRY(carrier) link; /* in node.unproven or node.gone */
 	LIST_ENTRY(carrier) dirty_link;
@@ -93,7 +94,7 @@ void carriers_free(struct node *n);
 void carriers_flush(struct node *n);
 void carriers_reap(struct node *n); /* frees those that are gone */
 void carrier_touch(struct carrier *c);
-void carrier_prove(struct carrier *c);
+void carrier_prove(struct carrier *c, struct overlay_peer *p);
 
 /* node.c: have the turn end with a flush and a look at the timers. */
 void node_end_turn(struct node *n);

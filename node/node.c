@@ -76,7 +76,7 @@ static void on_established(void *arg, struct overlay_peer *p, bool fresh)
 	struct carrier *c = path ? carrier_of(n, path) : NULL;
 
 	if (c)
-		carrier_prove(c);
+		carrier_prove(c, p);
 	if (n->ops->established)
 		n->ops->established(n->arg, p, fresh);
 }

@@ -21,9 +21,10 @@ struct node;
 struct stream;
 
 enum {
-	NODE_STREAMS = 4096, /* at once */
-	NODE_UNPROVEN = 256, /* of them, on which nothing authentic has come yet: ... */
-	NODE_PROVE_S = 10,   /* ... for as long */
+	NODE_STREAMS = 4096,	   /* at once */
+	NODE_UNPROVEN = 256,	   /* of them, on which nothing authentic has come yet: ... */
+	NODE_PROVE_S = 10,	   /* ... for as long */
+	NODE_STREAMS_PER_PEER = 4, /* proven ones; the oldest goes for a new one */
 };
 
 struct node_ops {
@@ -86,6 +87,8 @@ int node_add_stream(struct node *n, struct stream *s, struct path *path, struct 
 /* Closes it at the end of the turn, after what is queued as far as that goes at once; the overlay
  * is told then. No path_gone(). From any callback; a path that is gone is ignored. */
 void node_drop_stream(struct node *n, const struct path *path);
+/* overlay_peer_remove(), and the streams that it proved itself on are closed. From any callback that may remove it. */
+void node_remove_peer(struct node *n, struct overlay_peer *p);
 /* Back-pressure: false = what carries this peer's packets has more than enough to send. Who can
  * (the TUN's reader) waits for writable(); packets sent all the same are queued up to a bound. */
 bool node_ready(const struct node *n, const struct overlay_peer *p);

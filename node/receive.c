@@ -37,28 +37,18 @@ void node_on_datagrams(void *arg, const struct path *from, const uint8_t *data, 
 	}
 }
 
-static uint64_t dropped(const struct node *n)
-{
-	const uint64_t *drops = overlay_drops(n->overlay);
-	uint64_t sum = 0;
-
-	for (int i = 0; i < OVERLAY_NUM_DROPS; i++)
-		sum += drops[i];
-	return sum;
-}
-
 /* A stream that has proved nothing so far. Whoever sends data that opens, and is no replay, holds
  * a session; handshakes are heard of when they are complete (established). */
 static int receive_unproven(struct node *n, struct carrier *c, const struct path *from,
 			    const uint8_t *data, size_t len, struct pkt *pkt,
 			    struct overlay_peer **p)
 {
-	bool is_data = len >= MSG_DATA_OVERHEAD && get_le32(data) == MSG_DATA;
-	uint64_t before = dropped(n);
-	int r = overlay_receive(n->overlay, from, data, len, n->received, pkt, p, clock_boot());
+	int r;
 
-	if (r == 1 || (is_data && dropped(n) == before))
-		carrier_prove(c);
+	*p = NULL;
+	r = overlay_receive(n->overlay, from, data, len, n->received, pkt, p, clock_boot());
+	if (*p)
+		carrier_prove(c, *p);
 	return r;
 }
 

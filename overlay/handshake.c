@@ -222,6 +222,8 @@ static void open_initiation(struct overlay *o, const struct path *from, const ui
 		.claim = in->type == MSG_INVITATION ? &in->claim : NULL,
 		.token = in->type == MSG_TOKEN ? in->token : NULL,
 		.token_len = in->token_len,
+		.message = msg,
+		.message_len = len,
 	};
 	struct overlay_peer *p = overlay_peer_find(o, hs->remote_static);
 	if (!p) {

@@ -56,6 +56,8 @@ struct overlay_credential {
 	const struct invite_claim *claim;
 	const char *token; /* NUL behind it; nobody has looked at what it says */
 	size_t token_len;
+	const uint8_t *message; /* the whole initiation, MACs too */
+	size_t message_len;
 };
 
 struct overlay_ops {
@@ -74,7 +76,8 @@ struct overlay_ops {
 	/* An initiation by a key that is no peer. Return a peer made by overlay_peer_add() for it,
 	 * or NULL for silence. Who admits also removes: a peer for which no `established` has come
 	 * within 15 s is not coming, and counts no more as half-open. Who must ask others first
-	 * returns NULL, and when it knows: overlay_peer_add(), overlay_peer_set_path(from),
+	 * returns NULL, and when it knows: overlay_peer_add(), and either overlay_receive() of the
+	 * kept message, which is answered as if it came now, or overlay_peer_set_path(from) and
 	 * overlay_peer_initiate(force); it is asked again with each retry of the peer's.
 	 * Optional (NULL = silence). */
 	struct overlay_peer *(*admit)(void *arg, const uint8_t pub[static KEY_LEN],
@@ -200,7 +203,8 @@ void overlay_queue(struct overlay *o, struct overlay_peer *p, const uint8_t *pac
 /*
  * Takes one datagram. For a data message with an inner IP packet whose source belongs to the peer:
  * returns 1, *inner points into `scratch` and *peer tells whose it is. 0: it was for us (handshake,
- * keepalive, control) or dropped. `data` follows aead_open()'s `in` contract; `scratch` (`out`) has
+ * keepalive, control) or dropped; *peer is still set if it was a data message that opened and is
+ * new, and left alone otherwise. `data` follows aead_open()'s `in` contract; `scratch` (`out`) has
  * AEAD_HEAD bytes before it and len + AEAD_TAIL.
  */
 int overlay_receive(struct overlay *o, const struct path *from, const uint8_t *data, size_t len,

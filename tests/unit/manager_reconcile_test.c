@@ -335,10 +335,13 @@ static void covers(const struct endpoint *e, size_t count, enum phase phase, uns
 
 static void test_coverage(void **unused)
 {
-	static const struct endpoint ready = {"cart-0", true, true, true},
-				     told = {"cart-1", true, true, false},
-				     comes = {"cart-2", true, false, false},
-				     bare = {"cart-3", false, false, false};
+	static const struct endpoint ready = {.pod = "cart-0",
+					      .marked = true,
+					      .connected = true,
+					      .confirmed = true},
+				     told = {.pod = "cart-1", .marked = true, .connected = true},
+				     comes = {.pod = "cart-2", .marked = true},
+				     bare = {.pod = "cart-3"};
 
 	(void)unused;
 	covers(NULL, 0, PHASE_PENDING, 0, "No pod of the service is ready");
@@ -354,12 +357,35 @@ static void test_coverage(void **unused)
 
 static void test_coverage_names_a_few(void **unused)
 {
-	struct endpoint e[100] = {{"first", true, true, true}};
+	struct endpoint e[100] = {
+		{.pod = "first", .marked = true, .connected = true, .confirmed = true}};
 
 	(void)unused;
 	for (int i = 1; i < 100; i++)
 		e[i].pod = "a-pod-with-a-name-that-is-rather-long-as-those-of-replica-sets-are";
 	covers(e, 100, PHASE_PARTIAL, 1, " and 95 more.");
+}
+
+/* An old pod that a proxy may still send somebody to keeps it from being active, but is no endpoint. */
+static void test_coverage_waits_for_those_that_leave(void **unused)
+{
+	const struct endpoint ready = {
+		.pod = "new", .marked = true, .connected = true, .confirmed = true};
+	const struct endpoint leaving = {.pod = "old", .leaving = true};
+	const struct endpoint both[] = {ready, leaving}, alone[] = {leaving};
+	struct coverage c;
+
+	(void)unused;
+	coverage(&c, both, 2);
+	assert_int_equal(c.phase, PHASE_PENDING);
+	assert_int_equal(c.agents, 1);
+	assert_int_equal(c.endpoints, 1);
+	assert_string_equal(c.message,
+			    "Waiting until no connection goes to 1 former pod any more.");
+	coverage(&c, alone, 1);
+	assert_int_equal(c.phase, PHASE_PENDING);
+	assert_int_equal(c.endpoints, 0);
+	assert_string_equal(c.message, "No pod of the service is ready.");
 }
 
 static void test_phase_names(void **unused)
@@ -397,6 +423,7 @@ int main(void)
 		cmocka_unit_test(test_random_sets),
 		cmocka_unit_test(test_coverage),
 		cmocka_unit_test(test_coverage_names_a_few),
+		cmocka_unit_test(test_coverage_waits_for_those_that_leave),
 		cmocka_unit_test(test_phase_names),
 	};
 
