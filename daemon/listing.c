@@ -20,14 +20,21 @@ struct listing {
 	LIST_ENTRY(listing) entry;
 	struct workloads *w;
 	struct rpc_request *req;
-	char ns[K8S_NAME_MAX + 1]; /* "" = all */
+	bool all;
+	char ns[K8S_NAME_MAX + 1]; /* "" = all at once */
 	struct gather g;
+	json_t *out;
+	/* Who may not list the whole cluster is shown the namespaces of which they may, one after the other. */
+	bool one_by_one, listed;
+	unsigned next; /* of the names that the manager told */
+	struct error refused;
 };
 
 static void listing_end(struct listing *l)
 {
 	LIST_REMOVE(l, entry);
 	gather_clear(&l->g);
+	json_decref(l->out);
 	free(l);
 }
 
@@ -147,33 +154,79 @@ static const struct answer *missing(const struct listing *l)
 	return NULL;
 }
 
+static void add_all(const struct listing *l)
+{
+	json_t *item;
+	size_t i;
+
+	for (unsigned k = LIST_DEPLOYMENTS; k <= LIST_STATEFULSETS; k++) {
+		json_array_foreach(l->g.answer[k].object, i, item)
+		{
+			add(l, l->out, item);
+		}
+	}
+}
+
+static void listing_answer(struct listing *l)
+{
+	rpc_reply(l->req,
+		  json_pack("{s:s, s:O}", "namespace", l->all ? "" : l->ns, "workloads", l->out));
+	listing_end(l);
+}
+
+static void ask(struct listing *l);
+
+/* The names that the manager gives to resolvers are the namespaces' and a few others. */
+static bool is_namespace(const struct listing *l, const char *domain)
+{
+	char path[256];
+
+	return !strchr(domain, '.') && strlen(domain) < sizeof(l->ns) &&
+	       strcmp(domain, "svc") != 0 &&
+	       workload_path(path, sizeof(path), KIND_DEPLOYMENT, domain, NULL) == 0;
+}
+
+static void ask_next(struct listing *l)
+{
+	const struct hello *h = session_hello(l->w->d->session);
+
+	while (l->next < h->ndomains && !is_namespace(l, h->domain[l->next]))
+		l->next++;
+	if (l->next < h->ndomains) {
+		snprintf(l->ns, sizeof(l->ns), "%.63s", h->domain[l->next++]);
+		ask(l);
+	} else if (l->listed) {
+		listing_answer(l);
+	} else {
+		listing_fail(l, RPC_FORBIDDEN, l->refused.text);
+	}
+}
+
 static void on_listed(void *arg)
 {
 	struct listing *l = arg;
 	const struct answer *bad = missing(l);
-	json_t *out, *item;
 	struct error e;
-	size_t i;
 
-	if (*l->ns && l->g.answer[LIST_NAMESPACES].failure == KUBE_NOT_FOUND) {
+	if (!bad) {
+		add_all(l);
+		l->listed = true;
+	}
+	if (l->one_by_one) {
+		ask_next(l);
+	} else if (bad && l->all && bad->failure == KUBE_FORBIDDEN) {
+		l->refused = bad->why;
+		l->one_by_one = true;
+		ask_next(l);
+	} else if (bad) {
+		listing_fail(l, refusal_code(bad->failure), bad->why.text);
+	} else if (*l->ns && l->g.answer[LIST_NAMESPACES].failure == KUBE_NOT_FOUND) {
 		error_set(&e, 0, "There is no namespace %s; `kubectl get namespaces` lists them.",
 			  l->ns);
 		listing_fail(l, RPC_NOT_FOUND, e.text);
-		return;
+	} else {
+		listing_answer(l);
 	}
-	if (bad) {
-		listing_fail(l, refusal_code(bad->failure), bad->why.text);
-		return;
-	}
-	out = json_array();
-	for (unsigned k = LIST_DEPLOYMENTS; k <= LIST_STATEFULSETS; k++) {
-		json_array_foreach(l->g.answer[k].object, i, item)
-		{
-			add(l, out, item);
-		}
-	}
-	rpc_reply(l->req, json_pack("{s:s, s:o}", "namespace", l->ns, "workloads", out));
-	listing_end(l);
 }
 
 static void ask(struct listing *l)
@@ -184,6 +237,8 @@ static void ask(struct listing *l)
 	const char *ns = *l->ns ? l->ns : NULL;
 	char path[256], within[128] = "";
 
+	gather_clear(&l->g);
+	gather_init(&l->g, workloads_client(l->w), on_listed, l);
 	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
 		if (workload_path(path, sizeof(path), kinds[i], ns, NULL) == 0)
 			gather_list(&l->g, i, path, is_uncontrolled);
@@ -203,12 +258,13 @@ static void ask(struct listing *l)
 	} else {
 		gather_list(&l->g, LIST_NAMESPACES, "/api/v1/namespaces", NULL);
 	}
+	if (!gather_asked(&l->g))
+		listing_fail(l, RPC_INTERNAL, "out of memory");
 }
 
 void listing_start(struct workloads *w, json_t *params, struct rpc_request *req)
 {
 	const char *ns = json_string_value(json_object_get(params, "namespace"));
-	bool all = json_is_true(json_object_get(params, "all"));
 	struct listing *l = calloc(1, sizeof(*l));
 	char path[256];
 
@@ -218,9 +274,10 @@ void listing_start(struct workloads *w, json_t *params, struct rpc_request *req)
 	}
 	l->w = w;
 	l->req = req;
+	l->all = json_is_true(json_object_get(params, "all"));
+	l->out = json_array();
 	LIST_INSERT_HEAD(&w->listings, l, entry);
-	gather_init(&l->g, workloads_client(w), on_listed, l);
-	if (!all) {
+	if (!l->all) {
 		ns = ns ? ns : session_namespace(w->d->session);
 		if (strlen(ns) >= sizeof(l->ns) ||
 		    workload_path(path, sizeof(path), KIND_DEPLOYMENT, ns, NULL)) {
@@ -230,6 +287,4 @@ void listing_start(struct workloads *w, json_t *params, struct rpc_request *req)
 		snprintf(l->ns, sizeof(l->ns), "%s", ns);
 	}
 	ask(l);
-	if (!gather_asked(&l->g))
-		listing_fail(l, RPC_INTERNAL, "out of memory");
 }
