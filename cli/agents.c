@@ -88,22 +88,44 @@ struct removal {
 	json_t *object;
 };
 
+/* They go into paths. */
+static bool is_name(const char *s, size_t max)
+{
+	return *s && *s != '.' && strlen(s) <= max &&
+	       !s[strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-.")];
+}
+
+static bool is_kind(const char *text, size_t len)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (len == strlen(kinds[i].kind) && !strncasecmp(text, kinds[i].kind, len))
+			return true;
+	return false;
+}
+
 /* The marked one of that name: KIND/NAME, or the only one. */
 static int find(struct removal *r, const char *workload, struct error *e)
 {
 	const char *slash = strchr(workload, '/');
+	size_t len = slash ? (size_t)(slash - workload) : 0;
 	unsigned there = 0, marked = 0;
 
 	r->name = slash ? slash + 1 : workload;
-	if (!*r->name || strlen(r->name) > 253 ||
-	    r->name[strspn(r->name, "abcdefghijklmnopqrstuvwxyz0123456789-.")])
+	if (slash && !is_kind(workload, len))
+		return error_set(e, -EINVAL,
+				 "'%.*s' is no kind of workload: write deployment, statefulset or "
+				 "replicaset",
+				 (int)MIN(len, (size_t)100), workload);
+	if (!is_name(r->name, 253))
 		return error_set(e, -EINVAL, "'%.100s' is not the name of a workload", r->name);
+	if (!is_name(r->ns, 63))
+		return error_set(e, -EINVAL, "'%.100s' is not the name of a namespace", r->ns);
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
 		char path[sizeof(r->path)];
 		json_t *object;
 		int err;
 
-		if (slash && strncmp(workload, kinds[i].kind, (size_t)(slash - workload)) != 0)
+		if (slash && strncasecmp(workload, kinds[i].kind, len) != 0)
 			continue;
 		snprintf(path, sizeof(path), "/apis/apps/v1/namespaces/%s/%s/%s", r->ns,
 			 kinds[i].plural, r->name);

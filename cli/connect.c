@@ -216,6 +216,12 @@ static int connect_now(const struct args *a, json_t *req)
 	int err = call_connect(p, req, &result, &e);
 
 	json_decref(req);
+	if (err == -EMSGSIZE)
+		error_set(
+			&e, err,
+			"this shell's environment, which credential plugins get, is larger than a "
+			"message to the daemon may be; leave large variables out: env -u NAME "
+			"culvert connect");
 	if (err) {
 		progress_end(p, NULL);
 		return cli_fail(&e);

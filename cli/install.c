@@ -220,7 +220,7 @@ static int check_namespace(struct install *in, struct error *e)
 		return err;
 	progress_end(steal_ptr(in->p), NULL);
 	fprintf(stderr, "The namespace %s exists, and culvert did not make it.\n", in->v.ns);
-	if (!cluster_confirm("Install there, and leave it as it is?"))
+	if (!cluster_confirm(&in->c, "Install there, and leave it as it is?"))
 		return error_set(
 			e, -ECANCELED,
 			"nothing was changed: name another namespace with -n, or use --yes");

@@ -296,12 +296,19 @@ int cluster_fail(const struct cluster *c, const struct error *e)
 	return EXIT_FAILED;
 }
 
-bool cluster_confirm(const char *question)
+bool cluster_confirm(struct cluster *c, const char *question)
 {
 	char line[16];
+	bool yes;
 
 	if (!isatty(0) || !isatty(2))
 		return false;
+	/* Nothing is under way: here a signal ends us as it ends any program. */
+	for (size_t i = 0; i < ARRAY_SIZE(c->signals); i++)
+		event_del(c->signals[i]);
 	fprintf(stderr, "%s [y/N] ", question);
-	return fgets(line, sizeof(line), stdin) && (line[0] == 'y' || line[0] == 'Y');
+	yes = fgets(line, sizeof(line), stdin) && (line[0] == 'y' || line[0] == 'Y');
+	for (size_t i = 0; i < ARRAY_SIZE(c->signals); i++)
+		event_add(c->signals[i], NULL);
+	return yes;
 }

@@ -60,7 +60,7 @@ int cluster_sleep(struct cluster *c, unsigned ms, struct error *e);
 /* Prints the sentence and, after a denial, the YAML that grants it; EXIT_FAILED. */
 int cluster_fail(const struct cluster *c, const struct error *e);
 /* Asks on the terminal; "no" without one. */
-bool cluster_confirm(const char *question);
+bool cluster_confirm(struct cluster *c, const char *question);
 
 /* --- rollout.c ------------------------------------------------------------------------------------------- */
 

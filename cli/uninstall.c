@@ -202,7 +202,7 @@ static int uninstall(struct uninstall *u)
 		snprintf(question, sizeof(question),
 			 "Remove culvert, with all sessions and intercepts, from %.200s?",
 			 cluster_name(&u->c));
-		if (!cluster_confirm(question))
+		if (!cluster_confirm(&u->c, question))
 			return EXIT_FAILED;
 		u->p = progress_start("Removing culvert");
 	}

@@ -42,7 +42,8 @@ static bool is_duration(const char *s)
 {
 	size_t digits = strspn(s, DIGIT);
 
-	return digits && digits <= 6 && strchr("smhd", s[digits]) && s[digits] && !s[digits + 1];
+	return digits && digits <= 6 && strspn(s, "0") < digits && strchr("smhd", s[digits]) &&
+	       s[digits] && !s[digits + 1];
 }
 
 static int check_image(const char *what, const char *image, struct error *e)

@@ -3,7 +3,9 @@
 """culvert install and uninstall: what they say when something is missing, that a second install changes nothing, and that nothing is left."""
 import json
 import os
+import pty
 import re
+import signal
 import subprocess
 
 from kube import cluster
@@ -149,6 +151,26 @@ def waiting(kube, culvert):
         raise Failed(f"{FULL} was changed: {labels}")
 
 
+def question(kube, culvert):
+    """On a terminal uninstall asks: y, n, and Ctrl-C as with any program."""
+    step("the question on a terminal: Ctrl-C ends it, n changes nothing")
+    for keys, ended in ((b"\x03", lambda status: os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGINT),
+                        (b"n\n", lambda status: os.WIFEXITED(status) and os.WEXITSTATUS(status) == 1)):
+        pid, terminal = pty.fork()
+        if pid == 0:
+            argv = kube.argv("laptop", ["env", f"KUBECONFIG={culvert.config}", f"{BIN}/culvert", "uninstall"], None)
+            os.execvp(argv[0], argv)
+        said = b""
+        while b"[y/N]" not in said:
+            said += os.read(terminal, 4096)
+        os.write(terminal, keys)
+        found = []
+        wait_for(f"the end of uninstall after {keys}", lambda found=found, pid=pid: found.extend(os.waitpid(pid, os.WNOHANG)) or found[-2])
+        os.close(terminal)
+        if not ended(found[-1]):
+            raise Failed(f"uninstall ended with {found[-1]} after {keys}")
+
+
 def twice(kube, culvert):
     images = ["--manager-image", image(kube, "manager"), "--agent-image", image(kube, "agent")]
     done = culvert.must("install", "-n", SYSTEM, *images)
@@ -196,6 +218,8 @@ def uninstalled(kube, culvert, busybox):
         raise Failed(f"uninstall names others, too: {done.stdout}")
     step("the agents go one workload after the other")
     culvert.refuse("uninstall", "--agents", "nothing", "-n", SHOP, says="no Deployment, StatefulSet or ReplicaSet nothing")
+    culvert.refuse("uninstall", "--agents", "d/cart", "-n", SHOP, says="'d' is no kind of workload")
+    culvert.refuse("uninstall", "--agents", "cart", "-n", "../x", says="'../x' is not the name of a namespace")
     for what in ("cart", "orders", "replicaset/stock"):
         step(culvert.must("uninstall", "--agents", what, "-n", SHOP).stdout.strip())
     wait_for("the old pods' end", lambda: len(kube.get("-n", SHOP, "pods")["items"]) == 6)
@@ -224,6 +248,7 @@ def main():
             rights(kube, culvert)
             waiting(kube, culvert)
             twice(kube, culvert)
+            question(kube, culvert)
             uninstalled(kube, culvert, busybox)
         finally:
             culvert("uninstall", "-y")

@@ -333,6 +333,7 @@ static void refused(void **state)
 	refuse((struct deploy_values){.udp_service = "ClusterIP"}, "UDP service");
 	refuse((struct deploy_values){.udp_node_port = 70000}, "node port");
 	refuse((struct deploy_values){.holder_timeout = "10"}, "holder timeout");
+	refuse((struct deploy_values){.session_timeout = "00h"}, "session timeout");
 	refuse((struct deploy_values){.session_timeout = "1h x"}, "session timeout");
 	refuse((struct deploy_values){.prefixes = "10.0.0.0/8,"}, "prefixes");
 	refuse((struct deploy_values){.prefixes = "10.0.0.0/8,x"}, "prefixes");
