@@ -9,16 +9,18 @@
 /* The right that is missing, and what grants it, if there is room for all of it: half a manifest is none. */
 void refusal_denied(struct error *e, const struct kube_denied *denied, const char *sentence)
 {
-	static const char remedy[] = "An administrator grants all that connect needs with: culvert "
-				     "install --allow-group GROUP";
+	static const char all[] = "An administrator grants all that connect needs with: culvert "
+				  "install --allow-group GROUP";
 	cleanup(free_ptr) char *yaml = kube_denied_yaml(denied);
+	bool other = !strcmp(denied->verb, "impersonate"); /* install grants it to nobody */
+	const char *alone = other ? "An administrator allows it with" : ", this alone with";
+	const char *remedy = other ? "" : all;
 	size_t len = yaml ? strlen(yaml) : 0;
 
-	if (len && strlen(sentence) + len + sizeof(remedy) + 32 < sizeof(e->text))
-		error_set(e, 0, "%s. %s, this alone with:\n%.*s", sentence, remedy, (int)len - 1,
-			  yaml);
+	if (len && strlen(sentence) + len + sizeof(all) + 32 < sizeof(e->text))
+		error_set(e, 0, "%s. %s%s:\n%.*s", sentence, remedy, alone, (int)len - 1, yaml);
 	else
-		error_set(e, 0, "%s. %s", sentence, remedy);
+		error_set(e, 0, "%s. %s", sentence, other ? "Leave --as out" : all);
 }
 
 int refusal_code(enum kube_failure f)

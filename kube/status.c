@@ -75,15 +75,23 @@ static bool plain(const char *s)
 	return true;
 }
 
+/* To act as one user, or to reach one service, is not to do so with all. */
+static bool is_for_one(const struct kube_denied *d)
+{
+	return *d->name && (!strcmp(d->verb, "impersonate") || strstr(d->resource, "/proxy"));
+}
+
 char *kube_denied_yaml(const struct kube_denied *d)
 {
 	bool cluster = !*d->namespace;
 	const char *kind = cluster ? "ClusterRole" : "Role";
-	char where[192] = "", *out;
+	char where[192] = "", one[320] = "", *out;
 
 	if (!*d->verb || !*d->resource || !*d->user || !plain(d->verb) || !plain(d->resource) ||
-	    !plain(d->user) || !plain(d->group) || !plain(d->namespace))
+	    !plain(d->user) || !plain(d->group) || !plain(d->namespace) || !plain(d->name))
 		return NULL;
+	if (is_for_one(d))
+		snprintf(one, sizeof(one), "  resourceNames: [\"%s\"]\n", d->name);
 	if (!cluster)
 		snprintf(where, sizeof(where), ", namespace: \"%s\"", d->namespace);
 	if (asprintf(&out,
@@ -93,6 +101,7 @@ char *kube_denied_yaml(const struct kube_denied *d)
 		     "rules:\n"
 		     "- apiGroups: [\"%s\"]\n"
 		     "  resources: [\"%s\"]\n"
+		     "%s"
 		     "  verbs: [\"%s\"]\n"
 		     "---\n"
 		     "apiVersion: rbac.authorization.k8s.io/v1\n"
@@ -102,7 +111,8 @@ char *kube_denied_yaml(const struct kube_denied *d)
 		     "culvert-missing}\n"
 		     "subjects:\n"
 		     "- {apiGroup: rbac.authorization.k8s.io, kind: User, name: \"%s\"}\n",
-		     kind, where, d->group, d->resource, d->verb, kind, where, kind, d->user) < 0)
+		     kind, where, d->group, d->resource, one, d->verb, kind, where, kind,
+		     d->user) < 0)
 		return NULL;
 	return out;
 }

@@ -329,6 +329,9 @@ def rights(kube):
     kube.kubectl("create", "clusterrolebinding", "ben", "--clusterrole=ben", "--user=ben")
     wait_for("the right to sessions", lambda: "services/proxy" in kube.culvert("connect", "--transport", "websocket", check=False).stderr)
     refused(kube, ["ben", '"get"', "services/proxy", "kind: RoleBinding"], "--transport", "websocket")
+    done = kube.culvert("connect", "--as", "carl", check=False)
+    if done.returncode != 1 or 'resourceNames: ["carl"]' not in done.stderr or "culvert install" in done.stderr:
+        raise Failed(f"connect --as carl: {done.returncode}: {done.stderr}")
     step("without the right to the websocket auto goes by UDP, and says why in status")
     kube.culvert("connect")
     now = status(kube)

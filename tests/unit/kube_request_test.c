@@ -157,6 +157,11 @@ static void test_denied(void **unused)
 	strcpy(k.denied.verb, "get\"]\n");
 	assert_null(kube_denied_yaml(&k.denied));
 	kept_free(&k);
+	/* Who may act as ben may not act as everybody. */
+	yaml = kube_denied_yaml(&(struct kube_denied){
+		.user = "ana", .verb = "impersonate", .resource = "users", .name = "ben"});
+	assert_contains(yaml, "resources: [\"users\"]\n  resourceNames: [\"ben\"]\n  verbs:");
+	free(yaml);
 	kube_client_free(c);
 }
 
