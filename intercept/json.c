@@ -164,7 +164,7 @@ static int intercept_port_from_json(struct intercept_port *p, const json_t *j, s
 static bool owner_valid(const char *owner)
 {
 	for (; *owner; owner++) {
-		if (*owner <= ' ' || *owner == 0x7f || *owner == '/')
+		if (*owner <= ' ' || *owner >= 0x7f || *owner == '/')
 			return false;
 	}
 	return true;

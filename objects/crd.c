@@ -201,7 +201,7 @@ static void owner_name(char to[static INTERCEPT_NAME_MAX + 1], const char *user)
 	size_t n = 0;
 
 	for (const char *p = user; *p; p++) {
-		bool plain = *p > ' ' && !strchr("/%\x7f", *p);
+		bool plain = *p > ' ' && *p < 0x7f && *p != '/' && *p != '%';
 
 		if (n + (plain ? 1 : 3) > (size_t)ROOM) {
 			snprintf(to + n, 18, "~%016llx",
