@@ -411,4 +411,5 @@ void method_link_down(struct daemon *d)
 			errand_fail(er, RPC_NOT_CONNECTED,
 				    "the connection to the manager broke; it is made again");
 	}
+	workloads_link_down(d);
 }

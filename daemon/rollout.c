@@ -20,7 +20,7 @@ enum {
 	TICK_S = 1,
 	SETTLED_S = 2,
 	QUIET_S = 4, /* without a change for so long: what happened is looked up */
-	EVENTS_MAX = 4 << 20,
+	EVENTS_MAX = 8 << 20,
 };
 
 struct pod {
@@ -419,24 +419,30 @@ static bool is_about(const struct rollout *r, const json_t *event)
 	return !strncmp(about, r->name, len) && (about[len] == '-' || !about[len]);
 }
 
+/* A warning says more than what goes on as usual (an image that is being pulled); then the later one. */
+static bool says_more(const json_t *event, const json_t *best)
+{
+	bool warning = !strcmp(object_text(event, "type", NULL), "Warning");
+	bool best_warns = !strcmp(object_text(best, "type", NULL), "Warning");
+
+	if (!best || warning != best_warns)
+		return !best || warning;
+	return event_at(event) >= event_at(best);
+}
+
 static void on_events(void *arg, const struct kube_reply *reply)
 {
 	struct rollout *r = arg;
 	json_t *list, *event;
 	const json_t *best = NULL;
-	int64_t newest = r->began;
 	size_t i;
 
 	r->events = NULL;
 	list = reply->failure ? NULL : json_loadb(reply->body, reply->len, 0, NULL);
 	json_array_foreach(json_object_get(list, "items"), i, event)
 	{
-		int64_t at = event_at(event);
-
-		if (!is_about(r, event) || at < newest)
-			continue;
-		best = event;
-		newest = at;
+		if (is_about(r, event) && event_at(event) >= r->began && says_more(event, best))
+			best = event;
 	}
 	if (best)
 		explain(r, object_text(best, "involvedObject", "name", NULL),

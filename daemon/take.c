@@ -107,6 +107,8 @@ void takes_lost(struct workloads *w, const struct taken *gone)
 		if (t->taken != gone)
 			continue;
 		t->taken = NULL;
+		if (t->step == TAKE_ASK) /* the manager's answer comes yet */
+			return;
 		take_fail(t, RPC_CONFLICT,
 			  "its Intercept was deleted while it was waited for: by `kubectl delete`, "
 			  "or "
@@ -134,8 +136,8 @@ void take_client_gone(struct take *t, const struct control_client *cl)
 	if (t->client != cl)
 		return;
 	t->client = NULL;
-	/* The answer to a POST is waited for: it names what has to be deleted. */
-	if (t->step != TAKE_POST)
+	/* The answer to a POST names what has to be deleted; that to a question to the manager comes in any case. */
+	if (t->step != TAKE_POST && t->step != TAKE_ASK)
 		take_fail(t, RPC_FAILED, "interrupted");
 }
 
@@ -169,6 +171,10 @@ static void on_environment(void *arg, json_t *result, int code, const char *mess
 	struct take *t = arg;
 	json_t *env = json_object_get(result, "environment"), *none = NULL;
 
+	if (!t->client || !t->taken) {
+		take_fail(t, RPC_FAILED, t->taken ? "interrupted" : "its Intercept was deleted");
+		return;
+	}
 	if (!result)
 		log_warn("environment of %s: %s (%d)", t->in.workload, message, code);
 	if (!json_is_object(env)) {
@@ -179,12 +185,19 @@ static void on_environment(void *arg, json_t *result, int code, const char *mess
 	json_decref(none);
 }
 
+void take_link_down(struct take *t)
+{
+	if (t->step == TAKE_ASK)
+		on_environment(t, NULL, RPC_NOT_CONNECTED, "the connection to the manager broke");
+}
+
 static void in_force(struct take *t)
 {
 	t->step = TAKE_ASK;
 	rollout_free(t->rollout);
 	t->rollout = NULL;
 	evtimer_del(t->soon);
+	evtimer_del(t->limit);
 	drop_older(t);
 	taken_watch(t->taken);
 	if (link_call(session_link(t->w->d->session), "environment",
@@ -302,6 +315,10 @@ static void on_limit(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	if (t->step == TAKE_WAIT && !strcmp(t->phase, "Partial")) {
+		in_force(t); /* better than nothing: which pods are without is said */
+		return;
+	}
 	if (!*why)
 		why = *t->note.text ? t->note.text : t->message;
 	if (!*why)
@@ -438,6 +455,12 @@ static int check(struct take *t, struct error *e)
 	const struct taken *o;
 	int r;
 
+	if (g->answer[TAKE_INTERCEPTS].failure == KUBE_NOT_FOUND)
+		return error_set(
+			e, RPC_FAILED,
+			"The API server knows no Intercepts of version " OBJECTS_VERSION
+			": culvert is not installed in this cluster, or another version is. An "
+			"administrator runs `culvert install`");
 	t->object = g->answer[t->kind].object;
 	if (workload_from_object(&t->workload, t->object, g->answer[TAKE_SERVICES].object, e))
 		return RPC_FAILED;

@@ -447,6 +447,18 @@ void workloads_snapshot(struct daemon *d)
 		compare_snapshot(w);
 }
 
+void workloads_link_down(struct daemon *d)
+{
+	struct take *t, *next;
+
+	if (!d->workloads)
+		return;
+	for (t = LIST_FIRST(&d->workloads->takes); t; t = next) {
+		next = take_next(t);
+		take_link_down(t);
+	}
+}
+
 void workloads_client_gone(struct daemon *d, struct control_client *cl)
 {
 	struct take *t, *next;

@@ -20,6 +20,8 @@ void workloads_leave(struct daemon *d, struct control_client *cl, json_t *params
 		     struct rpc_request *req);
 /* The manager's `intercepts` snapshot came: session_intercepts(). */
 void workloads_snapshot(struct daemon *d);
+/* The control connection broke: calls to the manager get no answer. */
+void workloads_link_down(struct daemon *d);
 /* This client went away: what it was waiting for is undone. */
 void workloads_client_gone(struct daemon *d, struct control_client *cl);
 /* For status: intercepts that miss connections because their workload's mark was taken away. */

@@ -82,6 +82,8 @@ void take_snapshot(struct take *t);
 /* If it is this client's: what was made for it is taken back. */
 void take_client_gone(struct take *t, const struct control_client *cl);
 void take_fail(struct take *t, int code, const char *text);
+/* Calls to the manager that were under way get no answer. */
+void take_link_down(struct take *t);
 /* This Intercept is no more: who waits for it is told. */
 void takes_lost(struct workloads *w, const struct taken *gone);
 struct take *take_next(const struct take *t);

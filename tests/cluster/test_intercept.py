@@ -168,8 +168,16 @@ def page(kube, image):
        workload("set", image, "ReplicaSet", replicas=2), service("set"))
     step("list: what is ready, and what is not")
     lines = listed(kube)
-    if lines != {f"{x}": "ready to intercept (agent not installed)" for x in ("deployment/cart", "deployment/numeric", "statefulset/db", "replicaset/set")}:
+    if lines != {x: "ready to intercept (agent not installed)" for x in ("deployment/cart", "deployment/numeric", "statefulset/db", "replicaset/set")}:
         raise Failed(f"list said {lines}")
+    kube.kubectl("-n", "default", "create", "deployment", "hidden", f"--image={image}")
+    everywhere = kube.culvert_json("list", "-A")["workloads"]
+    if {w["workload"]["namespace"] for w in everywhere} != {SPACE} or len(everywhere) != 4:
+        raise Failed(f"list -A of who may look at one namespace said {everywhere}")
+    if "There is no namespace" in kube.culvert("list", "-n", "default", check=False).stderr or "default" not in kube.culvert(
+            "list", "-n", "default", check=False).stderr:
+        raise Failed("list of a forbidden namespace does not say so")
+    kube.kubectl("-n", "default", "delete", "deployment", "hidden", "--wait=false")
     step("a Deployment with a named port: the report, requests at the laptop, list and status")
     done = kube.culvert("intercept", "cart", "--port", "3000:http")
     expected = """Using Deployment cart
@@ -385,6 +393,18 @@ def webhook_is_asked(kube):
     return has_agent(json.loads(done))
 
 
+def no_image(kube, image):
+    step("an agent whose image cannot be pulled: that is said")
+    up(kube, workload("bare", image), service("bare"))
+    installed.install(kube, "--agent-image=127.0.0.1:1/none:1", group=GROUP)
+    wait_for("the manager", lambda: status(kube)["manager"]["control"], 30)
+    refused(kube, ["container culvert-agent: ", "127.0.0.1:1/none:1", "After 20 s"], "bare", "--port", "3000", "--timeout", "20s")
+    at_pods(kube, "http://bare/")
+    installed.install(kube, group=GROUP)
+    wait_for("the manager", lambda: status(kube)["manager"]["control"], 30)
+    remove(kube, "deployment/bare", "service/bare")
+
+
 def missed(kube, image):
     step("pods that were let in without an agent: evicted, and when that is in vain it is said")
     webhook_selects(kube, {"no": "namespace"})
@@ -528,6 +548,7 @@ def main():
         environment(kube)
         obstacles(kube, image)
         hanging(kube, image)
+        no_image(kube, image)
         missed(kube, image)
         replicas(kube, image)
         mark_lost(kube)
