@@ -22,7 +22,8 @@
 #include "relay/relay.h"
 
 enum {
-	FLOWS = 16384, /* that laptops have; the one idle longest makes room */
+	FLOWS = 16384,		  /* that laptops have; the one idle longest makes room */
+	APPLICATION_FLOWS = 8192, /* a socket each: 24 MiB, and the container may have 64 */
 	IDLE_S = UDP_FLOW_IDLE,
 	LOOK_EVERY_S = 5,
 	SUSPECT_MS = 2000,
@@ -550,7 +551,7 @@ int udp_new(struct agent *a)
 	if (!u->timer || hash_init(&u->by_client) || hash_init(&u->by_own) ||
 	    udp_flows_new(&u->application, a->base, &ops, u))
 		return -ENOMEM;
-	udp_flows_make_room(u->application);
+	udp_flows_make_room(u->application, APPLICATION_FLOWS);
 	return 0;
 }
 

@@ -68,9 +68,10 @@ struct udp_flows_stats {
 };
 int udp_flows_new(struct udp_flows **up, struct event_base *base, const struct udp_flows_ops *ops,
 		  void *arg);
-/* Whose flows are all one party's: at a bound (UDP_FLOWS_MAX, descriptors) the flow that was idle longest makes room, in place of the
- * new one being refused, and there is none per peer. */
-void udp_flows_make_room(struct udp_flows *u);
+/* Whose flows are all one party's: at a bound (`most` flows, descriptors) the flow that was idle
+ * longest makes room, in place of the new one being refused, and there is none per peer. The kernel
+ * counts about 3 KiB for each socket against the container's memory. */
+void udp_flows_make_room(struct udp_flows *u, unsigned most);
 void udp_flows_free(struct udp_flows *u);
 /* A datagram of `flow` goes to `to` (the real target) through the flow's connected socket, made at
  * first use. */

@@ -68,7 +68,7 @@ struct udp_flows {
 	struct age_list age[NUM_IDLE];
 	nsec_t idle_time[NUM_IDLE];
 	struct event timer;
-	bool make_room;
+	unsigned most; /* flows; at that the oldest makes room. 0 = the new one is refused */
 	struct udp_flows_stats stats;
 	uint8_t batch[BATCH][PKT_MAX + 1]; /* what is never received into is never paged in */
 };
@@ -341,7 +341,7 @@ static bool end_oldest(struct udp_flows *u)
 {
 	struct udp_flow *oldest = NULL;
 
-	for (unsigned i = 0; i < NUM_IDLE && u->make_room; i++) {
+	for (unsigned i = 0; i < NUM_IDLE && u->most; i++) {
 		struct udp_flow *head = TAILQ_FIRST(&u->age[i]);
 		if (head && (!oldest || head->used < oldest->used))
 			oldest = head;
@@ -358,8 +358,8 @@ static struct udp_flow *flow_new(struct udp_flows *u, const struct flow *flow, e
 				 const union sockaddr_any *to, void *token)
 {
 	struct udp_peer *peer = peer_find(u, token);
-	bool full = u->stats.flows >= UDP_FLOWS_MAX ||
-		    (!u->make_room && peer && peer->count >= UDP_FLOWS_PER_PEER);
+	bool full = u->stats.flows >= (u->most ? u->most : UDP_FLOWS_MAX) ||
+		    (!u->most && peer && peer->count >= UDP_FLOWS_PER_PEER);
 
 	if (full && !end_oldest(u)) {
 		u->stats.limit++;
@@ -472,9 +472,9 @@ unsigned udp_flows_of_peer(const struct udp_flows *u, void *token)
 	return p ? p->count : 0;
 }
 
-void udp_flows_make_room(struct udp_flows *u)
+void udp_flows_make_room(struct udp_flows *u, unsigned most)
 {
-	u->make_room = true;
+	u->most = most;
 }
 
 const struct udp_flows_stats *udp_flows_stats(const struct udp_flows *u)

@@ -340,7 +340,7 @@ static void making_room(void **state)
 	send_text(&f, &sa, "y", &peer_1);
 	assert_int_equal(st->flows, 3);
 	assert_int_equal(st->errors, 1); /* refused: others' flows are not ours to end */
-	udp_flows_make_room(seen.u);
+	udp_flows_make_room(seen.u, 100);
 	send_text(&f, &sa, "z", &peer_1);
 	assert_int_equal(take(fd, buf, sizeof(buf), &from), 1);
 	assert_int_equal(buf[0], 'z');
@@ -354,6 +354,29 @@ static void making_room(void **state)
 	udp_flows_free(seen.u);
 	close(pipes[0]);
 	close(pipes[1]);
+	close(fd);
+}
+
+static void making_room_at_a_bound(void **state)
+{
+	(void)state;
+	union sockaddr_any sa, from;
+	const struct udp_flows_stats *st;
+	int fd = server(&sa);
+	char buf[8];
+
+	start();
+	st = udp_flows_stats(seen.u);
+	udp_flows_make_room(seen.u, 3);
+	for (unsigned i = 0; i < 10; i++) {
+		struct flow f = make_flow((uint16_t)(1000 + i), 7);
+		send_text(&f, &sa, "x", i % 2 ? &peer_1 : &peer_2);
+		assert_int_equal(take(fd, buf, sizeof(buf), &from), 1);
+		assert_int_equal(st->flows, MIN(i + 1, 3U));
+	}
+	assert_int_equal(st->limit, 7);
+	assert_int_equal(st->errors, 0);
+	udp_flows_free(seen.u);
 	close(fd);
 }
 
@@ -472,6 +495,7 @@ int main(void)
 		cmocka_unit_test(idle_flows_end),
 		cmocka_unit_test(bounds),
 		cmocka_unit_test(making_room),
+		cmocka_unit_test(making_room_at_a_bound),
 		cmocka_unit_test(ping),
 		cmocka_unit_test(ping_not_permitted),
 		cmocka_unit_test(freed_in_callbacks),
