@@ -24,7 +24,7 @@ enum {
 	READ_AHEAD = 16 * 1024, /* behind a payload; it will be copied */
 	FILLS_MAX = 4,		/* reads for one head: frames without payload need not end */
 	CONTROL_ROOM = FRAME_HEAD_MAX + FRAME_CONTROL_MAX,
-	OUT_MAX = FRAME_HEAD_MAX + WEBSOCKET_MESSAGE_MAX + CONTROL_ROOM,
+	OUT_MAX = FRAME_HEAD_MAX + WEBSOCKET_MESSAGE_MAX + WEBSOCKET_MESSAGE_SLACK + CONTROL_ROOM,
 	IOV_MAX_HERE = 16,
 	REASON_MAX = FRAME_CONTROL_MAX,
 	PING_SECONDS = 10,
@@ -594,7 +594,7 @@ static ssize_t ws_writev(struct stream *s, const struct iovec *iov, int n)
 {
 	struct websocket *w = self(s);
 	struct iovec v[IOV_MAX_HERE + 1];
-	size_t len;
+	size_t most = WEBSOCKET_MESSAGE_MAX + WEBSOCKET_MESSAGE_SLACK, len = 0;
 	int k, r;
 
 	if (w->broken)
@@ -605,7 +605,9 @@ static ssize_t ws_writev(struct stream *s, const struct iovec *iov, int n)
 		flush(w);
 	if (must_send(w))
 		return w->broken ? w->s.error : -EAGAIN;
-	k = clip(v + 1, iov, n, 0, WEBSOCKET_MESSAGE_MAX, &len);
+	for (int i = 0; i < n; i++)
+		len += iov[i].iov_len;
+	k = clip(v + 1, iov, n, 0, len <= most ? most : WEBSOCKET_MESSAGE_MAX, &len);
 	if (!len)
 		return 0;
 	if (w->role == WEBSOCKET_CLIENT)

@@ -19,8 +19,10 @@ enum websocket_role { WEBSOCKET_CLIENT, WEBSOCKET_SERVER }; /* a client masks wh
 enum {
 	WEBSOCKET_KEY_LEN = 24,
 	WEBSOCKET_ACCEPT_LEN = 28,
-	WEBSOCKET_MESSAGE_MAX =
-		64 * 1024 - 8, /* bytes of a message that we send; 64 KiB with a client's head */
+	/* Bytes of a message that we send, and how many more where they are the last. A WebSocket in a channel of another fits
+	 * that one's messages, and all of it 64 KiB: no message, and no record of TLS, is a short rest. */
+	WEBSOCKET_MESSAGE_MAX = 64 * 1024 - 32,
+	WEBSOCKET_MESSAGE_SLACK = 16,
 };
 
 /* Owns `carrier` on success. `early`: bytes that came behind the HTTP head, copied; -EMSGSIZE above 48 KiB. */

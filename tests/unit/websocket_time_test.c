@@ -267,6 +267,26 @@ static void an_endless_peer_ends_its_turn(void **unused)
 	e.s->ops->abort(e.s);
 }
 
+/* A WebSocket in a channel of another: a byte before its frame, and still one message of the outer one, in 64 KiB. */
+static void a_message_in_a_message_is_one(void **unused)
+{
+	static uint8_t much[70000];
+	uint8_t head[FRAME_HEAD_MAX];
+	size_t inner, outer;
+	struct seen e;
+
+	(void)unused;
+	make(&e, 0);
+	inner = (size_t)stream_write(e.s, much, sizeof(much));
+	inner += frame_head(head, FRAME_BINARY, inner, much);
+	outer = (size_t)stream_write(e.s, much, inner + 1);
+	assert_int_equal(outer, inner + 1);
+	outer += frame_head(head, FRAME_BINARY, outer, much);
+	assert_in_range(outer, 65000, 65536);
+	assert_int_equal(e.carrier.writes, 2);
+	e.s->ops->abort(e.s);
+}
+
 static int setup(void **unused)
 {
 	(void)unused;
@@ -289,6 +309,7 @@ int main(void)
 		cmocka_unit_test(a_full_carrier_is_not_the_end),
 		cmocka_unit_test(a_break_is_told_to_who_pauses),
 		cmocka_unit_test(an_endless_peer_ends_its_turn),
+		cmocka_unit_test(a_message_in_a_message_is_one),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
