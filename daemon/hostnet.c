@@ -47,7 +47,8 @@ struct hostnet {
 	struct dns_config stub_cfg; /* in force */
 	enum privsep_dns_way dns_way;
 	struct resolv_conf own; /* without us */
-	bool domains_told;	/* those of `cfg`, to the helper */
+	unsigned domains_left_out;
+	bool domains_told; /* those of `cfg`, to the helper */
 	char tun_name[16];
 	char trouble[512];
 	void (*undone)(void *arg);
@@ -218,6 +219,7 @@ static void got_dns(struct hostnet *h, const struct privsep_answer *ans, const i
 		cfg.nresolvers = MIN(ans->nresolvers, (uint32_t)PRIVSEP_RESOLVERS);
 		memcpy(cfg.resolver, ans->resolver, sizeof(cfg.resolver));
 		h->dns_way = (enum privsep_dns_way)ans->dns_way;
+		h->domains_left_out = ans->domains_left_out;
 		cfg.resolvers_file = resolvers_file(h);
 		if (!dns_stub_new(&h->stub, h->base, fds[0], fds[1], &cfg, &e)) {
 			h->stub_cfg = cfg;
@@ -269,6 +271,7 @@ static void on_answer(void *arg, const struct privsep_answer *ans, const int *fd
 	case HN_DNS_AGAIN:
 		if (ans->code) /* the helper goes on trying */
 			log_warn("helper: DNS: %s", text);
+		h->domains_left_out = ans->domains_left_out;
 		h->state = HN_UP;
 		tell_domains(h);
 		break;
@@ -475,6 +478,11 @@ const struct resolv_conf *hostnet_own_resolvers(struct hostnet *h)
 	if (now.nresolvers)
 		h->own = now;
 	return &h->own;
+}
+
+unsigned hostnet_domains_left_out(const struct hostnet *h)
+{
+	return h->domains_left_out;
 }
 
 enum privsep_dns_way hostnet_dns_way(const struct hostnet *h)

@@ -54,5 +54,6 @@ const char *hostnet_tun_name(const struct hostnet *h); /* "" = no TUN now */
 const struct hostnet_config *hostnet_config(const struct hostnet *h);
 /* The laptop's own resolvers: as they are now or, when resolv.conf is ours, as they last were. */
 const struct resolv_conf *hostnet_own_resolvers(struct hostnet *h);
-enum privsep_dns_way hostnet_dns_way(const struct hostnet *h);	    /* 0 = none now */
+enum privsep_dns_way hostnet_dns_way(const struct hostnet *h); /* 0 = none now */
+unsigned hostnet_domains_left_out(const struct hostnet *h);
 const struct dns_stats *hostnet_dns_stats(const struct hostnet *h); /* NULL = no stub now */

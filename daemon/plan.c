@@ -87,6 +87,19 @@ static bool has_domain(const struct dns_config *c, const char *domain)
 	return false;
 }
 
+/* Of too many the last are left out. */
+static void own_namespace_first(struct dns_config *c)
+{
+	for (unsigned i = 1; i < c->ndomains; i++) {
+		if (strcasecmp(c->domain[i], c->ns) != 0)
+			continue;
+		memmove(c->domain[2], c->domain[1], sizeof(c->domain[0]) * (i - 1));
+		memset(c->domain[1], 0, sizeof(c->domain[1]));
+		snprintf(c->domain[1], sizeof(c->domain[1]), "%s", c->ns);
+		return;
+	}
+}
+
 /* A search list as pods have it, NS.svc.ZONE svc.ZONE ZONE, says what short names stand for. */
 static void plan_zone(struct hostnet_config *c)
 {
@@ -98,6 +111,7 @@ static void plan_zone(struct hostnet_config *c)
 			continue;
 		snprintf(c->dns.ns, sizeof(c->dns.ns), "%.*s", (int)ns, c->search[i]);
 		snprintf(c->dns.zone, sizeof(c->dns.zone), "%s", svc + 5);
+		own_namespace_first(&c->dns);
 		return;
 	}
 }

@@ -224,6 +224,7 @@ static json_t *dns_json(struct session *s, json_t *warnings)
 	struct hostnet *h = session_hostnet(s);
 	const struct hostnet_config *c = hostnet_config(h);
 	const struct dns_stats *st = hostnet_dns_stats(h);
+	unsigned left_out = session_hello(s)->domains_left_out + hostnet_domains_left_out(h);
 	bool resolved = hostnet_dns_way(h) == PRIVSEP_DNS_RESOLVED;
 	bool in_force = st && dns_in_force(h);
 	char server[ADDR_STRLEN];
@@ -236,11 +237,11 @@ static json_t *dns_json(struct session *s, json_t *warnings)
 		     "%s was changed by somebody else: names of the cluster do not resolve. Run "
 		     "`culvert quit` and connect again",
 		     resolved ? "systemd-resolved's link" : "/etc/resolv.conf");
-	if (session_hello(s)->domains_left_out)
+	if (left_out)
 		warn(warnings,
 		     "the cluster has more namespaces than this resolver takes: names such as "
 		     "SERVICE.NAMESPACE of %u of them may not resolve; SERVICE.NAMESPACE.svc does",
-		     session_hello(s)->domains_left_out);
+		     left_out);
 	return json_pack("{s:o,s:o,s:s,s:s,s:s,s:s,s:b,s:I,s:I}", "domains",
 			 strings(c->dns.domain[0], sizeof(c->dns.domain[0]), c->dns.ndomains),
 			 "search", strings(c->search[0], sizeof(c->search[0]), c->nsearch),

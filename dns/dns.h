@@ -25,7 +25,7 @@ struct dns_stub;
 #define DNS_STUB_ADDR "127.0.53.53" /* where the stub listens, port 53 */
 
 enum {
-	DNS_DOMAINS = 512,	/* resolved takes 1024 */
+	DNS_DOMAINS = 512,
 	DNS_DOMAIN_LEN = 128,	/* with NUL */
 	DNS_PENDING_MAX = 1024, /* queries under way; then the oldest is dropped and counted */
 	DNS_TIMEOUT = 5,	/* s */
@@ -115,9 +115,10 @@ bool nsswitch_resolves(const char *text);
 int resolved_open(struct resolved **rp, struct error *e);
 void resolved_close(struct resolved *r);
 /* The link's domains, and the stub as its server: new, or in place of what was there. On error the
- * link has no settings. */
+ * link has no settings; at a time-out perhaps some. Many versions take 256 domains only: the last of more are left out, counted
+ * in `*left_out`. */
 int resolved_set(struct resolved *r, unsigned ifindex, const struct resolved_domains *d,
-		 struct error *e);
+		 unsigned *left_out, struct error *e);
 /* To be polled for input; then resolved_process(): 1 = it was started anew and has forgotten all, 0, or
  * a negative errno when the bus is lost. */
 int resolved_fd(const struct resolved *r);

@@ -6,6 +6,7 @@
  * all of one request for no longer than ALL_MS.
  */
 #include <errno.h>
+#include <limits.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -20,7 +21,7 @@
 #define PATH	"/org/freedesktop/resolve1"
 #define MANAGER NAME ".Manager"
 
-enum { CALL_MS = 2000, ALL_MS = 5000, GLANCE_MS = 250, NSSWITCH_MAX = 65536 };
+enum { CALL_MS = 2000, ALL_MS = 5000, GLANCE_MS = 250, NSSWITCH_MAX = 65536, DOMAINS_SURE = 256 };
 
 struct resolved {
 	sd_bus *bus;
@@ -227,11 +228,15 @@ static bool is_search(const struct resolved_domains *d, const char *domain)
 	return false;
 }
 
-static int set_domains(const struct call *c, const struct resolved_domains *d, struct error *e)
+/* The first `max` of them. */
+static int set_some_domains(const struct call *c, const struct resolved_domains *d, unsigned max,
+			    unsigned *left_out, struct error *e)
 {
 	cleanup(reply_free) sd_bus_message *m = NULL;
 	int r = call_new(c, &m, "SetLinkDomains");
+	unsigned n = d->nsearch;
 
+	*left_out = 0;
 	if (r < 0)
 		return error_errno(e, r, "systemd-resolved");
 	r = sd_bus_message_append(m, "i", c->ifindex);
@@ -239,12 +244,25 @@ static int set_domains(const struct call *c, const struct resolved_domains *d, s
 		r = sd_bus_message_open_container(m, 'a', "(sb)");
 	for (unsigned i = 0; r >= 0 && i < d->nsearch; i++)
 		r = sd_bus_message_append(m, "(sb)", d->search[i], 0);
-	for (unsigned i = 0; r >= 0 && i < d->ndomains; i++)
-		if (!is_search(d, d->domain[i])) /* named twice the last word would count */
+	for (unsigned i = 0; r >= 0 && i < d->ndomains; i++) {
+		if (is_search(d, d->domain[i])) /* named twice the last word would count */
+			continue;
+		if (n++ < max)
 			r = sd_bus_message_append(m, "(sb)", d->domain[i], 1);
+		else
+			++*left_out;
+	}
 	if (r >= 0)
 		r = sd_bus_message_close_container(m);
 	return call_end(c, m, r, e);
+}
+
+static int set_domains(const struct call *c, const struct resolved_domains *d, unsigned *left_out,
+		       struct error *e)
+{
+	int r = set_some_domains(c, d, UINT_MAX, left_out, e);
+
+	return r == -E2BIG ? set_some_domains(c, d, DOMAINS_SURE, left_out, e) : r;
 }
 
 /* What was not found before may be there now. */
@@ -266,7 +284,7 @@ static void revert(const struct call *c)
 }
 
 int resolved_set(struct resolved *r, unsigned ifindex, const struct resolved_domains *d,
-		 struct error *e)
+		 unsigned *left_out, struct error *e)
 {
 	struct call c = {.bus = r->bus,
 			 .end = clock_boot() + (nsec_t)ALL_MS * NSEC_PER_MSEC,
@@ -278,7 +296,7 @@ int resolved_set(struct resolved *r, unsigned ifindex, const struct resolved_dom
 	/* The server last: until then the link answers nothing, so nothing strays to it. */
 	int err = set_no_default(&c, e);
 	if (err == 0)
-		err = set_domains(&c, d, e);
+		err = set_domains(&c, d, left_out, e);
 	if (err == 0)
 		err = set_text(&c, "SetLinkDNSSEC", "no", e);
 	if (err == 0)
@@ -291,7 +309,7 @@ int resolved_set(struct resolved *r, unsigned ifindex, const struct resolved_dom
 		err = set_servers(&c, e);
 	if (err == 0)
 		err = flush_caches(&c, e);
-	if (err)
+	if (err && err != -ETIMEDOUT)
 		revert(&c);
 	return err;
 }

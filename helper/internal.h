@@ -45,6 +45,7 @@ struct resolved;
 struct names {
 	enum privsep_dns_way way; /* 0 = none */
 	struct privsep_dns *asked;
+	unsigned left_out;	   /* of its domains */
 	struct guard guard;	   /* of resolv.conf */
 	struct resolved *resolved; /* NULL: another way, or the bus is lost */
 	nsec_t again_at;	   /* it has to be told again then; 0 = not */

@@ -14,7 +14,7 @@
 #include "dns/dns.h"
 #include "helper/internal.h"
 
-enum { AGAIN_MS = 1000 };
+enum { AGAIN_MS = 3000 };
 _Static_assert((int)PRIVSEP_DOMAINS == (int)DNS_DOMAINS &&
 		       (int)PRIVSEP_ROUTED_LEN == (int)DNS_DOMAIN_LEN,
 	       "the stub takes what the helper takes");
@@ -95,7 +95,7 @@ static int resolved_tell(struct session *s, const struct privsep_dns *q, struct 
 		d.search[i] = q->search[i];
 	for (uint32_t i = 0; i < q->ndomains; i++)
 		d.domain[i] = q->domain[i];
-	return link ? resolved_set(s->names.resolved, link, &d, e)
+	return link ? resolved_set(s->names.resolved, link, &d, &s->names.left_out, e)
 		    : error_set(e, -ENODEV, "DNS settings for a TUN device that is gone");
 }
 
@@ -115,11 +115,18 @@ static bool resolved_install(struct session *s, const struct privsep_dns *q)
 	int r = resolved_open(&s->names.resolved, &e);
 	if (r == 0)
 		r = resolved_tell(s, q, &e);
-	if (r) {
-		log_warn("%s; taking %s", e.text, s->options->resolv_conf);
-		resolved_forget(s);
+	if (r == 0)
+		return true;
+	resolved_forget(s);
+	/* It is busy, and will be told. The file would be no better: resolved reads it, and keeps
+	 * its servers when the file has long been restored. */
+	if (r == -ETIMEDOUT) {
+		log_warn("%s; trying again", e.text);
+		s->names.again_at = clock_boot() + (nsec_t)AGAIN_MS * NSEC_PER_MSEC;
+		return true;
 	}
-	return r == 0;
+	log_warn("%s; taking %s", e.text, s->options->resolv_conf);
+	return false;
 }
 
 int names_poll(const struct session *s, int *wait_ms)
@@ -226,6 +233,7 @@ void session_dns(struct session *s, const struct privsep_dns *q, struct privsep_
 	if (r == 0 && s->names.way) {
 		r = change(s, q, &e);
 		a->dns_way = s->names.way;
+		a->domains_left_out = s->names.left_out;
 	}
 	if (r || s->names.way) {
 		answer(a, r, &e);
@@ -239,6 +247,7 @@ void session_dns(struct session *s, const struct privsep_dns *q, struct privsep_
 		return;
 	}
 	a->dns_way = s->names.way;
+	a->domains_left_out = s->names.left_out;
 	a->nresolvers = MIN(before.nresolvers, (unsigned)PRIVSEP_RESOLVERS);
 	memcpy(a->resolver, before.resolver, a->nresolvers * sizeof(a->resolver[0]));
 	a->nsearch = MIN(before.nsearch, (unsigned)PRIVSEP_SEARCH);

@@ -66,7 +66,8 @@ struct privsep_answer {
 	uint32_t nfds;
 	char text[512];
 	char tun_name[16];
-	uint32_t dns_way; /* to PRIVSEP_DNS: enum privsep_dns_way */
+	uint32_t dns_way;	   /* to PRIVSEP_DNS: enum privsep_dns_way */
+	uint32_t domains_left_out; /* by systemd-resolved, which takes no more */
 	uint32_t nresolvers;
 	union sockaddr_any resolver[PRIVSEP_RESOLVERS]; /* the laptop's own, before us */
 	uint32_t nsearch;
