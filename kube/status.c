@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "kube/internal.h"
 
 void kube_judge_failure(struct kube_judged *j, enum kube_failure failure, const char *fmt, ...)
@@ -81,15 +82,32 @@ static bool is_for_one(const struct kube_denied *d)
 	return *d->name && (!strcmp(d->verb, "impersonate") || strstr(d->resource, "/proxy"));
 }
 
+/* Of this right and user alone: what is applied for one of them must not take another's away. */
+static void grant_name(char *buf, size_t size, const struct kube_denied *d)
+{
+	static const uint64_t key[2] = {0};
+	char all[sizeof(*d) + 8];
+	int n = snprintf(all, sizeof(all), "%s|%s|%s|%s|%s", d->user, d->verb, d->group,
+			 d->resource, is_for_one(d) ? d->name : "");
+
+	snprintf(buf, size, "culvert-%.20s-%.48s-%08x", d->verb, d->resource,
+		 (unsigned)siphash(key, all, (size_t)n));
+	for (char *p = buf; *p; p++) {
+		if (!strchr("abcdefghijklmnopqrstuvwxyz0123456789", *p))
+			*p = '-';
+	}
+}
+
 char *kube_denied_yaml(const struct kube_denied *d)
 {
 	bool cluster = !*d->namespace;
 	const char *kind = cluster ? "ClusterRole" : "Role";
-	char where[192] = "", one[320] = "", *out;
+	char where[192] = "", one[320] = "", name[96], *out;
 
 	if (!*d->verb || !*d->resource || !*d->user || !plain(d->verb) || !plain(d->resource) ||
 	    !plain(d->user) || !plain(d->group) || !plain(d->namespace) || !plain(d->name))
 		return NULL;
+	grant_name(name, sizeof(name), d);
 	if (is_for_one(d))
 		snprintf(one, sizeof(one), "  resourceNames: [\"%s\"]\n", d->name);
 	if (!cluster)
@@ -97,7 +115,7 @@ char *kube_denied_yaml(const struct kube_denied *d)
 	if (asprintf(&out,
 		     "apiVersion: rbac.authorization.k8s.io/v1\n"
 		     "kind: %s\n"
-		     "metadata: {name: culvert-missing%s}\n"
+		     "metadata: {name: %s%s}\n"
 		     "rules:\n"
 		     "- apiGroups: [\"%s\"]\n"
 		     "  resources: [\"%s\"]\n"
@@ -106,13 +124,12 @@ char *kube_denied_yaml(const struct kube_denied *d)
 		     "---\n"
 		     "apiVersion: rbac.authorization.k8s.io/v1\n"
 		     "kind: %sBinding\n"
-		     "metadata: {name: culvert-missing%s}\n"
-		     "roleRef: {apiGroup: rbac.authorization.k8s.io, kind: %s, name: "
-		     "culvert-missing}\n"
+		     "metadata: {name: %s%s}\n"
+		     "roleRef: {apiGroup: rbac.authorization.k8s.io, kind: %s, name: %s}\n"
 		     "subjects:\n"
 		     "- {apiGroup: rbac.authorization.k8s.io, kind: User, name: \"%s\"}\n",
-		     kind, where, d->group, d->resource, one, d->verb, kind, where, kind,
-		     d->user) < 0)
+		     kind, name, where, d->group, d->resource, one, d->verb, kind, name, where,
+		     kind, name, d->user) < 0)
 		return NULL;
 	return out;
 }

@@ -135,7 +135,7 @@ static void test_denied(void **unused)
 	struct kube_client *c = make_client(NULL, NULL, "token: t", NULL);
 	struct kube_call call = {.path = "/status/403"};
 	struct kept k;
-	char *yaml;
+	char *yaml, *other;
 
 	(void)unused;
 	ask(c, &call, &k);
@@ -161,6 +161,12 @@ static void test_denied(void **unused)
 	yaml = kube_denied_yaml(&(struct kube_denied){
 		.user = "ana", .verb = "impersonate", .resource = "users", .name = "ben"});
 	assert_contains(yaml, "resources: [\"users\"]\n  resourceNames: [\"ben\"]\n  verbs:");
+	/* Applied one after the other, each has a name of its own. */
+	other = kube_denied_yaml(&(struct kube_denied){
+		.user = "eve", .verb = "impersonate", .resource = "users", .name = "ben"});
+	assert_contains(yaml, "name: culvert-impersonate-users-");
+	assert_memory_not_equal(strstr(yaml, "culvert-"), strstr(other, "culvert-"), 34);
+	free(other);
 	free(yaml);
 	kube_client_free(c);
 }
