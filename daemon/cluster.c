@@ -421,6 +421,8 @@ static int load_config(struct kube_config **kc, const struct cluster_config *cfg
 {
 	const struct kube_flags flags = {
 		.kubeconfig = *cfg->kubeconfig ? cfg->kubeconfig : NULL,
+		.environment = cfg->has_environment ? cfg->environment : NULL,
+		.home = cfg->has_environment ? cfg->home : NULL,
 		.context = *cfg->context ? cfg->context : NULL,
 		.as = *cfg->as ? cfg->as : NULL,
 	};

@@ -24,7 +24,9 @@ struct identity;
 struct kube_client;
 
 struct cluster_config {
-	char kubeconfig[1024]; /* --kubeconfig, absolute; "" = as kubectl finds it */
+	char kubeconfig[1024];		    /* --kubeconfig, absolute; "" = as kubectl finds it */
+	bool has_environment;		    /* of who asks, else ours counts: */
+	char environment[4096], home[1024]; /* $KUBECONFIG, $HOME; "" = unset */
 	char context[256], as[256];
 	char ns[64];	     /* "" = the context's */
 	char manager_ns[64]; /* "" = culvert */

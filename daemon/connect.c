@@ -51,11 +51,31 @@ static int read_text(char *out, size_t size, const json_t *params, const char *k
 	return 0;
 }
 
+/* Another shell may have another $KUBECONFIG than the one that connected. */
+static int read_environment(struct cluster_config *c, const json_t *env, struct error *e)
+{
+	const char *list = json_string_value(json_object_get(env, "KUBECONFIG"));
+	const char *home = json_string_value(json_object_get(env, "HOME"));
+
+	if (list && strlen(list) >= sizeof(c->environment))
+		return error_set(e, -EINVAL, "$KUBECONFIG is longer than %zu characters",
+				 sizeof(c->environment) - 1);
+	if (home && strlen(home) >= sizeof(c->home))
+		return error_set(e, -EINVAL, "$HOME is longer than %zu characters",
+				 sizeof(c->home) - 1);
+	c->has_environment = json_is_object(env);
+	snprintf(c->environment, sizeof(c->environment), "%s", list ? list : "");
+	snprintf(c->home, sizeof(c->home), "%s", home ? home : "");
+	return 0;
+}
+
 static int read_cluster(struct cluster_config *c, const json_t *params, struct error *e)
 {
 	char transport[16];
 	int err = read_text(c->kubeconfig, sizeof(c->kubeconfig), params, "kubeconfig", e);
 
+	if (!err)
+		err = read_environment(c, json_object_get(params, "environment"), e);
 	if (!err)
 		err = read_text(c->context, sizeof(c->context), params, "context", e);
 	if (!err)

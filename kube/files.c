@@ -173,7 +173,8 @@ static int load_list(struct kube_files *f, const char *value, struct error *e)
 
 int kube_files_find(struct kube_files *f, const struct kube_flags *flags, struct error *e)
 {
-	const char *value = getenv("KUBECONFIG"), *home = getenv("HOME");
+	const char *value = flags->environment ? flags->environment : getenv("KUBECONFIG");
+	const char *home = flags->home ? flags->home : getenv("HOME");
 	char path[4096];
 
 	if (flags->kubeconfig && *flags->kubeconfig)

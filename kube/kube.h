@@ -38,7 +38,8 @@ enum {
 
 /* What the command line says; NULL and 0 = not said. */
 struct kube_flags {
-	const char *kubeconfig; /* then this file alone, and it must exist */
+	const char *kubeconfig;		/* then this file alone, and it must exist */
+	const char *environment, *home; /* what counts as $KUBECONFIG and $HOME; "" = unset */
 	const char *context, *cluster, *user, *namespace;
 	const char *server, *token, *tls_server_name, *certificate_authority;
 	bool insecure_skip_tls_verify;

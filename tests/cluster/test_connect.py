@@ -250,6 +250,10 @@ def again(kube):
         done = kube.culvert("connect", *args, check=False)
         if done.returncode != 1 or "already connected" not in done.stderr or "culvert quit" not in done.stderr:
             raise Failed(f"connect {args}: {done.returncode}: {done.stderr}")
+    elsewhere = {"KUBECONFIG": kubeconfig(kube, "elsewhere", cluster={"server": "https://192.0.2.1:6443"})}
+    done = kube.culvert("connect", check=False, env=elsewhere)
+    if done.returncode != 1 or "already connected to context test" not in done.stderr:
+        raise Failed(f"connect in a shell with another $KUBECONFIG: {done.returncode}: {done.stdout}{done.stderr}")
     missing = kube.culvert("connect", "--context", "nope", check=False)
     if missing.returncode != 1 or "nope" not in missing.stderr:
         raise Failed(f"connect --context nope: {missing.stderr}")
