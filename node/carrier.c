@@ -84,6 +84,13 @@ static void retire(struct carrier *c)
 	node_end_turn(n);
 }
 
+/* For another one. */
+static void evict(struct carrier *c, int error)
+{
+	c->evicted = error;
+	retire(c);
+}
+
 /* Who has too many streams loses the oldest. */
 void carrier_prove(struct carrier *c, struct overlay_peer *p)
 {
@@ -104,7 +111,7 @@ void carrier_prove(struct carrier *c, struct overlay_peer *p)
 			oldest = o;
 	}
 	if (count > NODE_STREAMS_PER_PEER && oldest)
-		retire(oldest);
+		evict(oldest, -ENOSPC);
 }
 
 void node_remove_peer(struct node *n, struct overlay_peer *p)
@@ -204,8 +211,12 @@ void carriers_reap(struct node *n)
 	struct carrier *c;
 
 	while ((c = TAILQ_FIRST(&n->gone))) {
+		struct path path = {.transport = c->id};
+
 		TAILQ_REMOVE(&n->gone, c, link);
 		forget(c);
+		if (c->evicted && n->ops->path_gone)
+			n->ops->path_gone(n->arg, &path, c->evicted);
 		free_carrier(c);
 	}
 }
@@ -216,9 +227,6 @@ static int full(const struct node *n, struct error *e)
 {
 	if (n->n_carriers == NODE_STREAMS)
 		return error_set(e, -ENOSPC, "node: %d streams are all it takes", NODE_STREAMS);
-	if (n->n_unproven == NODE_UNPROVEN)
-		return error_set(e, -ENOSPC, "node: %d streams have yet to prove who they are",
-				 NODE_UNPROVEN);
 	if (n->last_id >= UINT32_MAX - NODE_STREAMS)
 		return error_set(e, -ENOSPC, "node: no more streams; restart");
 	return 0;
@@ -241,6 +249,9 @@ int node_add_stream(struct node *n, struct stream *s, struct path *path, struct 
 	err = transport_stream_new(&c->transport, n->base, s, c->id, &carrier_ops, c, e);
 	if (err)
 		return err;
+	/* Whoever can connect may open as many as he likes: those who can prove who they are do it at once, and get through. */
+	if (n->n_unproven == NODE_UNPROVEN)
+		evict(TAILQ_FIRST(&n->unproven), -ETIMEDOUT);
 	*path = (struct path){.transport = c->id};
 	n->carriers[c->id % NODE_STREAMS] = c;
 	n->n_carriers++;

@@ -21,9 +21,10 @@ struct node;
 struct stream;
 
 enum {
-	NODE_STREAMS = 4096,	   /* at once */
-	NODE_UNPROVEN = 256,	   /* of them, on which nothing authentic has come yet: ... */
-	NODE_PROVE_S = 10,	   /* ... for as long */
+	NODE_STREAMS = 4096, /* at once */
+	NODE_UNPROVEN =
+		256, /* of them, on which nothing authentic has come yet; then the oldest goes */
+	NODE_PROVE_S = 10,	   /* for as long */
 	NODE_STREAMS_PER_PEER = 4, /* proven ones; the oldest goes for a new one */
 };
 
@@ -46,8 +47,8 @@ struct node_ops {
 	/* An inner packet does not fit and may not be cut: the sender should hear Packet Too Big
 	 * (len > INNER_MTU). Optional. */
 	void (*too_big)(void *arg, const struct pkt *pkt, uint32_t mtu);
-	/* A stream has ended (0 = in order), or proved nothing in time (-ETIMEDOUT). The overlay
-	 * knows already. From the loop, never from inside a call. Optional. */
+	/* A stream has ended (0 = in order), or proved nothing in time (-ETIMEDOUT), or was one too
+	 * many of its peer (-ENOSPC). The overlay knows already. From the loop, never from inside a call. Optional. */
 	void (*path_gone)(void *arg, const struct path *path, int error);
 	/* A peer for which node_ready() was false may be ready again: ask. At the end of a turn.
 	 * Optional. */
@@ -81,7 +82,7 @@ struct path node_udp_path(const struct node *n, const union sockaddr_any *remote
 /*
  * From now on messages come and go over `s`, too, which must be connected; owned on success. *path
  * is the token for it, unique in the node's life. It is closed if nothing authentic comes within
- * NODE_PROVE_S. -ENOSPC above NODE_STREAMS or NODE_UNPROVEN, -ENOMEM.
+ * NODE_PROVE_S. -ENOSPC above NODE_STREAMS, -ENOMEM.
  */
 int node_add_stream(struct node *n, struct stream *s, struct path *path, struct error *e);
 /* Closes it at the end of the turn, after what is queued as far as that goes at once; the overlay

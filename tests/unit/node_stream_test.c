@@ -582,11 +582,9 @@ static void data_proves_a_stream(void **state)
 
 static void unproven_streams_are_bounded(void **state)
 {
-	static int far_end[NODE_UNPROVEN];
+	static int far_end[NODE_UNPROVEN + 1];
 	struct rlimit files = {.rlim_cur = 4096, .rlim_max = 4096};
-	struct path path;
-	struct thin *t;
-	struct error e;
+	struct path path, first;
 	int fd[2];
 
 	(void)state;
@@ -594,22 +592,21 @@ static void unproven_streams_are_bounded(void **state)
 	getrlimit(RLIMIT_NOFILE, &files);
 	files.rlim_cur = files.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &files);
-	for (unsigned i = 0; i < NODE_UNPROVEN; i++) {
+	for (unsigned i = 0; i < NODE_UNPROVEN + 1; i++) {
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
-		add_stream(&a, fd[0], &path);
+		add_stream(&a, fd[0], i ? &path : &first);
 		far_end[i] = fd[1];
 	}
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
-	t = thin_new(base, fd[0]);
-	t->freed = &freed;
-	assert_int_equal(node_add_stream(a.node, &t->s, &path, &e), -ENOSPC);
-	assert_non_null(strstr(e.text, "256 streams have yet to prove"));
-	close(far_end[0]);
+	/* The oldest goes, and never from inside the call. */
+	assert_int_equal(a.node->n_unproven, NODE_UNPROVEN);
+	assert_null(node_path_stats(a.node, &first));
+	assert_false(path_is_gone());
 	run_until(path_is_gone);
-	assert_int_equal(node_add_stream(a.node, &t->s, &path, &e), 0);
-	for (unsigned i = 1; i < NODE_UNPROVEN; i++)
+	assert_true(path_equal(&gone_path, &first));
+	assert_int_equal(gone_error, -ETIMEDOUT);
+	assert_int_equal(a.node->n_carriers, NODE_UNPROVEN + 1);
+	for (unsigned i = 0; i < NODE_UNPROVEN + 1; i++)
 		close(far_end[i]);
-	close(fd[1]);
 }
 
 static void ids_are_never_used_again(void **state)
