@@ -43,7 +43,7 @@ enum {
 	LAST_SEEN_EVERY_S = 300,
 	/* An endpoint without an agent that is no more ready gets connections until every node's proxy knows; a proxy
 	 * writes its rules once a second at most. */
-	LEAVING_MS = 2000,
+	LEAVING_MS = 1500,
 	SESSION_WAIT_S = 5, /* an Intercept may be heard of before its Session */
 };
 
@@ -128,6 +128,12 @@ struct pod {
 	char ns[K8S_NAME_MAX + 1];
 	enum workload_kind kind; /* of the mark */
 	char workload[K8S_NAME_MAX + 1];
+	struct pod_port {
+		uint16_t target;
+		bool udp;
+		bool served; /* as far as we know: its agent has said otherwise */
+	} port[MARK_PORTS];
+	unsigned nports;
 	struct peer *peer;
 	unsigned generation;
 	/* what its agent was told */
@@ -218,6 +224,8 @@ void pods_object(struct kubernetes *k, const json_t *o, bool deleted);
 void pods_sweep(struct kubernetes *k, unsigned generation);
 struct pod *pod_find(const struct kubernetes *k, const char *uid);
 void pods_free(struct kubernetes *k);
+/* `ports` of an agent's hello: the targets that it takes. */
+void pod_serves(struct pod *p, const json_t *ports);
 void slices_object(struct kubernetes *k, const json_t *o, bool deleted);
 void slices_sweep(struct kubernetes *k, unsigned generation);
 void slices_free(struct kubernetes *k);
@@ -245,6 +253,8 @@ uint64_t hash_json(const struct kubernetes *k, const json_t *j);
 struct record *record_find(const struct kubernetes *k, const char *uid);
 /* Is it of the workload this agent stands for? */
 bool record_is_of(const struct record *r, const struct pod *pod);
+/* ... and is each of its ports one that the agent takes? A mark may be older than a port. */
+bool record_is_served(const struct record *r, const struct pod *pod);
 
 /* --- cluster.c ---------------------------------------------------------------------------------------------- */
 

@@ -88,6 +88,22 @@ static void on_output(void *arg, struct pkt *pkt)
 	node_send(m->node, pkt);
 }
 
+static bool on_full(void *arg, const struct ipaddr *dst)
+{
+	struct manager *m = arg;
+	struct overlay_peer *p = overlay_route(node_overlay(m->node), dst);
+
+	return p && !node_ready(m->node, p);
+}
+
+static void on_writable(void *arg)
+{
+	struct manager *m = arg;
+
+	if (m->ns)
+		netstack_resume(m->ns);
+}
+
 static void on_syn(void *arg, struct netstack_syn *syn, const struct flow *flow, void *peer)
 {
 	struct manager *m = arg;
@@ -197,6 +213,7 @@ static int start_node(struct manager *m, struct error *e)
 		.back = on_back,
 		.admit = on_admit,
 		.stamp = on_stamp,
+		.writable = on_writable,
 	};
 	struct node_config nc = {.base = m->base, .bind = m->cfg->listen};
 	int r = m->platform->identity(m, &nc.identity, e);
@@ -213,6 +230,7 @@ static int start_node(struct manager *m, struct error *e)
 static int start_stack(struct manager *m, struct error *e)
 {
 	static const struct netstack_ops ops = {.output = on_output,
+						.full = on_full,
 						.tcp_syn = on_syn,
 						.tcp_cancel = on_cancel,
 						.tcp_open = on_open,

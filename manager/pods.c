@@ -75,6 +75,28 @@ static struct pod *pod_new(struct kubernetes *k, const char *uid, const char *ns
 	return p;
 }
 
+static void take_ports(struct pod *p, const struct mark *mark)
+{
+	p->nports = mark->nports;
+	for (unsigned i = 0; i < mark->nports; i++)
+		p->port[i] = (struct pod_port){
+			.target = mark->port[i].target, .udp = mark->port[i].udp, .served = true};
+}
+
+void pod_serves(struct pod *p, const json_t *ports)
+{
+	for (unsigned i = 0; i < p->nports; i++) {
+		const json_t *target;
+		size_t k;
+
+		p->port[i].served = false;
+		json_array_foreach(ports, k, target)
+		{
+			p->port[i].served |= json_integer_value(target) == p->port[i].target;
+		}
+	}
+}
+
 static bool has_ended(const json_t *o)
 {
 	const char *phase = object_text(o, "status", "phase", NULL);
@@ -110,6 +132,7 @@ void pods_object(struct kubernetes *k, const json_t *o, bool deleted)
 		/* As it was made: its agent was given that. */
 		p->kind = mark.kind;
 		memcpy(p->workload, mark.workload, sizeof(p->workload));
+		take_ports(p, &mark);
 		agents_pod_seen(k, p);
 		records_changed(k);
 	}

@@ -33,6 +33,26 @@ bool record_is_of(const struct record *r, const struct pod *pod)
 	       !strcmp(r->o.in.workload, pod->workload);
 }
 
+static bool takes(const struct pod *pod, const struct intercept_port *want)
+{
+	for (unsigned i = 0; i < pod->nports; i++) {
+		const struct pod_port *p = &pod->port[i];
+
+		if (p->served && p->target == want->target && p->udp == want->udp)
+			return true;
+	}
+	return false;
+}
+
+bool record_is_served(const struct record *r, const struct pod *pod)
+{
+	bool served = record_is_of(r, pod);
+
+	for (unsigned i = 0; served && i < r->o.in.nports; i++)
+		served = takes(pod, &r->o.in.port[i]);
+	return served;
+}
+
 void records_changed(struct kubernetes *k)
 {
 	const struct timeval now = {0};
@@ -473,7 +493,7 @@ static void add_endpoint(struct record *r, struct endpoint *e, size_t *n,
 	if (named_before(e, *n, sp->name))
 		return;
 	*to = (struct endpoint){.pod = sp->name, .leaving = sp->left != 0};
-	to->marked = p && record_is_of(r, p);
+	to->marked = p && record_is_served(r, p);
 	to->connected = to->marked && p->peer && p->peer->online && p->peer->told;
 	to->confirmed = to->connected && p->confirmed_epoch >= r->rules_epoch;
 	++*n;
@@ -487,7 +507,7 @@ static bool counts(const struct record *r, const struct slice_pod *sp, bool leav
 	if (!leaving || !sp->left)
 		return !leaving && !sp->left;
 	p = pod_find(r->k, sp->uid);
-	return now - sp->left < LEAVING_MS * NSEC_PER_MSEC && !(p && record_is_of(r, p));
+	return now - sp->left < LEAVING_MS * NSEC_PER_MSEC && !(p && record_is_served(r, p));
 }
 
 static void cover(struct record *r)
