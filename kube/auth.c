@@ -121,6 +121,14 @@ void kube_auth_leave(struct kube_auth *a, struct kube_auth_wait *w)
 	w->waiting = false;
 }
 
+static void forget_file_token(struct kube_auth *a)
+{
+	if (a->file_token)
+		explicit_bzero(a->file_token, strlen(a->file_token));
+	free(a->file_token);
+	a->file_token = NULL;
+}
+
 /* The file's token, as new as a minute; a file that cannot be read leaves the last one, then the static one. */
 static const char *current_token(struct kube_auth *a)
 {
@@ -137,7 +145,7 @@ static const char *current_token(struct kube_auth *a)
 			text.data[len] = '\0';
 			if (!a->file_token || strcmp(a->file_token, text.data))
 				a->generation++;
-			free(a->file_token);
+			forget_file_token(a);
 			a->file_token = text.data;
 		}
 		a->file_read = now;
@@ -228,9 +236,7 @@ void kube_auth_free(struct kube_auth *a)
 		return;
 	kube_plugin_kill(a->plugin);
 	kube_credential_clear(&a->plugged);
-	if (a->file_token)
-		explicit_bzero(a->file_token, strlen(a->file_token));
-	free(a->file_token);
+	forget_file_token(a);
 	event_free(a->tell);
 	free(a);
 }

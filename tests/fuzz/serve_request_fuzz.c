@@ -19,7 +19,9 @@ static void check(const struct serve_request *r)
 	    strpbrk(serve_path(r), " \r\n"))
 		abort();
 	for (unsigned i = 0; i < r->n_headers; i++) {
-		if (strpbrk(r->headers[i].name, "\r\n: \t") || strpbrk(r->headers[i].value, "\r\n"))
+		const char *name = r->headers[i].name;
+
+		if (!*name || strpbrk(name, "\r\n: \t") || strpbrk(r->headers[i].value, "\r\n"))
 			abort();
 	}
 	if (!serve_body(r, &len) || len > SERVE_BODY_MAX || !*serve_method(r))
