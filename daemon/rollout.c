@@ -44,7 +44,7 @@ struct rollout {
 	int64_t began; /* seconds since 1970 */
 	unsigned replicas;
 	bool complete; /* the list of pods has come */
-	LIST_HEAD(, pod)
+	LIST_HEAD(pod_list, pod)
 	pods;
 	unsigned npods;
 	struct kube_watch *watch;
@@ -92,7 +92,7 @@ static struct pod *pod_find(const struct rollout *r, const char *uid)
 {
 	struct pod *p;
 
-	LIST_FOREACH (p, &r->pods, entry) {
+	for (p = LIST_FIRST(&r->pods); p; p = LIST_NEXT(p, entry)) {
 		if (!strcmp(p->uid, uid))
 			return p;
 	}
@@ -254,7 +254,7 @@ static struct count count(const struct rollout *r)
 	struct count c = {0};
 	const struct pod *p;
 
-	LIST_FOREACH (p, &r->pods, entry) {
+	for (p = LIST_FIRST(&r->pods); p; p = LIST_NEXT(p, entry)) {
 		if (p->ending)
 			continue;
 		c.live++;
@@ -274,10 +274,12 @@ static void evict_next(struct rollout *r, const struct count *c)
 
 	if (r->eviction || !c->to_evict || c->live < r->replicas || c->ready < c->live)
 		return;
-	LIST_FOREACH (p, &r->pods, entry) {
+	for (p = LIST_FIRST(&r->pods); p; p = LIST_NEXT(p, entry)) {
 		if (is_to_evict(r, p))
 			next = p;
 	}
+	if (!next)
+		return;
 	if (r->no_evictions) {
 		r->ops->failed(r->arg, r->no_evictions);
 		return;
@@ -291,7 +293,7 @@ static bool is_in_vain(const struct rollout *r)
 {
 	const struct pod *p;
 
-	LIST_FOREACH (p, &r->pods, entry) {
+	for (p = LIST_FIRST(&r->pods); p; p = LIST_NEXT(p, entry)) {
 		if (p->after && p->marked && !p->agent && !p->ending)
 			return true;
 	}
@@ -312,7 +314,7 @@ static void look_at_pods(struct rollout *r)
 		 workload_kind_name(r->kind), r->name, c.agents, MAX(r->replicas, c.agents));
 	if (c.agents < r->replicas)
 		say(r, text);
-	LIST_FOREACH (p, &r->pods, entry) {
+	for (p = LIST_FIRST(&r->pods); p; p = LIST_NEXT(p, entry)) {
 		if (*p->trouble && !p->ending)
 			explain(r, p->name, "it does not start", p->trouble);
 	}
@@ -344,29 +346,36 @@ static void on_begin(void *arg)
 	struct pod *p;
 
 	r->complete = false;
-	LIST_FOREACH (p, &r->pods, entry) {
+	for (p = LIST_FIRST(&r->pods); p; p = LIST_NEXT(p, entry)) {
 		p->swept = true;
 	}
+}
+
+static struct pod *pod_new(struct rollout *r, const json_t *object)
+{
+	struct pod *p = r->npods < PODS_MAX ? calloc(1, sizeof(*p)) : NULL;
+
+	if (!p)
+		return NULL;
+	snprintf(p->uid, sizeof(p->uid), "%s", object_text(object, "metadata", "uid", NULL));
+	snprintf(p->name, sizeof(p->name), "%s", object_text(object, "metadata", "name", NULL));
+	p->after = r->evicted_missed;
+	LIST_INSERT_HEAD(&r->pods, p, entry);
+	r->npods++;
+	return p;
 }
 
 static void on_object(void *arg, enum kube_change change, json_t *object)
 {
 	struct rollout *r = arg;
-	const char *uid = object_text(object, "metadata", "uid", NULL);
-	struct pod *p = pod_find(r, uid);
+	struct pod *p = pod_find(r, object_text(object, "metadata", "uid", NULL));
 
 	if (change == KUBE_DELETED || is_over(object)) {
 		if (p)
 			pod_end(r, p);
 	} else if (is_ours(r, object)) {
-		if (!p && r->npods < PODS_MAX && (p = calloc(1, sizeof(*p)))) {
-			snprintf(p->uid, sizeof(p->uid), "%s", uid);
-			snprintf(p->name, sizeof(p->name), "%s",
-				 object_text(object, "metadata", "name", NULL));
-			LIST_INSERT_HEAD(&r->pods, p, entry);
-			r->npods++;
-			p->after = r->evicted_missed;
-		}
+		if (!p)
+			p = pod_new(r, object);
 		if (p)
 			fill(r, p, object);
 	}

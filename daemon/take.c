@@ -70,7 +70,7 @@ bool takes_posting(const struct workloads *w)
 {
 	const struct take *t;
 
-	LIST_FOREACH (t, &w->takes, entry) {
+	for (t = LIST_FIRST(&w->takes); t; t = LIST_NEXT(t, entry)) {
 		if (t->step == TAKE_POST)
 			return true;
 	}
@@ -103,7 +103,7 @@ void takes_lost(struct workloads *w, const struct taken *gone)
 {
 	struct take *t;
 
-	LIST_FOREACH (t, &w->takes, entry) {
+	for (t = LIST_FIRST(&w->takes); t; t = LIST_NEXT(t, entry)) {
 		if (t->taken != gone)
 			continue;
 		t->taken = NULL;
@@ -473,7 +473,7 @@ static int check(struct take *t, struct error *e)
 		return r == INTERCEPT_NOT_FOUND ? RPC_NOT_FOUND : RPC_USAGE;
 	r = check_holders(&t->in, cluster_session_name(c), g->answer[TAKE_INTERCEPTS].object,
 			  g->answer[TAKE_SESSIONS].object, e);
-	LIST_FOREACH (o, &t->w->taken, entry)
+	for (o = LIST_FIRST(&t->w->taken); o; o = LIST_NEXT(o, entry))
 		t->replaced |= !o->unwanted && !strcmp(o->in.name, t->in.name);
 	return r ? r : check_mark(t, e);
 }

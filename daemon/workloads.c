@@ -177,7 +177,7 @@ void workloads_warnings(struct daemon *d, json_t *warnings)
 
 	if (!d->workloads)
 		return;
-	LIST_FOREACH (t, &d->workloads->taken, entry) {
+	for (t = LIST_FIRST(&d->workloads->taken); t; t = LIST_NEXT(t, entry)) {
 		const char *kind = workload_kind_name(t->in.kind);
 
 		if (!t->mark_lost || t->unwanted)
@@ -194,6 +194,13 @@ void workloads_warnings(struct daemon *d, json_t *warnings)
 
 /* --- leave -------------------------------------------------------------------------------------------------- */
 
+struct departure {
+	struct leaving *l;
+	struct taken *t;
+	struct kube_request *call;
+	char uid[64];
+};
+
 /* Objects of one name that are being deleted; answered when the manager's snapshot names them no more. */
 struct leaving {
 	LIST_ENTRY(leaving) entry;
@@ -201,12 +208,7 @@ struct leaving {
 	struct rpc_request *req;
 	struct event *limit;
 	unsigned open, n;
-	struct {
-		struct leaving *l;
-		struct taken *t;
-		struct kube_request *call;
-		char uid[64];
-	} one[4];
+	struct departure one[4];
 };
 
 static void leaving_free(struct leaving *l)
@@ -251,7 +253,7 @@ static void on_leave_limit(evutil_socket_t fd, short what, void *arg)
 static void on_left(void *arg, const struct kube_reply *reply)
 {
 	const struct timeval limit = {.tv_sec = LEAVE_WAIT_S};
-	__typeof__(((struct leaving *)NULL)->one[0]) *one = arg;
+	struct departure *one = arg;
 	struct leaving *l = one->l;
 	struct error e;
 
@@ -274,7 +276,7 @@ static bool is_being_left(const struct workloads *w, const struct taken *t)
 {
 	const struct leaving *l;
 
-	LIST_FOREACH (l, &w->leavings, entry) {
+	for (l = LIST_FIRST(&w->leavings); l; l = LIST_NEXT(l, entry)) {
 		for (unsigned i = 0; i < l->n; i++) {
 			if (l->one[i].t == t)
 				return true;
@@ -287,7 +289,7 @@ static void leave_all(struct leaving *l, const char *name)
 {
 	struct taken *t;
 
-	LIST_FOREACH (t, &l->w->taken, entry) {
+	for (t = LIST_FIRST(&l->w->taken); t; t = LIST_NEXT(t, entry)) {
 		if (l->n == ARRAY_SIZE(l->one) || strcmp(t->in.name, name) != 0 || t->unwanted ||
 		    is_being_left(l->w, t))
 			continue;
@@ -356,7 +358,7 @@ static struct taken *taken_find(const struct workloads *w, const char *uid)
 {
 	struct taken *t;
 
-	LIST_FOREACH (t, &w->taken, entry) {
+	for (t = LIST_FIRST(&w->taken); t; t = LIST_NEXT(t, entry)) {
 		if (!strcmp(t->uid, uid))
 			return t;
 	}

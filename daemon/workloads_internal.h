@@ -42,13 +42,13 @@ struct taken {
 
 struct workloads {
 	struct daemon *d;
-	LIST_HEAD(, listing)
+	LIST_HEAD(listing_list, listing)
 	listings;
-	LIST_HEAD(, take)
+	LIST_HEAD(take_list, take)
 	takes;
-	LIST_HEAD(, taken)
+	LIST_HEAD(taken_list, taken)
 	taken;
-	LIST_HEAD(, leaving)
+	LIST_HEAD(leaving_list, leaving)
 	leavings;
 };
 
