@@ -268,6 +268,41 @@ def several(kube, image):
     remove(kube, "deployment/multi", "deployment/echo", "statefulset/echo", "service/multi", "service/echo-stable", "service/echo-canary")
 
 
+UDP_SERVER = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("127.0.0.1", 3053))
+while True:
+    data, client = s.recvfrom(65536)
+    s.sendto(b"laptop " + data, client)
+"""
+
+
+def datagrams(kube, image):
+    step("a UDP port beside a TCP one")
+    made = workload("names", image)
+    container = made["spec"]["template"]["spec"]["containers"][0]
+    container["command"][2] = "udpsvd -E 0.0.0.0 9053 sed 's/^/pod /' & " + container["command"][2]
+    container["ports"].append({"name": "names", "containerPort": 9053, "protocol": "UDP"})
+    both = service("names")
+    both["spec"]["ports"].append({"name": "names", "port": 53, "targetPort": "names", "protocol": "UDP"})
+    up(kube, made, both)
+    kube.start("laptop", "server-udp", "/usr/bin/python3", "-c", UDP_SERVER, user=NOBODY)
+    kube.wait_listening("laptop", 3053, udp=True)
+
+    def asked():
+        return kube.kubectl("-n", SPACE, "exec", "client", "--", "sh", "-c", "echo hello | timeout 3 nc -u -w 1 names 53", check=False).stdout.strip()
+    wait_for("the pod's answer", lambda: asked() == "pod hello", 20)
+    result, _ = intercept(kube, "names", "--port", "3053:names")
+    if result["intercept"]["ports"][0]["protocol"] != "udp":
+        raise Failed(f"the port is {result['intercept']['ports']}")
+    wait_for("the laptop's answer", lambda: asked() == "laptop hello", 20)
+    at_pods(kube, "http://names/")
+    leave(kube, "names")
+    wait_for("the pod's answer again", lambda: asked() == "pod hello", 20)
+    remove(kube, "deployment/names", "service/names")
+
+
 def environment(kube):
     step("the environment: three syntaxes, a JSON file, and a command with it while which the intercept lasts")
     folder = f"{kube.home()}/state"
@@ -545,6 +580,7 @@ def main():
             laptop_server(kube, port)
         page(kube, image)
         several(kube, image)
+        datagrams(kube, image)
         environment(kube)
         obstacles(kube, image)
         hanging(kube, image)
