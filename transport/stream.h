@@ -31,7 +31,7 @@ struct stream_transport {
 
 	struct chunk *first, *last;
 	size_t queued; /* bytes in them */
-	bool blocked;  /* the stream took less than there was: its WRITABLE is awaited */
+	bool blocked;  /* the stream takes no more: its WRITABLE is awaited */
 	bool full;     /* was above TRANSPORT_HIGH, and not below TRANSPORT_LOW since */
 
 	/* What a read ended in the middle of. */

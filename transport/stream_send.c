@@ -4,8 +4,9 @@
  * and lie there as they will be on the wire: a flush is one writev of a few large pieces, and what
  * the stream does not take stays where it is.
  *
- * A flush comes at the end of the turn, or when FLUSH_BYTES have gathered. Once the stream has
- * taken less than there was, only its own WRITABLE starts the next one.
+ * A flush comes at the end of the turn, or when FLUSH_BYTES have gathered. A stream may take a
+ * piece at a time (a WebSocket: a message). Once it takes no more, only its own WRITABLE starts the
+ * next one.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -15,6 +16,7 @@
 enum {
 	FLUSH_BYTES = 256 << 10,
 	PIECES_MAX = 16, /* a full queue, if its frames are large */
+	WRITES_MAX = 16, /* of a flush: a full queue, in messages of 64 KiB */
 };
 
 static void want(struct stream_transport *st)
@@ -41,25 +43,23 @@ static void take(struct stream_transport *st, size_t n)
 		st->last = NULL;
 }
 
-/* Writes once: 0, -EAGAIN when it took less than it was given, or what ended it. */
+/* Writes once: 0, -EAGAIN when it takes no more, or what ended it. */
 static int write_once(struct stream_transport *st)
 {
 	struct iovec iov[PIECES_MAX];
-	size_t given = 0;
 	ssize_t r;
 	int n = 0;
 
 	for (struct chunk *c = st->first; c && n < PIECES_MAX; c = c->next) {
 		iov[n].iov_base = c->mem + c->start;
-		iov[n].iov_len = c->end - c->start;
-		given += iov[n++].iov_len;
+		iov[n++].iov_len = c->end - c->start;
 	}
 	st->t.stats.tx_calls++;
 	r = st->s->ops->writev(st->s, iov, n);
 	if (r < 0)
 		return (int)r;
 	take(st, (size_t)r);
-	return (size_t)r < given ? -EAGAIN : 0;
+	return r ? 0 : -EAGAIN;
 }
 
 void stream_flush(struct transport *t)
@@ -69,7 +69,7 @@ void stream_flush(struct transport *t)
 
 	if (!st->s || st->blocked)
 		return;
-	while (st->queued && !err)
+	for (int i = 0; i < WRITES_MAX && st->queued && !err; i++)
 		err = write_once(st);
 	if (err && err != -EAGAIN) {
 		stream_end(st, err);

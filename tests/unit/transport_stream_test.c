@@ -249,6 +249,19 @@ static void turn_is_one_write(void **state)
 	assert_int_equal(transport_stats(a)->tx_calls, 1); /* nothing to write */
 }
 
+/* As a WebSocket does, whose messages have a greatest length. */
+static void a_stream_may_take_a_piece_at_a_time(void **state)
+{
+	(void)state;
+	end_a->write_most = 64 << 10;
+	for (unsigned i = 0; i < 500; i++)
+		assert_true(queue(400, i & 1));
+	flush();
+	assert_int_equal(transport_stats(a)->tx_calls, 4);
+	assert_int_equal(stream_self(a)->queued, 0);
+	assert_true(loop_until(all_came));
+}
+
 static void too_long_is_refused(void **state)
 {
 	(void)state;
@@ -335,12 +348,12 @@ static void what_lies_in_the_queue_is_lost_with_it(void **state)
 	uint64_t written = 0;
 
 	(void)state;
-	end_a->write_most = 1500;
+	end_a->write_most = 100; /* and 16 times in a turn */
 	for (unsigned i = 0; i < 10; i++)
 		assert_true(queue(1000, true));
 	flush();
 	written = 10 * 1004 - st->queued;
-	assert_int_equal(written, 1500); /* the second frame in part */
+	assert_int_equal(written, 1600); /* the second frame in part */
 	end_a->write_most = 1;
 	transport_close(a);
 	assert_int_equal(transport_stats(a)->tx_errors, 9);
@@ -378,6 +391,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(frames_on_the_wire, setup, teardown),
 		cmocka_unit_test_setup_teardown(any_sizes_and_pieces, setup_pair, teardown),
 		cmocka_unit_test_setup_teardown(turn_is_one_write, setup_pair, teardown),
+		cmocka_unit_test_setup_teardown(a_stream_may_take_a_piece_at_a_time, setup_pair,
+						teardown),
 		cmocka_unit_test_setup_teardown(too_long_is_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(room_may_be_given_back, setup_pair, teardown),
 		cmocka_unit_test_setup_teardown(queue_is_bounded_and_says_so, setup, teardown),
