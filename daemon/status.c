@@ -247,8 +247,8 @@ static json_t *dns_json(struct session *s, json_t *warnings)
 			 "search", strings(c->search[0], sizeof(c->search[0]), c->nsearch),
 			 "server", ipaddr_format(&ip, server), "stub", DNS_STUB_ADDR, "way",
 			 resolved ? "resolved" : "resolv.conf", "link",
-			 resolved ? hostnet_tun_name(h) : "", "in_force",
-			 in_force, "queries", (json_int_t)(st ? st->cluster : 0), "timeouts",
+			 resolved ? hostnet_tun_name(h) : "", "in_force", in_force, "queries",
+			 (json_int_t)(st ? st->cluster : 0), "timeouts",
 			 (json_int_t)(st ? st->timeouts : 0));
 }
 

@@ -54,15 +54,14 @@ size_t dns_expand(uint8_t *out, size_t size, const uint8_t *msg, size_t len, con
 	memcpy(out, msg, name);
 	uint8_t *at = out + name;
 	for (const char *label = suffix; label;) {
-		const char *dot = strchr(label, '.');
-		size_t n = dot ? (size_t)(dot - label) : strlen(label);
+		size_t n = strcspn(label, ".");
 
 		if (n == 0 || n > DNS_LABEL_MAX)
 			return 0;
 		*at++ = (uint8_t)n;
 		memcpy(at, label, n);
 		at += n;
-		label = dot ? dot + 1 : NULL;
+		label = label[n] ? label + n + 1 : NULL;
 	}
 	memcpy(at, msg + name, len - name);
 	return len + extra;

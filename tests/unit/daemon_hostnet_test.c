@@ -78,18 +78,24 @@ static int listen_at_path(void)
 	return sock;
 }
 
+static enum privsep_dns_way way = PRIVSEP_DNS_FILE;
+static uint32_t asked_domains; /* by the last request for DNS */
+
 /* Takes the request that must be `op` and answers it. */
-static void serve(int sock, uint32_t op, int code, const char *text)
+static void serve_dns(int sock, uint32_t op, int code, const char *text, bool again)
 {
 	struct privsep_request req;
 	struct privsep_answer ans = {.version = PRIVSEP_VERSION, .op = op, .code = code};
 	int fds[2] = {-1, -1};
-	unsigned n = code ? 0 : op == PRIVSEP_TUN ? 1 : op == PRIVSEP_DNS ? 2 : 0, i;
+	unsigned n = code ? 0 : op == PRIVSEP_TUN ? 1 : op == PRIVSEP_DNS && !again ? 2 : 0, i;
 
 	assert_int_equal(privsep_recv_request(sock, &req), 0);
 	assert_int_equal(req.op, op);
 	if (op == PRIVSEP_ROUTES)
 		assert_int_equal(req.routes.n, 1);
+	if (op == PRIVSEP_DNS)
+		asked_domains = req.dns.ndomains;
+	ans.dns_way = way;
 	snprintf(ans.text, sizeof(ans.text), "%s", text);
 	ans.nfds = n;
 	snprintf(ans.tun_name, sizeof(ans.tun_name), "culvert7");
@@ -103,6 +109,11 @@ static void serve(int sock, uint32_t op, int code, const char *text)
 	for (i = 0; i < n; i++)
 		close(fds[i]);
 	event_base_loop(base, EVLOOP_ONCE);
+}
+
+static void serve(int sock, uint32_t op, int code, const char *text)
+{
+	serve_dns(sock, op, code, text, false);
 }
 
 static struct hostnet_config config(void)
@@ -263,6 +274,39 @@ static void other_domains_undo_nothing(void **state)
 	close(listening);
 }
 
+/* systemd-resolved has to know them: asked again, in place; also for what comes meanwhile. */
+static void other_domains_are_told_to_resolved(void **state)
+{
+	struct hostnet_config c = config();
+	struct hostnet *h;
+	char byte;
+	int listening, sock = begin(&h, &listening);
+
+	(void)state;
+	way = PRIVSEP_DNS_RESOLVED;
+	serve_all(sock);
+	assert_int_equal(asked_domains, 1);
+	for (unsigned i = 1; i < 4; i++) {
+		snprintf(c.dns.domain[i], sizeof(c.dns.domain[i]), "team-%u", i);
+		c.dns.ndomains = i + 1;
+		hostnet_apply(h, &c);
+		assert_true(hostnet_up(h));
+	}
+	serve_dns(sock, PRIVSEP_DNS, 0, "", true);
+	assert_int_equal(asked_domains, 2); /* while the others came */
+	serve_dns(sock, PRIVSEP_DNS, -ETIMEDOUT, "resolved is busy", true);
+	assert_int_equal(asked_domains, 4);
+	assert_true(hostnet_up(h)); /* the helper goes on trying */
+	assert_int_equal(seen.lost + seen.failed, 0);
+	assert_int_equal(seen.up, 1);
+	hostnet_apply(h, &c);
+	assert_int_equal(recv(sock, &byte, 1, MSG_DONTWAIT), -1);
+	way = PRIVSEP_DNS_FILE;
+	hostnet_free(h);
+	close(sock);
+	close(listening);
+}
+
 static int set_up(void **state)
 {
 	(void)state;
@@ -289,6 +333,7 @@ int main(void)
 		cmocka_unit_test(it_dies_and_comes_back),
 		cmocka_unit_test(the_same_again_asks_nothing),
 		cmocka_unit_test(other_domains_undo_nothing),
+		cmocka_unit_test(other_domains_are_told_to_resolved),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -83,6 +83,57 @@ static void a_dns_server_outside_is_reached(void **state)
 	assert_string_equal(out.dns.domain[0], "cluster.local");
 }
 
+static void never_is_never_for_the_dns_server_too(void **state)
+{
+	(void)state;
+	hello.has_dns = true;
+	sockaddr_parse(&hello.dns_server, "10.96.0.10:53");
+	add(&never, "10.96.0.0/24");
+	plan();
+	assert_true(!routed("10.96.0.10") && routed("10.96.1.1"));
+}
+
+/* But not when one of them is the cluster's. */
+static void the_laptops_resolvers_stay_outside(void **state)
+{
+	struct resolv_conf own = {.nresolvers = 3};
+
+	(void)state;
+	hello.has_dns = true;
+	sockaddr_parse(&hello.dns_server, "10.96.0.10:53");
+	sockaddr_parse(&own.resolver[0], "10.96.3.3:53");
+	sockaddr_parse(&own.resolver[1], "10.96.0.10:53");
+	sockaddr_parse(&own.resolver[2], "192.0.2.1:53");
+	in.own = &own;
+	plan();
+	in.own = NULL;
+	assert_true(!routed("10.96.3.3") && routed("10.96.3.4") && routed("10.96.0.10"));
+	assert_int_equal(spared.n, 0); /* nothing of what the user has to be told */
+}
+
+static void short_names_are_of_the_search_list(void **state)
+{
+	static const char *const domains[] = {"cluster.local", "svc", "dev", "shop"};
+
+	(void)state;
+	hello.has_dns = true;
+	sockaddr_parse(&hello.dns_server, "10.96.0.10:53");
+	for (size_t i = 0; i < ARRAY_SIZE(domains); i++)
+		strcpy(hello.domain[hello.ndomains++], domains[i]);
+	plan();
+	assert_string_equal(out.dns.zone, "");
+	hello_search(&hello, "cluster.local", "shop");
+	plan();
+	assert_string_equal(out.dns.zone, "cluster.local");
+	assert_string_equal(out.dns.ns, "shop");
+	/* Of too many domains the last are left out, but never the user's own namespace. */
+	assert_string_equal(out.dns.domain[0], "cluster.local");
+	assert_string_equal(out.dns.domain[1], "shop");
+	assert_string_equal(out.dns.domain[2], "svc");
+	assert_string_equal(out.dns.domain[3], "dev");
+	assert_int_equal(out.dns.ndomains, 4);
+}
+
 static void the_manager_stays_outside(void **state)
 {
 	(void)state;
@@ -147,6 +198,9 @@ int main(void)
 		cmocka_unit_test_setup(as_the_manager_says, start),
 		cmocka_unit_test_setup(flags_add_and_take, start),
 		cmocka_unit_test_setup(a_dns_server_outside_is_reached, start),
+		cmocka_unit_test_setup(never_is_never_for_the_dns_server_too, start),
+		cmocka_unit_test_setup(the_laptops_resolvers_stay_outside, start),
+		cmocka_unit_test_setup(short_names_are_of_the_search_list, start),
 		cmocka_unit_test_setup(the_manager_stays_outside, start),
 		cmocka_unit_test_setup(so_do_all_ways_to_it, start),
 		cmocka_unit_test_setup(the_default_route_keeps_its_name, start),
