@@ -148,6 +148,8 @@ static void on_writable(void *arg)
 	if (t->paused && t->tun_readable && (!t->manager || node_ready(t->node, t->manager)) &&
 	    !event_add(t->tun_readable, NULL))
 		t->paused = false;
+	if (t->stack)
+		netstack_resume(t->stack);
 }
 
 static const struct node_ops node_callbacks = {
@@ -167,6 +169,15 @@ static void on_output(void *arg, struct pkt *pkt)
 	struct tunnel *t = arg;
 
 	node_send(t->node, pkt);
+}
+
+/* All go by the manager. */
+static bool on_full(void *arg, const struct ipaddr *dst)
+{
+	struct tunnel *t = arg;
+
+	(void)dst;
+	return t->manager && !node_ready(t->node, t->manager);
 }
 
 static void on_syn(void *arg, struct netstack_syn *syn, const struct flow *flow, void *peer)
@@ -209,6 +220,7 @@ static void on_echo(void *arg, const struct flow *flow, uint16_t seq, const uint
 
 static const struct netstack_ops stack_callbacks = {
 	.output = on_output,
+	.full = on_full,
 	.tcp_syn = on_syn,
 	.tcp_cancel = on_cancel,
 	.tcp_open = on_open,

@@ -113,6 +113,17 @@ void lwip_addr(ip_addr_t *to, const struct ipaddr *from)
 	}
 }
 
+struct ipaddr lwip_addr_of(const ip_addr_t *from)
+{
+	struct ipaddr a = {.family = IP_IS_V4(from) ? 4 : 6};
+
+	if (a.family == 4)
+		memcpy(a.b, &ip_2_ip4(from)->addr, 4);
+	else
+		memcpy(a.b, ip_2_ip6(from)->addr, 16);
+	return a;
+}
+
 int lwip_input(struct netstack *ns, const struct ipaddr *src, const struct ipaddr *dst,
 	       const uint8_t *segment, size_t len)
 {
@@ -328,7 +339,7 @@ static bool pcb_armed(const struct tcp_pcb *pcb)
 
 static bool anything_armed(void)
 {
-	if (tcp_tw_pcbs)
+	if (tcp_tw_pcbs || !TAILQ_EMPTY(&lw.ns->tcp->blocked))
 		return true;
 	for (const struct tcp_pcb *pcb = tcp_active_pcbs; pcb; pcb = pcb->next)
 		if (pcb_armed(pcb))
@@ -351,6 +362,7 @@ static void tick(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd, (void)what, (void)arg;
 	lw.last_tick = now;
+	tcp_stream_hold_timers(lw.ns);
 	lwip_enter();
 	for (n = MAX(n, 1u); n; n--)
 		tcp_tmr();

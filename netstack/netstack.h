@@ -72,6 +72,9 @@ struct netstack_ops {
 		     size_t len, void *peer);
 	/* A datagram of `flow`, which netstack_udp_send() sent, was refused (ICMP port unreachable). Optional. */
 	void (*udp_refused)(void *arg, const struct flow *flow);
+	/* What carries packets to `dst` has more than enough: TCP to there waits for netstack_resume(). Whoever drops what
+	 * is too much instead has it all sent again, though nothing was lost on any wire. Optional. */
+	bool (*full)(void *arg, const struct ipaddr *dst);
 };
 
 struct netstack_limits {
@@ -94,6 +97,8 @@ const struct netstack_stats *netstack_stats(const struct netstack *ns);
 
 /* Takes one inner packet or super-packet; copies what it keeps. `peer` is a token for the bounds per peer and is handed to the callbacks. */
 void netstack_input(struct netstack *ns, const struct pkt *pkt, void *peer);
+/* What was full() may have room again: everything that waits asks again. */
+void netstack_resume(struct netstack *ns);
 /* The peer token is going away: its SYN records are cancelled, its connections reset. */
 void netstack_forget_peer(struct netstack *ns, void *peer);
 

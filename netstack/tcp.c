@@ -306,6 +306,7 @@ int tcp_layer_new(struct netstack *ns)
 	TAILQ_INIT(&t->ready);
 	TAILQ_INIT(&t->dirty);
 	TAILQ_INIT(&t->starved);
+	TAILQ_INIT(&t->blocked);
 	ns->tcp = t;
 	t->flush = evtimer_new(ns->base, on_flush, ns);
 	t->expire = evtimer_new(ns->base, on_expire, ns);

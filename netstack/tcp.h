@@ -70,6 +70,7 @@ struct tcp_stream {
 	struct flow flow;
 	unsigned want, turn;	    /* turn: of the flush in which it became ready */
 	bool ready, dirty, starved; /* on which lists */
+	bool blocked; /* on that list, by dirty_link: what carries its packets is full */
 	bool connecting, eof, shut, fin_queued, error_told, orphan;
 	uint8_t idle_polls;
 	uint64_t tx_seen; /* tx_acked at the last poll of an orphan */
@@ -97,7 +98,7 @@ struct tcp_layer {
 	struct hash_table peers, syns;
 	struct syn_list waiting; /* oldest first */
 	struct syn_list failed;
-	struct stream_list all, ready, dirty, starved;
+	struct stream_list all, ready, dirty, starved, blocked;
 	struct tcp_stream *current; /* whose callback runs; NULL when it freed itself */
 	struct event *flush, *expire;
 	bool started, flushing;
@@ -113,6 +114,7 @@ void lwip_enter(void);
 void lwip_leave(void);
 void lwip_timer_start(void); /* something may be armed now */
 void lwip_addr(ip_addr_t *to, const struct ipaddr *from);
+struct ipaddr lwip_addr_of(const ip_addr_t *from);
 uint16_t lwip_netif_index(void);
 /* Gives lwIP the TCP segment of a packet. 0 or -ENOMEM. */
 int lwip_input(struct netstack *ns, const struct ipaddr *src, const struct ipaddr *dst,
@@ -157,6 +159,7 @@ void tcp_stream_dirty(struct tcp_stream *st);	/* something for lwIP */
 void tcp_stream_starved(struct tcp_stream *st); /* waits for memory */
 err_t tcp_stream_accept(void *arg, struct tcp_pcb *pcb, err_t err);
 void tcp_stream_flush(struct netstack *ns);
+void tcp_stream_hold_timers(struct netstack *ns); /* before lwIP's timers run */
 void tcp_stream_memory_freed(struct netstack *ns);
 struct tcp_stream *tcp_stream_new(struct netstack *ns, struct tcp_pcb *pcb,
 				  const struct flow *flow);

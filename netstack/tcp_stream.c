@@ -18,6 +18,7 @@
 
 enum {
 	WND_START = 256 << 10,
+	BURST = 256 << 10, /* bytes of one stream between two questions whether there is room */
 	WND_SHORT =
 		16 << 10, /* what is given back when memory is short and the window nearly closed */
 	RX_MERGE_COUNT = 16, /* from so many buffers on, small ones are copied together: */
@@ -43,7 +44,7 @@ void tcp_stream_ready(struct tcp_stream *st)
 
 void tcp_stream_dirty(struct tcp_stream *st)
 {
-	if (st->dirty)
+	if (st->dirty || st->blocked)
 		return;
 	st->dirty = true;
 	TAILQ_INSERT_TAIL(&st->ns->tcp->dirty, st, dirty_link);
@@ -66,9 +67,11 @@ static void unlist(struct tcp_stream *st)
 		TAILQ_REMOVE(&t->ready, st, ready_link);
 	if (st->dirty)
 		TAILQ_REMOVE(&t->dirty, st, dirty_link);
+	if (st->blocked)
+		TAILQ_REMOVE(&t->blocked, st, dirty_link);
 	if (st->starved)
 		TAILQ_REMOVE(&t->starved, st, starved_link);
-	st->ready = st->dirty = st->starved = false;
+	st->ready = st->dirty = st->starved = st->blocked = false;
 }
 
 /* --- receive memory --- */
@@ -346,6 +349,38 @@ static void let_go(struct tcp_stream *st)
 	st->pcb = NULL;
 }
 
+/* Lets lwIP send, but no more at once than a carrier takes above its mark for "full". True: there is more. */
+static bool send_burst(struct tcp_pcb *pcb)
+{
+	u32_t before = pcb->snd_nxt, most = before - pcb->lastack + BURST;
+	tcpwnd_size_t cwnd = pcb->cwnd;
+
+	if (cwnd <= most) {
+		tcp_output(pcb);
+		return false;
+	}
+	pcb->cwnd = most;
+	tcp_output(pcb);
+	pcb->cwnd = cwnd;
+	return pcb->unsent && pcb->snd_nxt != before;
+}
+
+static bool is_full(const struct tcp_stream *st)
+{
+	const struct netstack *ns = st->ns;
+
+	if (!st->pcb || !ns->ops->full)
+		return false;
+	struct ipaddr to = lwip_addr_of(&st->pcb->remote_ip);
+	return ns->ops->full(ns->arg, &to);
+}
+
+static void mark_dirty(struct tcp_stream *st)
+{
+	st->dirty = true;
+	TAILQ_INSERT_TAIL(&st->ns->tcp->dirty, st, dirty_link);
+}
+
 static void send_dirty(struct tcp_stream *st)
 {
 	struct tcp_pcb *pcb = st->pcb;
@@ -359,8 +394,9 @@ static void send_dirty(struct tcp_stream *st)
 			tcp_shutdown(pcb, 0, 1);
 		}
 	}
-	if (pcb)
-		tcp_output(pcb); /* in TIME-WAIT, too: the peer's FIN is to be acknowledged */
+	/* In TIME-WAIT, too: the peer's FIN is to be acknowledged. */
+	if (pcb && send_burst(pcb))
+		mark_dirty(st); /* behind the others */
 	if (!st->orphan)
 		return;
 	if (pcb && !st->tx_bytes) {
@@ -391,9 +427,42 @@ void tcp_stream_flush(struct netstack *ns)
 	while ((st = TAILQ_FIRST(&t->dirty))) {
 		TAILQ_REMOVE(&t->dirty, st, dirty_link);
 		st->dirty = false;
+		if (is_full(st)) {
+			st->blocked = true;
+			TAILQ_INSERT_TAIL(&t->blocked, st, dirty_link);
+			continue;
+		}
 		send_dirty(st);
+		lwip_leave(); /* now: the next one asks whether there is room */
+		lwip_enter();
 	}
 	lwip_leave();
+}
+
+void netstack_resume(struct netstack *ns)
+{
+	struct tcp_layer *t = ns->tcp;
+	struct tcp_stream *st;
+
+	if (TAILQ_EMPTY(&t->blocked))
+		return;
+	while ((st = TAILQ_FIRST(&t->blocked))) {
+		TAILQ_REMOVE(&t->blocked, st, dirty_link);
+		st->blocked = false;
+		mark_dirty(st);
+	}
+	tcp_kick(ns);
+}
+
+/* What stands in a queue of ours is not lost: the clock of its retransmission does not run. */
+void tcp_stream_hold_timers(struct netstack *ns)
+{
+	struct tcp_stream *st;
+
+	TAILQ_FOREACH (st, &ns->tcp->blocked, dirty_link)
+		if (st->pcb && st->pcb->rtime > 0)
+			st->pcb->rtime = 0;
+	netstack_resume(ns); /* the path may be another one by now */
 }
 
 int netstack_output_later(struct tcp_pcb *pcb)
