@@ -278,20 +278,29 @@ while True:
 """
 
 
+UDP_CLIENT = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(1)
+s.sendto(b"hello", (sys.argv[1], 53))
+print(s.recv(65536).decode())
+"""
+
+
 def datagrams(kube, image):
     step("a UDP port beside a TCP one")
     made = workload("names", image)
-    container = made["spec"]["template"]["spec"]["containers"][0]
-    container["command"][2] = "udpsvd -E 0.0.0.0 9053 sed 's/^/pod /' & " + container["command"][2]
-    container["ports"].append({"name": "names", "containerPort": 9053, "protocol": "UDP"})
+    made["spec"]["template"]["spec"]["containers"].append(
+        {"name": "names", "image": kube.c_image("datagrams"), "ports": [{"name": "names", "containerPort": 9053, "protocol": "UDP"}]})
     both = service("names")
     both["spec"]["ports"].append({"name": "names", "port": 53, "targetPort": "names", "protocol": "UDP"})
     up(kube, made, both)
+    address = kube.get("-n", SPACE, "service", "names")["spec"]["clusterIP"]
     kube.start("laptop", "server-udp", "/usr/bin/python3", "-c", UDP_SERVER, user=NOBODY)
     kube.wait_listening("laptop", 3053, udp=True)
 
     def asked():
-        return kube.kubectl("-n", SPACE, "exec", "client", "--", "sh", "-c", "echo hello | timeout 3 nc -u -w 1 names 53", check=False).stdout.strip()
+        return kube.run("laptop", "/usr/bin/python3", "-c", UDP_CLIENT, address, check=False).stdout.strip()
     wait_for("the pod's answer", lambda: asked() == "pod hello", 20)
     result, _ = intercept(kube, "names", "--port", "3053:names")
     if result["intercept"]["ports"][0]["protocol"] != "udp":
