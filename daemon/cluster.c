@@ -581,6 +581,31 @@ const char *cluster_trouble(const struct cluster *c)
 	return record_trouble(c->record);
 }
 
+void cluster_explain_silence(const struct cluster *c, unsigned seconds, struct error *e)
+{
+	if (*cluster_trouble(c))
+		error_set(e, 0, "there is no way to the manager: %.900s", cluster_trouble(c));
+	else if (c->cfg.allowed == WAYS_UDP)
+		error_set(e, 0,
+			  "no answer over UDP in %u s; is it blocked on the way? Without "
+			  "--transport udp the API server carries it",
+			  seconds);
+	else
+		error_set(e, 0,
+			  "the manager is reached, but does not answer this session's key in %u s; "
+			  "see its log: kubectl -n %s logs deployment/culvert-manager",
+			  seconds, c->manager_ns);
+}
+
+unsigned cluster_addresses(const struct cluster *c, struct ipaddr *out, unsigned max)
+{
+	unsigned n = kube_client_addresses(c->client, out, MIN((unsigned)KUBE_ADDRESSES, max));
+
+	for (unsigned i = 0; i < c->told.nudp && n < max; i++)
+		out[n++] = sockaddr_ip(&c->told.udp[i]);
+	return n;
+}
+
 int cluster_compare(const struct cluster *c, const struct cluster_config *want, struct error *e)
 {
 	struct kube_config *kc = NULL;

@@ -72,6 +72,10 @@ const char *cluster_namespace(const struct cluster *c); /* connected to */
 
 /* --- for status --- */
 
+/* Why the manager's key may not have answered in `seconds`, and what to do. */
+void cluster_explain_silence(const struct cluster *c, unsigned seconds, struct error *e);
+/* By which the cluster is reached, the API server's and the manager's: how many of `max` were filled. */
+unsigned cluster_addresses(const struct cluster *c, struct ipaddr *out, unsigned max);
 const struct told *cluster_told(const struct cluster *c);
 const char *cluster_context(const struct cluster *c);
 const char *cluster_server(const struct cluster *c); /* URL */

@@ -251,28 +251,6 @@ static const struct tunnel_ops tunnel_callbacks = {
 	.stream_gone = on_stream_gone,
 };
 
-static void give_up_cluster(struct session *s)
-{
-	const char *ns = cluster_manager_namespace(s->cluster);
-	struct error e;
-
-	if (*cluster_trouble(s->cluster))
-		error_set(&e, 0, "there is no way to the manager: %.900s",
-			  cluster_trouble(s->cluster));
-	else if (s->cfg.cluster.allowed == WAYS_UDP)
-		error_set(
-			&e, 0,
-			"no answer over UDP in %d s; is it blocked on the way? Without --transport "
-			"udp the API server carries it",
-			HANDSHAKE_LIMIT);
-	else
-		error_set(&e, 0,
-			  "the manager is reached, but does not answer this session's key in %d s; "
-			  "see its log: kubectl -n %s logs deployment/culvert-manager",
-			  HANDSHAKE_LIMIT, ns);
-	fail(s, RPC_TIMEOUT, e.text);
-}
-
 static void give_up_handshake(struct session *s)
 {
 	union sockaddr_any sa;
@@ -280,7 +258,8 @@ static void give_up_handshake(struct session *s)
 	struct error e;
 
 	if (s->cluster) {
-		give_up_cluster(s);
+		cluster_explain_silence(s->cluster, HANDSHAKE_LIMIT, &e);
+		fail(s, RPC_TIMEOUT, e.text);
 		return;
 	}
 	sa = current_endpoint(s);
@@ -401,15 +380,12 @@ static void find_spare(struct session *s, struct plan_input *in)
 {
 	union sockaddr_any sa;
 
-	if (!s->cluster) {
-		sa = current_endpoint(s);
-		in->spare[in->nspare++] = sockaddr_ip(&sa);
+	if (s->cluster) {
+		in->nspare = cluster_addresses(s->cluster, in->spare, SPARE_MAX);
 		return;
 	}
-	in->nspare =
-		kube_client_addresses(cluster_client(s->cluster), in->spare, SPARE_MAX - TOLD_UDP);
-	for (unsigned i = 0; i < cluster_told(s->cluster)->nudp; i++)
-		in->spare[in->nspare++] = sockaddr_ip(&cluster_told(s->cluster)->udp[i]);
+	sa = current_endpoint(s);
+	in->spare[in->nspare++] = sockaddr_ip(&sa);
 }
 
 static int plan(struct session *s, struct hostnet_config *c, struct error *e)
