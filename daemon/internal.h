@@ -40,7 +40,8 @@ struct daemon {
 	struct rpc_request *quit_req[QUITS_MAX]; /* all are answered at the end */
 	TAILQ_HEAD(errand_list, errand)
 	errands; /* questions under way at the manager */
-	struct workloads *workloads; /* on Kubernetes: what this session does with them; may be NULL */
+	struct workloads
+		*workloads; /* on Kubernetes: what this session does with them; may be NULL */
 };
 
 /* control.c: the Unix socket. */
