@@ -163,6 +163,11 @@ void workloads_snapshot(struct daemon *dd)
 	snprintf(asked, sizeof(asked), "snapshot");
 }
 
+void workloads_link_down(struct daemon *dd)
+{
+	(void)dd;
+}
+
 void workloads_client_gone(struct daemon *dd, struct control_client *cl)
 {
 	(void)dd;
