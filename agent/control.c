@@ -20,7 +20,7 @@ enum {
 	RETRY_REFUSED_MS = 30000,
 	ANSWER_S = 5,
 	TRAFFIC_EVERY_S = 1,
-	PING_EVERY_S = 5, /* a manager that was replaced keeps silent about our old session */
+	PING_EVERY_S = 3, /* a manager that was replaced keeps silent about our old session */
 	PONG_S = 3,
 };
 

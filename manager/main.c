@@ -274,6 +274,9 @@ static void manager_stop(struct manager *m)
 		control_forget(p);
 	netstack_free(m->ns);
 	m->ns = NULL;
+	if (m->node)
+		node_flush(
+			m->node); /* peers hear that their connections end, and look for the next one of us */
 	peers_free(m);
 	node_free(m->node);
 	m->platform->free(m);

@@ -22,6 +22,7 @@ enum {
 	RETRY_JITTER_MS = 333,
 	EAGER_FIRST_MS = 200,
 	TURN_MIN_MS = 1500, /* longer than any round trip: the next attempt forgets this one */
+	EAGER_TURNS = 16,   /* who restarts is back by then, and is found within a second or two */
 };
 
 static void earliest(nsec_t *a, nsec_t b)
@@ -93,7 +94,9 @@ static nsec_t retry_delay(struct overlay_peer *p)
 	if (!p->t.eager)
 		return normal + overlay_jitter(p->overlay, RETRY_JITTER_MS * NSEC_PER_MSEC);
 	/* Several candidates take turns: each shall be tried about as often as a single one. */
-	nsec_t most = MAX(normal / paths_candidates(p), TURN_MIN_MS * NSEC_PER_MSEC);
+	nsec_t turn = TURN_MIN_MS * NSEC_PER_MSEC;
+	unsigned n = paths_candidates(p);
+	nsec_t most = n == 1 && p->t.attempts <= EAGER_TURNS ? turn : MAX(normal / n, turn);
 	nsec_t d = MIN((EAGER_FIRST_MS * NSEC_PER_MSEC) << MIN(p->t.attempts - 1, 8U), most);
 	return d - d / 4 + overlay_jitter(p->overlay, d / 2);
 }
