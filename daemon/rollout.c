@@ -400,9 +400,15 @@ static void on_complete(void *arg)
 static void on_trouble(void *arg, const struct kube_reply *why)
 {
 	struct rollout *r = arg;
+	struct error e;
 
-	if (why->failure == KUBE_FORBIDDEN)
+	if (why->failure == KUBE_FORBIDDEN && r->kind == KIND_REPLICASET) {
+		/* We are who has to replace its pods. */
+		reply_sentence(&e, why);
+		r->ops->failed(r->arg, e.text);
+	} else if (why->failure == KUBE_FORBIDDEN) {
 		say(r, "how far the rollout is cannot be told, since you may not watch pods here");
+	}
 }
 
 /* --- Events ---------------------------------------------------------------------------------------------------- */
