@@ -110,7 +110,8 @@ struct resolved_domains {
 bool resolved_is_asked(const char *resolv_conf);
 /* Pure. */
 bool nsswitch_resolves(const char *text);
-/* Connects to the system bus and listens for resolved's end and return. -ENOENT: it does not run;
+/* Connects to the system bus and listens for resolved's end and return. -ENOENT: it does not run in
+ * this network namespace;
  * others: no bus. Waits for seconds at most, as the others here. */
 int resolved_open(struct resolved **rp, struct error *e);
 void resolved_close(struct resolved *r);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <systemd/sd-bus.h>
@@ -100,6 +101,17 @@ static void resolved_free(struct resolved **r)
 	resolved_close(*r);
 }
 
+/* The bus may be that of another network namespace, whose links have other numbers. Where resolved is,
+ * its address is taken. */
+static bool listens_here(void)
+{
+	struct sockaddr_in sa = {
+		.sin_family = AF_INET, .sin_port = htons(53), .sin_addr.s_addr = htonl(0x7f000035)};
+	cleanup(close_fd) int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	return fd >= 0 && bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 && errno == EADDRINUSE;
+}
+
 int resolved_open(struct resolved **rp, struct error *e)
 {
 	cleanup(resolved_free) struct resolved *r = calloc(1, sizeof(*r));
@@ -107,6 +119,9 @@ int resolved_open(struct resolved **rp, struct error *e)
 
 	if (!r)
 		return error_errno(e, -ENOMEM, "systemd-resolved");
+	if (!listens_here())
+		return error_set(e, -ENOENT,
+				 "systemd-resolved does not listen at 127.0.0.53 in this network");
 	int err = bus_open(&r->bus, end);
 	if (err < 0)
 		return error_errno(e, err, "the system bus cannot be reached");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bytes as a resolv.conf: read, and written anew to a text whose only server is the stub. */
+/* Bytes as a resolv.conf: read, and written anew to a text whose only server is the stub. And as an
+ * nsswitch.conf. */
 #undef NDEBUG /* the assertions are the test, in release builds too */
 #include <assert.h>
 
@@ -22,6 +23,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	resolv_parse(&rc, text, len);
 	assert(rc.nresolvers == 0); /* the stub is never its own */
 	assert(rc.nsearch >= 1 && strcmp(rc.search[0], "cluster.local") == 0);
+	free(text);
+	text = strndup((const char *)data, size); /* of its exact length */
+	assert(!nsswitch_resolves(text) || (strstr(text, "hosts:") && strstr(text, "resolve")));
 	free(text);
 	return 0;
 }

@@ -113,6 +113,38 @@ static void text_is_read(void **test)
 	assert_int_equal(rc.nresolvers + rc.nsearch, 0);
 }
 
+static void nsswitch_says_who_is_asked(void **test)
+{
+	(void)test;
+	assert_true(
+		nsswitch_resolves("passwd: files\nhosts: files resolve [!UNAVAIL=return] dns\n"));
+	assert_true(nsswitch_resolves(" hosts:\tmymachines resolve"));
+	assert_false(nsswitch_resolves("hosts: files dns\nnetworks: resolve\n"));
+	assert_false(nsswitch_resolves("#hosts: resolve\nhosts: files #resolve\n"));
+	assert_false(nsswitch_resolves("hosts: files resolved\n"));
+	assert_false(nsswitch_resolves(""));
+}
+
+/* Programs ask systemd-resolved when resolv.conf names nobody else. */
+static void resolv_conf_says_who_is_asked(void **test)
+{
+	bool by_nss = resolved_is_asked("/nowhere"); /* this machine's nsswitch.conf */
+
+	(void)test;
+	put(path, "nameserver 127.0.0.53\noptions edns0 trust-ad\n");
+	assert_true(resolved_is_asked(path));
+	put(path, "nameserver 127.0.0.54\n");
+	assert_true(resolved_is_asked(path));
+	put(path, "nameserver 127.0.0.53\nnameserver 192.0.2.1\n");
+	assert_int_equal(resolved_is_asked(path), by_nss);
+	put(path, laptop);
+	assert_int_equal(resolved_is_asked(path), by_nss);
+	put(path, "");
+	assert_int_equal(resolved_is_asked(path), by_nss);
+	unlink(path);
+	assert_int_equal(resolved_is_asked(path), by_nss);
+}
+
 static void text_is_written(void **test)
 {
 	struct resolv_conf before, after;
@@ -426,6 +458,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		test(text_is_read),
 		test(text_is_written),
+		test(nsswitch_says_who_is_asked),
+		test(resolv_conf_says_who_is_asked),
 		test(domains_cannot_smuggle),
 		test(plain_file_comes_back),
 		test(link_comes_back_as_a_link),
