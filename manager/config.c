@@ -489,7 +489,7 @@ static int kubernetes_defaults(struct config *c, struct error *e)
 	snprintf(c->udp_service, sizeof(c->udp_service), "culvert-udp");
 	snprintf(c->agent.cpu_request, sizeof(c->agent.cpu_request), "10m");
 	snprintf(c->agent.memory_request, sizeof(c->agent.memory_request), "16Mi");
-	snprintf(c->agent.memory_limit, sizeof(c->agent.memory_limit), "64Mi");
+	snprintf(c->agent.memory_limit, sizeof(c->agent.memory_limit), "128Mi");
 	c->keys = strdup("/etc/culvert/keys");
 	return c->keys ? 0 : error_errno(e, -ENOMEM, "configuration");
 }
