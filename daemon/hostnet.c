@@ -63,7 +63,7 @@ static void trouble(struct hostnet *h, const char *text)
 {
 	if (strcmp(h->trouble, text))
 		log_warn("helper: %s", text);
-	snprintf(h->trouble, sizeof(h->trouble), "%s", text);
+	snprintf(h->trouble, sizeof(h->trouble), "%.*s", (int)sizeof(h->trouble) - 1, text);
 }
 
 /* What hangs on the helper's work ends at once: the TUN, the stub. */
