@@ -7,6 +7,8 @@
 
 #include "objects/objects.h"
 
+#define AGENT_CONTAINER "culvert-agent" /* its name in the pod */
+
 enum { INJECT_ENDPOINTS = 4 };
 
 /* What the manager knows of a pod's namespace; the review does not say it. */

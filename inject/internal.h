@@ -10,7 +10,6 @@
 
 #include "inject/inject.h"
 
-#define AGENT_CONTAINER	   "culvert-agent"
 #define REDIRECT_CONTAINER "culvert-redirect"
 #define TOKEN_VOLUME	   "culvert-token"
 #define TOKEN_FOLDER	   "/var/run/secrets/culvert.dev"

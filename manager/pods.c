@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Pods that carry the mark (their agents prove that they run in one), and which pods are ready behind a service. Of thousands
+ * Pods that carry the mark and an agent (which proves that it runs in one), and which pods are ready behind a service. Of thousands
  * of other pods nothing is kept.
  */
 #include <stdio.h>
@@ -97,6 +97,24 @@ void pod_serves(struct pod *p, const json_t *ports)
 	}
 }
 
+/* The webhook may not have been asked: then a pod has the mark alone, and nobody is to be waited for. */
+static bool has_agent(const json_t *o)
+{
+	static const char *const lists[] = {"initContainers", "containers"};
+
+	for (size_t k = 0; k < ARRAY_SIZE(lists); k++) {
+		const json_t *list = object_get(o, "spec", lists[k], NULL), *c;
+		size_t i;
+
+		json_array_foreach(list, i, c)
+		{
+			if (!strcmp(object_text(c, "name", NULL), AGENT_CONTAINER))
+				return true;
+		}
+	}
+	return false;
+}
+
 static bool has_ended(const json_t *o)
 {
 	const char *phase = object_text(o, "status", "phase", NULL);
@@ -115,7 +133,7 @@ void pods_object(struct kubernetes *k, const json_t *o, bool deleted)
 
 	cluster_pod_seen(k, object_text(o, "status", "podIP", NULL),
 			 json_is_true(object_get(o, "spec", "hostNetwork", NULL)));
-	if (deleted || has_ended(o) || mark_of(&mark, o, &e) != 1) {
+	if (deleted || has_ended(o) || mark_of(&mark, o, &e) != 1 || !has_agent(o)) {
 		if (p)
 			pod_end(k, p);
 		return;

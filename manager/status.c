@@ -31,7 +31,8 @@ bool writer_answered(struct kubernetes *k, struct writer *w, const struct kube_r
 	log_limited(&k->status_trouble, 60 * NSEC_PER_SEC, "status: cannot be written: %s",
 		    reply->sentence);
 	crypto_random(&jitter, sizeof(jitter)); /* what failed together is not tried together */
-	wait = RETRY_FIRST_S * NSEC_PER_SEC << MIN(w->failures++, (unsigned)RETRY_LAST);
+	wait = RETRY_FIRST_S * NSEC_PER_SEC << MIN(w->failures, (unsigned)RETRY_LAST);
+	w->failures++;
 	w->retry_at = clock_boot() + wait + wait / 2 * jitter / UINT16_MAX;
 	return false;
 }
