@@ -367,6 +367,7 @@ static void tick(evutil_socket_t fd, short what, void *arg)
 	for (n = MAX(n, 1u); n; n--)
 		tcp_tmr();
 	lwip_leave();
+	tcp_stream_release_timers(lw.ns);
 	if (++lw.quiet >= QUIET_TICKS) {
 		lw.quiet = 0;
 		lw.ticking = anything_armed();

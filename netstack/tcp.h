@@ -87,6 +87,7 @@ struct tcp_stream {
 	tx;
 	uint32_t tx_bytes;  /* filled, not acknowledged */
 	uint32_t tx_queued; /* of these: known to lwIP */
+	uint32_t cwnd;	    /* lwIP's, while its timers run and the stream waits */
 };
 
 TAILQ_HEAD(stream_list, tcp_stream);
@@ -159,7 +160,8 @@ void tcp_stream_dirty(struct tcp_stream *st);	/* something for lwIP */
 void tcp_stream_starved(struct tcp_stream *st); /* waits for memory */
 err_t tcp_stream_accept(void *arg, struct tcp_pcb *pcb, err_t err);
 void tcp_stream_flush(struct netstack *ns);
-void tcp_stream_hold_timers(struct netstack *ns); /* before lwIP's timers run */
+void tcp_stream_hold_timers(struct netstack *ns); /* before lwIP's timers run, and after them */
+void tcp_stream_release_timers(struct netstack *ns);
 void tcp_stream_memory_freed(struct netstack *ns);
 struct tcp_stream *tcp_stream_new(struct netstack *ns, struct tcp_pcb *pcb,
 				  const struct flow *flow);

@@ -76,11 +76,25 @@ static void unlist(struct tcp_stream *st)
 
 /* --- receive memory --- */
 
+/* lwIP may acknowledge at once, but not send what waits in front of a full carrier: that is send_burst()'s. */
 static void recved(struct tcp_pcb *pcb, uint32_t len)
 {
+	tcpwnd_size_t cwnd = pcb->cwnd;
+
+	pcb->cwnd = 0;
 	for (; len > 0xffff; len -= 0xffff)
 		tcp_recved(pcb, 0xffff);
 	tcp_recved(pcb, (u16_t)len);
+	pcb->cwnd = cwnd;
+}
+
+static void send_fin(struct tcp_pcb *pcb)
+{
+	tcpwnd_size_t cwnd = pcb->cwnd;
+
+	pcb->cwnd = 0; /* as above */
+	tcp_shutdown(pcb, 0, 1);
+	pcb->cwnd = cwnd;
 }
 
 static void rx_append(struct tcp_stream *st, struct pbuf *p)
@@ -391,7 +405,7 @@ static void send_dirty(struct tcp_stream *st)
 		tcp_tx_pump(st);
 		if (st->shut && st->tx_queued == st->tx_bytes) {
 			st->fin_queued = true;
-			tcp_shutdown(pcb, 0, 1);
+			send_fin(pcb);
 		}
 	}
 	/* In TIME-WAIT, too: the peer's FIN is to be acknowledged. */
@@ -454,14 +468,42 @@ void netstack_resume(struct netstack *ns)
 	tcp_kick(ns);
 }
 
-/* What stands in a queue of ours is not lost: the clock of its retransmission does not run. */
-void tcp_stream_hold_timers(struct netstack *ns)
+/*
+ * lwIP's timers send by themselves, and as much as the window takes. Of those that wait they may send acknowledgements
+ * alone; and what stands in a queue of ours is not lost, so the clock of its retransmission does not run. */
+static void hold(struct stream_list *list)
 {
 	struct tcp_stream *st;
 
-	TAILQ_FOREACH (st, &ns->tcp->blocked, dirty_link)
-		if (st->pcb && st->pcb->rtime > 0)
+	TAILQ_FOREACH (st, list, dirty_link) {
+		if (!st->pcb)
+			continue;
+		if (st->blocked && st->pcb->rtime > 0)
 			st->pcb->rtime = 0;
+		st->cwnd = st->pcb->cwnd;
+		st->pcb->cwnd = 0;
+	}
+}
+
+static void release(struct stream_list *list)
+{
+	struct tcp_stream *st;
+
+	TAILQ_FOREACH (st, list, dirty_link)
+		if (st->pcb && !st->pcb->cwnd)
+			st->pcb->cwnd = st->cwnd;
+}
+
+void tcp_stream_hold_timers(struct netstack *ns)
+{
+	hold(&ns->tcp->dirty);
+	hold(&ns->tcp->blocked);
+}
+
+void tcp_stream_release_timers(struct netstack *ns)
+{
+	release(&ns->tcp->dirty);
+	release(&ns->tcp->blocked);
 	netstack_resume(ns); /* the path may be another one by now */
 }
 

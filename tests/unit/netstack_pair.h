@@ -43,6 +43,7 @@ enum { BULK = 32 << 20, SOURCE_BYTES = 32 << 20, LOSSY_BYTES = 2 << 20 };
 struct weather {
 	unsigned loss, reorder; /* in 1000 packets */
 	unsigned delay_ms;	/* one way */
+	size_t queue; /* bytes; what is above is lost, and the stack hears "full" from half of it; 0: endless */
 };
 
 struct frame {
@@ -61,6 +62,8 @@ struct host {
 	TAILQ_HEAD(frames, frame)
 	out;
 	struct event *due;
+	size_t queued;
+	bool full;
 	struct weather weather;
 	uint64_t rng;
 	unsigned cancels, syns, opens, lost;
@@ -97,8 +100,21 @@ static void link_write(evutil_socket_t fd, short what, void *arg)
 			return;
 		}
 		TAILQ_REMOVE(&h->out, f, link);
+		h->queued -= f->len;
 		free(f);
+		if (h->full && h->queued <= h->weather.queue / 8) {
+			h->full = false;
+			netstack_resume(h->ns);
+		}
 	}
+}
+
+static bool host_full(void *arg, const struct ipaddr *dst)
+{
+	struct host *h = arg;
+
+	assert_true(dst->family == 4 || dst->family == 6);
+	return h->full;
 }
 
 static void link_due(evutil_socket_t fd, short what, void *arg)
@@ -115,6 +131,12 @@ static void link_send(struct host *h, const uint8_t *data, size_t len, uint16_t 
 		h->lost++;
 		return;
 	}
+	if (h->weather.queue && h->queued + len > h->weather.queue) {
+		h->lost++;
+		return;
+	}
+	h->queued += len;
+	h->full |= h->weather.queue && h->queued >= h->weather.queue / 2;
 	struct frame *f = malloc(sizeof(*f) + len);
 	f->len = len;
 	f->gso = gso;
@@ -369,6 +391,7 @@ static void host_cancel(void *arg, struct netstack_syn *syn, void *ctx)
 
 static const struct netstack_ops host_ops = {
 	.output = host_output,
+	.full = host_full,
 	.tcp_syn = far_syn,
 	.tcp_cancel = host_cancel,
 	.tcp_open = far_open,

@@ -109,8 +109,17 @@ static void both_ways(struct weather w, uint64_t bytes, unsigned seconds)
 		assert_int_equal(c.error, 0);
 		assert_int_equal(c.got, bytes);
 		assert_int_equal(c.got_hash, c.sent_hash);
+		if (w.queue)
+			assert_int_equal(p.near.lost + r.lost, 0);
 		pair_stop(&p);
 	}
+}
+
+/* The window is larger than the queue, so it would overflow if nobody asked. */
+static void test_full_queue(void **state)
+{
+	(void)state;
+	both_ways((struct weather){.queue = 1 << 20, .delay_ms = 5}, BULK, 60);
 }
 
 static void test_bulk(void **state)
@@ -383,17 +392,12 @@ static void test_forget_peer(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_many),
-		cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_deaf),
-		cmocka_unit_test(test_little_memory),
-		cmocka_unit_test(test_forget_peer),
-		cmocka_unit_test(test_bulk),
-		cmocka_unit_test(test_half_close),
-		cmocka_unit_test(test_refusals),
-		cmocka_unit_test(test_timeout_cancels),
-		cmocka_unit_test(test_lossy),
-		cmocka_unit_test(test_lossy_far),
+		cmocka_unit_test(test_many),	    cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_deaf),	    cmocka_unit_test(test_little_memory),
+		cmocka_unit_test(test_forget_peer), cmocka_unit_test(test_bulk),
+		cmocka_unit_test(test_full_queue),  cmocka_unit_test(test_half_close),
+		cmocka_unit_test(test_refusals),    cmocka_unit_test(test_timeout_cancels),
+		cmocka_unit_test(test_lossy),	    cmocka_unit_test(test_lossy_far),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
