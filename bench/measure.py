@@ -56,12 +56,16 @@ def median(values):
     return statistics.median(values) if values else None
 
 
+def short(v):
+    return f"{v:.0f}" if abs(v) >= 100 else f"{v:.3g}"
+
+
 def cell(values):
     """A median with what it lies between."""
     known = [v for v in values if v is not None]
     if not known:
         return "-"
-    return f"{median(known):.3g}" + (f" ({min(known):.3g}-{max(known):.3g})" if len(known) > 1 else "")
+    return short(median(known)) + (f" ({short(min(known))}-{short(max(known))})" if len(known) > 1 else "")
 
 
 def write_rows(path, rows):
