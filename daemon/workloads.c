@@ -49,9 +49,12 @@ const json_t *snapshot_find(const struct workloads *w, const char *uid)
 
 /* --- an Intercept of ours --------------------------------------------------------------------------------- */
 
+static void leavings_forget(struct workloads *w, const struct taken *t);
+
 static void taken_end(struct taken *t)
 {
 	takes_lost(t->w, t);
+	leavings_forget(t->w, t);
 	LIST_REMOVE(t, entry);
 	kube_watch_stop(t->watch);
 	kube_cancel(t->deletion);
@@ -250,6 +253,13 @@ static void on_leave_limit(evutil_socket_t fd, short what, void *arg)
 		leaving_answer(l);
 }
 
+/* With a namespace the rights in it go: that we may not delete what the manager knows no more says nothing. */
+static bool is_over(const struct workloads *w, const char *uid, const struct kube_reply *reply)
+{
+	return reply->failure == KUBE_FORBIDDEN && link_up(session_link(w->d->session)) &&
+	       !snapshot_find(w, uid);
+}
+
 static void on_left(void *arg, const struct kube_reply *reply)
 {
 	const struct timeval limit = {.tv_sec = LEAVE_WAIT_S};
@@ -258,7 +268,7 @@ static void on_left(void *arg, const struct kube_reply *reply)
 	struct error e;
 
 	one->call = NULL;
-	if (reply->failure && reply->failure != KUBE_NOT_FOUND) {
+	if (reply->failure && reply->failure != KUBE_NOT_FOUND && !is_over(l->w, one->uid, reply)) {
 		reply_sentence(&e, reply);
 		rpc_fail(l->req, refusal_code(reply->failure), "%s", e.text);
 		leaving_free(l);
@@ -285,13 +295,27 @@ static bool is_being_left(const struct workloads *w, const struct taken *t)
 	return false;
 }
 
-static void leave_all(struct leaving *l, const char *name)
+/* Whoever waited for it has deleted it as well, and was first. */
+static void leavings_forget(struct workloads *w, const struct taken *t)
+{
+	struct leaving *l;
+
+	for (l = LIST_FIRST(&w->leavings); l; l = LIST_NEXT(l, entry)) {
+		for (unsigned i = 0; i < l->n; i++) {
+			if (l->one[i].t == t)
+				l->one[i].t = NULL;
+		}
+	}
+}
+
+/* `uid` NULL = all of that name. */
+static void leave_all(struct leaving *l, const char *name, const char *uid)
 {
 	struct taken *t;
 
 	for (t = LIST_FIRST(&l->w->taken); t; t = LIST_NEXT(t, entry)) {
 		if (l->n == ARRAY_SIZE(l->one) || strcmp(t->in.name, name) != 0 || t->unwanted ||
-		    is_being_left(l->w, t))
+		    (uid && strcmp(t->uid, uid) != 0) || is_being_left(l->w, t))
 			continue;
 		l->one[l->n].l = l;
 		if (delete_object(t, on_left, &l->one[l->n], &l->one[l->n].call))
@@ -307,6 +331,7 @@ void workloads_leave(struct daemon *d, struct control_client *cl, json_t *params
 		     struct rpc_request *req)
 {
 	const char *name = json_string_value(json_object_get(params, "name"));
+	const char *uid = json_string_value(json_object_get(params, "uid"));
 	struct workloads *w = workloads_of(d);
 	struct leaving *l = w ? calloc(1, sizeof(*l)) : NULL;
 
@@ -321,7 +346,7 @@ void workloads_leave(struct daemon *d, struct control_client *cl, json_t *params
 	l->req = req;
 	l->limit = evtimer_new(d->base, on_leave_limit, l);
 	LIST_INSERT_HEAD(&w->leavings, l, entry);
-	leave_all(l, name);
+	leave_all(l, name, uid);
 	if (l->open && l->limit)
 		return;
 	rpc_fail(req, RPC_NOT_FOUND,
