@@ -271,6 +271,20 @@ static bool holds(const struct intercept_object *o, const char *session, const j
 	       strcmp(object_text(s, "status", "phase", NULL), "Expired") != 0;
 }
 
+/* A daemon that was killed has left its Session, which counts as there until its silence was noticed and has lasted. */
+static void explain_own(const struct intercept_object *o, const char *session,
+			const json_t *sessions, struct error *why)
+{
+	const char *me = object_text(session_object_find(sessions, session), "spec", "user", NULL);
+	struct error said = *why;
+
+	if (*me && !strcmp(me, o->user))
+		error_set(why, 0,
+			  "%.600s It is yours: if no laptop of yours has it any more, end it with: "
+			  "kubectl delete session %s",
+			  said.text, o->session);
+}
+
 int check_holders(const struct intercept *in, const char *session, const json_t *intercepts,
 		  const json_t *sessions, struct error *why)
 {
@@ -294,8 +308,11 @@ int check_holders(const struct intercept *in, const char *session, const json_t 
 			holder_name(name, sizeof(name), &o, sessions);
 			snprintf(o.in.owner, sizeof(o.in.owner), "%.*s", INTERCEPT_NAME_MAX, name);
 		}
-		if (intercept_check(&mine, &other, 1, why))
+		if (intercept_check(&mine, &other, 1, why)) {
+			if (strcmp(o.session, session) != 0)
+				explain_own(&o, session, sessions, why);
 			return RPC_CONFLICT;
+		}
 	}
 	return 0;
 }

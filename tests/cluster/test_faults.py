@@ -173,7 +173,7 @@ def killed(f):
     wait_for("the laptop as it was", lambda: kube.laptop_state() == f.before)
     kube.culvert("connect")
     done = kube.culvert("intercept", "hello", "--port", "3000", check=False)
-    if done.returncode != 1 or "ana" not in done.stderr or "'hello'" not in done.stderr:
+    if done.returncode != 1 or "ana" not in done.stderr or f"kubectl delete session {dead}" not in done.stderr:
         raise Failed(f"intercept said {done.returncode}: {done.stderr}")
     step(done.stderr.strip())
     kube.run("laptop", "kubectl", "delete", "session", dead, user=NOBODY)

@@ -216,6 +216,15 @@ static void test_holders(void **state)
 			 RPC_CONFLICT);
 	assert_non_null(strstr(e.text, "ben@desk"));
 	assert_int_equal(holders(SESSION_B, "cart", "Active", NULL, &e), RPC_CONFLICT);
+	assert_null(strstr(e.text, "kubectl delete session"));
+	/* Left by a daemon of the same user that was killed: how to end it. */
+	assert_int_equal(holders(SESSION_B, "cart", "Active",
+				 json_pack("[{s:{s:s},s:{s:s}},{s:{s:s},s:{s:s}}]", "metadata",
+					   "name", SESSION_A, "spec", "user", "ben", "metadata",
+					   "name", SESSION_B, "spec", "user", "ben"),
+				 &e),
+			 RPC_CONFLICT);
+	assert_non_null(strstr(e.text, "kubectl delete session " SESSION_B));
 	/* Who holds nothing, and those of whom the manager decides. */
 	assert_int_equal(holders(SESSION_B, "cart", "Conflict", session_in("Connected"), &e), 0);
 	assert_int_equal(holders(SESSION_B, "cart", "Failed", session_in("Connected"), &e), 0);
