@@ -43,7 +43,7 @@ enum {
 	LAST_SEEN_EVERY_S = 300,
 	/* An endpoint without an agent that is no more ready gets connections until every node's proxy knows; a proxy
 	 * writes its rules once a second at most. */
-	LEAVING_MS = 1500,
+	LEAVING_MS = 1000,
 	SESSION_WAIT_S = 5, /* an Intercept may be heard of before its Session */
 };
 
