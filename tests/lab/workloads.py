@@ -135,6 +135,9 @@ def all_at(kube, space, name, who, **kw):
 
 def settled(kube, space, name, who, **kw):
     """An intercept is in force when every ready pod has an agent; the nodes' kube-proxy follows a little later (up to its period of 1 s)."""
+    found = [] if name.count(".") == 3 else [f"{k}={v}" for k, v in kube.get("-n", space, "service", name)["spec"]["selector"].items()]
+    wait_for(f"the end of old pods of {name} in {space}", lambda: not found or not any(
+        "deletionTimestamp" in p["metadata"] for p in kube.get("-n", space, "pods", "-l", ",".join(found))["items"]), 60)
     wait_for(f"the nodes to lead {name} in {space} to {who} alone", lambda: set(ask(kube, space, name, **kw)) == {who}, 15)
 
 
