@@ -40,6 +40,7 @@ struct rule {
 	enum on_down on_down;
 	unsigned hold_s;
 	bool online;
+	int comings; /* of the laptop, as the manager counts */
 	/* Ours: the laptop did not answer lately; until then connections go by the policy at once. */
 	nsec_t suspect_until;
 	bool probing; /* one connection finds out whether it answers again */

@@ -14,14 +14,15 @@ static const char *const on_down_names[] = {
 static int rule_from_json(struct rule *r, const json_t *j, struct error *e)
 {
 	const char *name, *owner, *address, *on_down;
-	int target, port, hold_s, online;
+	int target, port, hold_s, online, comings = 0;
 	const char *protocol = "tcp"; /* of a manager that is one release older */
 	int len;
 
-	if (json_unpack((json_t *)(uintptr_t)j, "{s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:b, s?s}",
-			"intercept", &name, "owner", &owner, "target", &target, "address", &address,
-			"port", &port, "on_down", &on_down, "hold_s", &hold_s, "online", &online,
-			"protocol", &protocol))
+	if (json_unpack((json_t *)(uintptr_t)j,
+			"{s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:b, s?s, s?i}", "intercept", &name,
+			"owner", &owner, "target", &target, "address", &address, "port", &port,
+			"on_down", &on_down, "hold_s", &hold_s, "online", &online, "protocol",
+			&protocol, "comings", &comings))
 		return error_set(e, -EINVAL, "a rule lacks a key");
 	*r = (struct rule){.target = (uint16_t)target, .port = (uint16_t)port, .online = online};
 	len = snprintf(r->name, sizeof(r->name), "%s/%s", owner, name);
@@ -29,6 +30,7 @@ static int rule_from_json(struct rule *r, const json_t *j, struct error *e)
 	    port > UINT16_MAX || hold_s < 0 || ipaddr_parse(&r->address, address))
 		return error_set(e, -EINVAL, "rule '%.100s' has a value out of range", name);
 	r->udp = !strcmp(protocol, "udp");
+	r->comings = comings;
 	r->hold_s = (unsigned)hold_s;
 	for (size_t i = 0; i < ARRAY_SIZE(on_down_names); i++) {
 		if (!strcmp(on_down, on_down_names[i])) {
@@ -55,8 +57,8 @@ static void carry_over(struct rule *now, const struct rule *before)
 	now->connections = before->connections;
 	now->fallback = before->fallback;
 	/* Suspicion ends when the manager has seen the laptop come back, or the intercept was moved. */
-	if (now->online && before->online && now->port == before->port &&
-	    ipaddr_equal(&now->address, &before->address)) {
+	if (now->online && before->online && now->comings == before->comings &&
+	    now->port == before->port && ipaddr_equal(&now->address, &before->address)) {
 		now->suspect_until = before->suspect_until;
 		now->heard = before->heard;
 	}

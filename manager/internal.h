@@ -149,7 +149,8 @@ struct peer {
 	enum peer_state state;
 	nsec_t since; /* of the state */
 	bool online;
-	bool presumed; /* online only because we have just started */
+	bool presumed;	  /* online only because we have just started */
+	unsigned comings; /* how often it has come: agents that found it silent ask it again then */
 	char refusal[256];
 	struct control_conn *conns; /* newest first */
 	unsigned nconns;

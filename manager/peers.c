@@ -209,9 +209,13 @@ void peer_established(struct peer *p, bool fresh)
 	p->m->platform->established(p);
 	if (!peer_admitted(p))
 		return;
-	p->presumed = false;
 	if (fresh)
 		log_info("%s %s: connected", peer_role_name(p), p->name);
+	if (fresh || p->presumed) {
+		p->comings++;
+		rules_changed(p->m, true);
+	}
+	p->presumed = false;
 	set_online(p, true);
 }
 

@@ -45,11 +45,12 @@ void rules_append(json_t *list, const struct intercept *i, const struct peer *la
 	for (unsigned k = 0; k < i->nports; k++)
 		json_array_append_new(
 			list,
-			json_pack("{s:s, s:s, s:i, s:s, s:s, s:i, s:s, s:i, s:b}", "intercept",
+			json_pack("{s:s, s:s, s:i, s:s, s:s, s:i, s:s, s:i, s:b, s:i}", "intercept",
 				  i->name, "owner", i->owner, "target", i->port[k].target,
 				  "protocol", i->port[k].udp ? "udp" : "tcp", "address", address,
 				  "port", i->port[k].overlay, "on_down", on_down[i->on_down],
-				  "hold_s", (int)i->hold_s, "online", laptop->online));
+				  "hold_s", (int)i->hold_s, "online", laptop->online, "comings",
+				  (int)laptop->comings));
 }
 
 void rules_push_to(struct peer *p)
