@@ -172,9 +172,9 @@ def numbers(t):
     names = [c["name"] for c in made["spec"]["initContainers"]]
     check("the order", names == ["setup", "proxy", "culvert-redirect", "culvert-agent"], names)
     redirect = made["spec"]["initContainers"][2]
-    check("the redirect", redirect["args"] == ["redirect", "8080:9901", "9902:8080", "9000:9903", "9904:9000", "5353:9905/udp"], redirect)
-    check("the probes", made["spec"]["containers"][0]["livenessProbe"]["httpGet"]["port"] == 9902
-          and made["spec"]["containers"][0]["startupProbe"]["grpc"]["port"] == 9904, made)
+    check("the redirect", redirect["args"] == ["redirect", "8080:9902", "9903:8080", "9000:9904", "9905:9000", "5353:9906/udp"], redirect)
+    check("the probes", made["spec"]["containers"][0]["livenessProbe"]["httpGet"]["port"] == 9903
+          and made["spec"]["containers"][0]["startupProbe"]["grpc"]["port"] == 9905, made)
 
 
 def resources(t):
