@@ -40,7 +40,8 @@ def workload(space, name, image, kind="Deployment", replicas=1, ports=(("http", 
            "env": [{"name": "NAME", "value": name}, *[{"name": k, "value": v} for k, v in env]], "ports": declared,
            "readinessProbe": {"tcpSocket": {"port": next(p for p in declared if p["protocol"] == "TCP").get("name") or declared[0]["containerPort"]},
                               "periodSeconds": 1}, **(container or {})}
-    spec = {"terminationGracePeriodSeconds": 0, "containers": [app], **(pod or {})}
+    # With 0 the object would be gone before the program is.
+    spec = {"terminationGracePeriodSeconds": 1, "containers": [app], **(pod or {})}
     return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name, "namespace": space},
             "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": spec},
                      **({"serviceName": name} if kind == "StatefulSet" else {}), **(more or {})}}
