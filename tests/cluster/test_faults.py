@@ -134,7 +134,8 @@ def no_manager(f):
     kube.kubectl("-n", "culvert", "scale", "deployment/culvert-manager", "--replicas=1")
     kube.rollout("deployment/culvert-manager", "culvert")
     wait_for("its control connection", lambda: f.status()["manager"]["control"], 60)
-    said = kube.culvert("intercept", "hello", "--port", "3000", timeout=130).stderr
+    f.refused("intercept", "hello", "--port", "3000", wants=["let in without the agent", "kubectl rollout restart deployment/hello", "--yes"])
+    said = kube.culvert("intercept", "hello", "--port", "3000", "--yes", timeout=130).stderr
     if "evicting pod hello-" not in said:
         raise Failed(f"intercept said {said}")
     w.all_at(kube, SPACE, "hello", "laptop")
