@@ -47,18 +47,24 @@ static int check_names(const struct intercept_request *r, struct error *e)
 	return err;
 }
 
-/* "deployment/hello" in `text`: the kind goes to `kind` and what is behind it is given back. */
-static const char *split_kind(const char *text, const char **kind)
+/* "deployment/hello" in `text`: the kind goes to `kind` and what is behind it is given back. NULL: no such kind. */
+static const char *split_kind(const char *text, const char **kind, struct error *e)
 {
 	static char name[16];
 	const char *slash = text ? strchr(text, '/') : NULL;
 	enum workload_kind k;
 
-	if (!slash || (size_t)(slash - text) >= sizeof(name))
+	if (!slash)
 		return text;
 	snprintf(name, sizeof(name), "%.*s", (int)(slash - text), text);
-	if (workload_kind_parse(&k, name) || k == KIND_HOST)
-		return text;
+	if ((size_t)(slash - text) >= sizeof(name) || workload_kind_parse(&k, name) ||
+	    k == KIND_HOST) {
+		error_set(e, -EINVAL,
+			  "%.80s: what can be intercepted is a deployment, a statefulset or a "
+			  "replicaset",
+			  text);
+		return NULL;
+	}
 	*kind = name;
 	return slash + 1;
 }
@@ -66,12 +72,13 @@ static const char *split_kind(const char *text, const char **kind)
 static int make_request(struct intercept_request *r, const struct args *a, const char **kind,
 			struct error *e)
 {
-	const char *workload = split_kind(args_text(a, "workload"), kind);
-	const char *name = workload ? a->pos[0] : split_kind(a->pos[0], kind);
+	const char *given = args_text(a, "workload");
+	const char *split = split_kind(given ? given : a->pos[0], kind, e);
+	const char *workload = given ? split : NULL, *name = given ? a->pos[0] : split;
 	const char *ns = args_text(a, "namespace"), *on_down = args_text(a, "on-down");
 	const char *const *ports;
 	unsigned n = args_many(a, "port", &ports), i;
-	int err = check_later(a, e);
+	int err = split ? check_later(a, e) : -EINVAL;
 
 	memset(r, 0, sizeof(*r));
 	r->ns_given = ns != NULL;
@@ -177,15 +184,22 @@ static int write_files(const struct args *a, const json_t *env, struct error *e)
 	return !err && json ? env_write(json, "json", env, e) : err;
 }
 
-static void leave(const char *name)
+/* This very one: another of its name may have taken its place, which is another command's to leave. */
+static void leave(const json_t *granted)
 {
-	json_t *result;
+	const char *name = get_text(json_object_get(granted, "intercept"), "name");
+	const char *uid = get_text(granted, "uid");
+	json_t *params = json_pack("{s:s}", "name", name), *result;
 	struct error e;
+	int err;
 
-	if (client_once("leave", json_pack("{s:s}", "name", name), "Leaving", &result, &e))
-		fprintf(stderr, "culvert: the intercept %s was not left: %s\n", name, e.text);
-	else
+	if (*uid)
+		json_object_set_new(params, "uid", json_string(uid));
+	err = client_once("leave", params, "Leaving", &result, &e);
+	if (!err)
 		json_decref(result);
+	else if (err != RPC_NOT_FOUND || !*uid)
+		fprintf(stderr, "culvert: the intercept %s was not left: %s\n", name, e.text);
 }
 
 /* With a command the intercept lasts as long as it does; stdout is the command's. */
@@ -195,7 +209,7 @@ static int run(const struct args *a, const json_t *result)
 
 	report(stderr, result);
 	code = run_command(a->child, json_object_get(result, "environment"));
-	leave(get_text(json_object_get(result, "intercept"), "name"));
+	leave(result);
 	return code;
 }
 
@@ -219,7 +233,7 @@ static int exec_intercept(const struct args *a)
 	if (client_once("intercept", params, "Intercepting", &result, &e))
 		return cli_fail(&e);
 	if (write_files(a, json_object_get(result, "environment"), &e)) {
-		leave(get_text(json_object_get(result, "intercept"), "name"));
+		leave(result);
 		code = cli_fail(&e);
 	} else if (a->child) {
 		code = run(a, result);

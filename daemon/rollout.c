@@ -53,7 +53,7 @@ struct rollout {
 	bool evicted_missed;
 	struct event *tick;
 	nsec_t changed;
-	char said[1024], reason[1024];
+	char said[1024], reason[1024], before[1024];
 };
 
 const char *rollout_held_by(const struct rollout *r)
@@ -82,8 +82,12 @@ static void explain(struct rollout *r, const char *who, const char *reason, cons
 	}
 	if (!strcmp(text, r->reason))
 		return;
+	/* ErrImagePull and ImagePullBackOff take turns for as long as it is tried. */
+	bool again = !strcmp(text, r->before);
+	memcpy(r->before, r->reason, sizeof(text));
 	memcpy(r->reason, text, sizeof(text));
-	r->ops->progress(r->arg, text);
+	if (!again)
+		r->ops->progress(r->arg, text);
 }
 
 /* --- pods ----------------------------------------------------------------------------------------------------- */
@@ -213,6 +217,8 @@ static void on_evicted(void *arg, const struct kube_reply *reply)
 	} else if (reply->failure == KUBE_FORBIDDEN) {
 		reply_sentence(&e, reply);
 		r->ops->failed(r->arg, e.text);
+	} else if (reply->failure && reply->failure != KUBE_NOT_FOUND) {
+		explain(r, r->evicting, "its eviction failed", reply->sentence);
 	}
 }
 
@@ -274,18 +280,32 @@ static void evict_next(struct rollout *r, const struct count *c)
 
 	if (r->eviction || !c->to_evict || c->live < r->replicas || c->ready < c->live)
 		return;
+	if (r->kind == KIND_DEPLOYMENT && c->old) /* which are about to go */
+		return;
 	for (p = LIST_FIRST(&r->pods); p; p = LIST_NEXT(p, entry)) {
 		if (is_to_evict(r, p))
 			next = p;
 	}
 	if (!next)
 		return;
-	if (r->no_evictions) {
+	if (r->no_evictions && c->live <= 1) {
 		r->ops->failed(r->arg, r->no_evictions);
 		return;
 	}
 	r->evicted_missed |= next->marked;
 	evict(r, next);
+}
+
+/* A pod says itself what it lacks, and better than its Events. */
+static bool has_trouble(const struct rollout *r)
+{
+	const struct pod *p;
+
+	for (p = LIST_FIRST(&r->pods); p; p = LIST_NEXT(p, entry)) {
+		if (*p->trouble && !p->ending)
+			return true;
+	}
+	return false;
 }
 
 /* The one that we evicted has come back without an agent: so would the next. */
@@ -472,7 +492,7 @@ static void ask_events(struct rollout *r)
 		.path = path, .query = "fieldSelector=type%3DWarning&limit=500", .max = EVENTS_MAX};
 
 	snprintf(path, sizeof(path), "/api/v1/namespaces/%s/events", r->ns);
-	if (!r->events)
+	if (!r->events && !has_trouble(r))
 		(void)kube_request(r->client, &call, on_events, r, &r->events);
 }
 

@@ -20,8 +20,8 @@ struct rollout_config {
 	const char *ns, *name;
 	const json_t *object; /* the workload, borrowed for the call: selector, replicas */
 	const char *mark;     /* what its pods are to carry */
-	const char *
-		no_evictions; /* why none may be evicted, the sentence if one has to be; NULL = they may */
+	/* Said when the only pod would have to be evicted, which then is not done; NULL = it may be. */
+	const char *no_evictions;
 };
 
 struct rollout_ops {

@@ -109,10 +109,10 @@ void takes_lost(struct workloads *w, const struct taken *gone)
 		t->taken = NULL;
 		if (t->step == TAKE_ASK) /* the manager's answer comes yet */
 			return;
-		take_fail(t, RPC_CONFLICT,
-			  "its Intercept was deleted while it was waited for: by `kubectl delete`, "
-			  "or "
-			  "by another `culvert intercept` of the same name");
+		take_fail(
+			t, RPC_CONFLICT,
+			"its Intercept was deleted while it was waited for: by `culvert leave`, by "
+			"`kubectl delete`, or by a later `culvert intercept` of the same name");
 		return;
 	}
 }
@@ -143,13 +143,14 @@ void take_client_gone(struct take *t, const struct control_client *cl)
 
 /* --- ask, and answer ---------------------------------------------------------------------------------------- */
 
+/* The list has the newest first: what stands behind is older, and what stands before takes its place in its turn. */
 static void drop_older(const struct take *t)
 {
 	struct taken *o, *next;
 
-	for (o = LIST_FIRST(&t->w->taken); o; o = next) {
+	for (o = LIST_NEXT(t->taken, entry); o; o = next) {
 		next = LIST_NEXT(o, entry);
-		if (o != t->taken && !o->unwanted && !strcmp(o->in.name, t->in.name))
+		if (!o->unwanted && !strcmp(o->in.name, t->in.name))
 			taken_drop(o);
 	}
 }
@@ -215,10 +216,9 @@ static bool drop_same_age(const struct take *t)
 	struct taken *o, *next;
 	bool found = false;
 
-	for (o = LIST_FIRST(&t->w->taken); o; o = next) {
+	for (o = LIST_NEXT(t->taken, entry); o; o = next) {
 		next = LIST_NEXT(o, entry);
-		if (o == t->taken || strcmp(o->in.name, t->in.name) != 0 ||
-		    o->in.created < t->taken->in.created ||
+		if (strcmp(o->in.name, t->in.name) != 0 || o->in.created < t->taken->in.created ||
 		    (o->deleted && !snapshot_find(t->w, o->uid)))
 			continue;
 		found = true;
@@ -229,7 +229,30 @@ static bool drop_same_age(const struct take *t)
 
 /* --- wait --------------------------------------------------------------------------------------------------- */
 
-/* Its one pod goes before another comes, since nothing else replaces it: 1 and the sentence, unless the user wants that. */
+/* What is said when its only pod would go before another comes. */
+static void lone_pod(const struct take *t, struct error *e)
+{
+	const char *kind = workload_kind_name(t->in.kind), *title = workload_kind_title(t->in.kind);
+	const char *name = t->in.workload, *ns = t->in.ns;
+
+	if (t->in.kind == KIND_REPLICASET)
+		error_set(
+			e, 0,
+			"%s %s has a single pod, which has to be replaced to get the agent: "
+			"until the new one is ready nobody serves. Say --yes if that is all right, "
+			"or scale it up first: kubectl scale %s/%s -n %s --replicas=2",
+			title, name, kind, name, ns);
+	else
+		error_set(
+			e, 0,
+			"%s %s has a single pod, which was let in without the agent, since the API "
+			"server did not reach port 8443 of the manager then. Run kubectl rollout "
+			"restart %s/%s -n %s and intercept again, or say --yes: that evicts the "
+			"pod, and until the new one is ready nobody serves",
+			title, name, kind, name, ns);
+}
+
+/* Nobody replaces a bare ReplicaSet's pods but we: 1 and the sentence, unless the user wants that. */
 static int check_outage(const struct take *t, struct error *e)
 {
 	const json_t *replicas = object_get(t->object, "spec", "replicas", NULL);
@@ -237,12 +260,8 @@ static int check_outage(const struct take *t, struct error *e)
 	if (t->in.kind != KIND_REPLICASET || t->yes ||
 	    (json_is_integer(replicas) && json_integer_value(replicas) > 1))
 		return 0;
-	return error_set(
-		e, 1,
-		"ReplicaSet %s has a single pod, which has to be replaced to get the agent: "
-		"until the new one is ready nobody serves. Say --yes if that is all right, or "
-		"scale it up first: kubectl scale replicaset/%s -n %s --replicas=2",
-		t->in.workload, t->in.workload, t->in.ns);
+	lone_pod(t, e);
+	return 1;
 }
 
 void take_snapshot(struct take *t)
@@ -285,15 +304,15 @@ static void watch_rollout(struct take *t)
 	static const struct rollout_ops ops = {.progress = on_rollout_progress,
 					       .failed = on_rollout_failed,
 					       .settled = on_rollout_settled};
-	struct error outage;
+	struct error outage = {""};
 	const struct rollout_config cfg = {.kind = t->in.kind,
 					   .ns = t->in.ns,
 					   .name = t->in.workload,
 					   .object = t->object,
 					   .mark = t->mark,
-					   .no_evictions =
-						   check_outage(t, &outage) ? outage.text : NULL};
+					   .no_evictions = t->yes ? NULL : outage.text};
 
+	lone_pod(t, &outage);
 	say(t, t->note.text);
 	if (!t->rollout &&
 	    rollout_new(&t->rollout, t->w->d->base, workloads_client(t->w), &cfg, &ops, t))
