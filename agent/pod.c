@@ -128,7 +128,13 @@ static void take_manager(struct agent_config *c, const json_t *j)
 		c->has_manager = true;
 }
 
-/* Ours was made of the application's; PATH, though, is of our own image. */
+/* Of our own image, or what the runtime says for want of a home in it: a developer's program would look for its files there. */
+static bool is_images(const char *variable)
+{
+	return !strncmp(variable, "PATH=", 5) || !strcmp(variable, "HOME=/");
+}
+
+/* Ours was made of the application's. */
 static void take_environment(struct agent_config *c)
 {
 	size_t bytes = 0;
@@ -138,7 +144,7 @@ static void take_environment(struct agent_config *c)
 		char name[256];
 
 		if (!eq || eq == *v || eq - *v >= (ptrdiff_t)sizeof(name) ||
-		    !strncmp(*v, OWN_PREFIX, sizeof(OWN_PREFIX) - 1) || !strncmp(*v, "PATH=", 5))
+		    !strncmp(*v, OWN_PREFIX, sizeof(OWN_PREFIX) - 1) || is_images(*v))
 			continue;
 		bytes += strlen(*v);
 		if (bytes > ENVIRONMENT_MAX) {

@@ -46,6 +46,7 @@ static int setup(void **unused)
 	setenv("CULVERT_POD_NAMESPACE", "shop", 1);
 	setenv("CULVERT_TOKEN", member_path("token"), 1);
 	setenv("DATABASE_URL", "postgres://db/shop", 1);
+	setenv("HOME", "/", 1); /* as the runtime says of an image without one */
 	member_write("token", TOKEN "\n");
 	application = listen_on((uint16_t)(base_port + 2));
 	return 0;
@@ -98,6 +99,7 @@ static void test_hello_tells_what_it_is(void **unused)
 	assert_null(json_object_get(env, "CULVERT_AGENT"));
 	assert_null(json_object_get(env, "CULVERT_POD_IP"));
 	assert_null(json_object_get(env, "PATH"));
+	assert_null(json_object_get(env, "HOME"));
 	assert_string_equal(who_serves(), "pod");
 }
 
