@@ -158,9 +158,17 @@ int client_start(struct progress *p, struct error *e)
 	return fd;
 }
 
+static volatile sig_atomic_t interrupted;
+
 static void on_signal(int sig)
 {
 	(void)sig;
+	interrupted = 1;
+}
+
+bool client_interrupted(void)
+{
+	return interrupted;
 }
 
 void client_catch_signals(void)

@@ -232,7 +232,8 @@ static int exec_intercept(const struct args *a)
 	/* Interrupted: the connection closes, and the daemon leaves what the manager may grant yet. */
 	if (client_once("intercept", params, "Intercepting", &result, &e))
 		return cli_fail(&e);
-	if (write_files(a, json_object_get(result, "environment"), &e)) {
+	if ((client_interrupted() && error_set(&e, -EINTR, "interrupted")) ||
+	    write_files(a, json_object_get(result, "environment"), &e)) {
 		leave(result);
 		code = cli_fail(&e);
 	} else if (a->child) {

@@ -53,6 +53,7 @@ int client_once(const char *method, json_t *params, const char *doing, json_t **
 		struct error *e);
 /* SIGINT and SIGTERM break client_call() off from now on, instead of ending us. */
 void client_catch_signals(void);
+bool client_interrupted(void); /* one came since then, perhaps too late to break anything off */
 
 /* --- progress.c: a spinner on a terminal, plain lines elsewhere; always stderr --- */
 

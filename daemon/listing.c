@@ -218,6 +218,8 @@ static void on_listed(void *arg)
 		l->refused = bad->why;
 		l->one_by_one = true;
 		ask_next(l);
+	} else if (bad && check_namespace(l->w, l->ns, bad->failure, &e)) {
+		listing_fail(l, RPC_NOT_FOUND, e.text);
 	} else if (bad) {
 		listing_fail(l, refusal_code(bad->failure), bad->why.text);
 	} else if (*l->ns && l->g.answer[LIST_NAMESPACES].failure == KUBE_NOT_FOUND) {

@@ -361,12 +361,24 @@ static void begin_wait(struct take *t)
 
 /* --- mark --------------------------------------------------------------------------------------------------- */
 
+/* An apply to what is not there would make it, and what we send does not make one: 422 about fields that we never named. */
+static void fail_mark(struct take *t, const struct kube_reply *reply)
+{
+	struct error e;
+
+	error_set(&e, 0, "%s %s could not be marked, was it deleted meanwhile? %s",
+		  workload_kind_title(t->in.kind), t->in.workload, reply->sentence);
+	take_fail(t, RPC_FAILED, e.text);
+}
+
 static void on_marked(void *arg, const struct kube_reply *reply)
 {
 	struct take *t = arg;
 
 	t->call = NULL;
-	if (reply->failure)
+	if (reply->failure == KUBE_INVALID)
+		fail_mark(t, reply);
+	else if (reply->failure)
 		fail_reply(t, reply);
 	else
 		begin_wait(t);
@@ -558,6 +570,8 @@ static int find_kind(struct take *t, bool *again, struct error *e)
 	for (unsigned k = 0; k < TAKE_SERVICES; k++) {
 		const struct answer *a = &g->answer[k];
 
+		if (check_namespace(t->w, t->ns, a->failure, e))
+			return RPC_NOT_FOUND;
 		if (a->failure && a->failure != KUBE_NOT_FOUND)
 			return error_set(e, refusal_code(a->failure), "%s", a->why.text);
 		if (!a->object)

@@ -2,6 +2,7 @@
 /* What this session has intercepted on a Kubernetes: made by take.c, watched and ended here. */
 #include "daemon/workloads.h"
 
+#include <errno.h>
 #include <event2/event.h>
 #include <stdio.h>
 
@@ -45,6 +46,24 @@ const json_t *snapshot_find(const struct workloads *w, const char *uid)
 			return item;
 	}
 	return NULL;
+}
+
+int check_namespace(const struct workloads *w, const char *ns, enum kube_failure failure,
+		    struct error *why)
+{
+	const struct hello *h = session_hello(w->d->session);
+
+	/* Without names, or not with all of them, the manager says nothing about it. */
+	if (failure != KUBE_FORBIDDEN || !h->ndomains || h->domains_left_out)
+		return 0;
+	for (unsigned i = 0; i < h->ndomains; i++) {
+		if (!strcasecmp(h->domain[i], ns))
+			return 0;
+	}
+	return error_set(why, -ENOENT,
+			 "There is no namespace %s, as far as the manager knows; `culvert list -A` "
+			 "shows those of which you may list the workloads.",
+			 ns);
 }
 
 /* --- an Intercept of ours --------------------------------------------------------------------------------- */

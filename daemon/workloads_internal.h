@@ -56,6 +56,10 @@ struct kube_client *workloads_client(const struct workloads *w);
 struct cluster *workloads_cluster(const struct workloads *w);
 /* The snapshot's item of that Intercept, or NULL. Borrowed. */
 const json_t *snapshot_find(const struct workloads *w, const char *uid);
+/* Of a refusal that is due to a namespace that is not there, -ENOENT and the sentence: who may not look is told of a mistyped name, not
+ * of rights. Else 0. */
+int check_namespace(const struct workloads *w, const char *ns, enum kube_failure failure,
+		    struct error *why);
 /* From the API server's answer to the POST. NULL = it cannot be read. */
 struct taken *taken_new(struct workloads *w, const json_t *object);
 /* It is in force: from now on a mark that is lost is noticed. */

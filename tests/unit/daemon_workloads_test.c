@@ -550,6 +550,45 @@ static void test_moved_within_a_second(void **state)
 	assert_int_equal(b.code, 0);
 }
 
+/* Deleted between the look and the mark: what was made is taken back. */
+static void test_workload_vanishes(void **state)
+{
+	struct rpc_request a = {0};
+
+	(void)state;
+	intercept(&a, 1, 3000);
+	answer_look();
+	answer_post(3000, 100);
+	answer(find("PATCH", "deployments/cart"), KUBE_INVALID, "");
+	assert_int_equal(a.code, RPC_FAILED);
+	assert_non_null(strstr(a.text, "Deployment cart could not be marked"));
+	answer_to("DELETE", "intercepts/cart-1", "{}");
+}
+
+/* Who may not look is told of rights, but of a namespace that is not there that it is not there. */
+static void test_namespace_is_mistyped(void **state)
+{
+	static const char *const known[] = {"svc", "shop", "other"};
+	struct rpc_request list = {0}, mine = {0};
+	json_t *params = json_pack("{s:s}", "namespace", "shpo");
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(known); i++)
+		snprintf(hello.domain[hello.ndomains++], sizeof(hello.domain[0]), "%s", known[i]);
+	workloads_list(&d, client(1), params, &list);
+	while (!TAILQ_EMPTY(&requests))
+		answer(TAILQ_FIRST(&requests), KUBE_FORBIDDEN, "");
+	assert_int_equal(list.code, RPC_NOT_FOUND);
+	assert_non_null(strstr(list.text, "no namespace shpo"));
+	intercept(&mine, 1, 3000);
+	while (!TAILQ_EMPTY(&requests))
+		answer(TAILQ_FIRST(&requests), KUBE_FORBIDDEN, "");
+	assert_int_equal(mine.code, RPC_FORBIDDEN);
+	assert_string_equal(mine.text, "It says no.");
+	json_decref(params);
+	memset(&hello, 0, sizeof(hello));
+}
+
 /* A command that ends leaves its own intercept, not the one that took its place. */
 static void test_leave_of_one_uid(void **state)
 {
@@ -608,6 +647,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_the_later_of_a_name_wins, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_earlier_in_force_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_moved_within_a_second, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_workload_vanishes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_namespace_is_mistyped, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_leave_of_one_uid, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_session_ends, setup, teardown),
 	};
