@@ -164,7 +164,7 @@ static void print_state(const json_t *item)
 		printf(" (%s)", message);
 }
 
-static void print_intercept(const json_t *item)
+static void print_intercept(const json_t *item, const char *connected)
 {
 	const json_t *in = json_object_get(item, "intercept");
 	json_t *p;
@@ -172,6 +172,8 @@ static void print_intercept(const json_t *item)
 
 	printf("    %s: %s/%s", get_text(in, "name"), get_text(in, "kind"),
 	       get_text(in, "workload"));
+	if (strcmp(get_text(in, "namespace"), connected) != 0)
+		printf(" in namespace %s", get_text(in, "namespace"));
 	json_array_foreach(json_object_get(in, "ports"), i, p)
 	{
 		if (*get_text(p, "name"))
@@ -213,7 +215,7 @@ static void print_text(const json_t *j)
 		printf("%zu\n", json_array_size(intercepts));
 		json_array_foreach((json_t *)(uintptr_t)intercepts, i, v)
 		{
-			print_intercept(v);
+			print_intercept(v, get_text(j, "namespace"));
 		}
 	}
 	json_array_foreach(json_object_get(j, "warnings"), i, v)
