@@ -100,10 +100,8 @@ void handshake_complete(struct overlay_peer *p, bool fresh, nsec_t now)
 	if (o->ops.established)
 		o->ops.established(o->arg, p, fresh);
 
-	struct queued *list = queue_take(&p->queue);
-	for (struct queued *n = list; n; n = n->next)
-		o->ops.unqueue(o->arg, p, n->data, n->len);
-	queue_free_list(list);
+	if (p->active)
+		send_queued(p);
 	if (p->current->initiator && !p->current->sent) {
 		if (p->t.persist)
 			send_alive(p, now);

@@ -232,6 +232,8 @@ void send_keepalive(struct overlay_peer *p, nsec_t now); /* empty */
 /* An ALIVE over the new path: what comes late by that of `slot` moves the peer no more. */
 void send_moved(struct overlay_peer *p, unsigned slot, nsec_t now);
 void send_alive(struct overlay_peer *p, nsec_t now); /* persistent: asks for an answer */
+/* What waited for a session; there is one, and a path. */
+void send_queued(struct overlay_peer *p);
 
 /* Over this path, whichever is active; no timer takes notice. At most INNER_MTU bytes. */
 void send_on(struct overlay_peer *p, const struct path *path, unsigned slot, const uint8_t *text,

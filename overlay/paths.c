@@ -335,6 +335,7 @@ static void follow(struct overlay_peer *p, const struct path *from, unsigned slo
 	p->active = w;
 	if (changed)
 		tell_changed(p);
+	timers_update(p, now);
 }
 
 /* The hub talks to us over another path than ours: our move, or its memory, was lost. */

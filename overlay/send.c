@@ -62,6 +62,15 @@ void overlay_queue(struct overlay *o, struct overlay_peer *p, const uint8_t *pac
 	handshake_start(p, false, now);
 }
 
+void send_queued(struct overlay_peer *p)
+{
+	struct overlay *o = p->overlay;
+	struct queued *list = queue_take(&p->queue);
+	for (struct queued *n = list; n; n = n->next)
+		o->ops.unqueue(o->arg, p, n->data, n->len);
+	queue_free_list(list);
+}
+
 void send_on(struct overlay_peer *p, const struct path *path, unsigned slot, const uint8_t *text,
 	     size_t len, nsec_t now)
 {

@@ -12,6 +12,7 @@
  *                  with several (paths.c): when none answers
  *   retry_at       the initiation is unanswered: again; after REKEY_ATTEMPT_TIME give up, or
  *                  (persistent) never
+ *   queue          has a session and, at last, a path
  *   away           nothing came for PEER_DEAD_AFTER although something should have
  *   persistent     ALIVE each KEEPALIVE_TIMEOUT of our silence, sessions renewed before they end
  *   expiry         keys older than REJECT_AFTER_TIME are wiped, and those of a half-open peer
@@ -95,8 +96,7 @@ static nsec_t retry_delay(struct overlay_peer *p)
 		return normal + overlay_jitter(p->overlay, RETRY_JITTER_MS * NSEC_PER_MSEC);
 	/* Several candidates take turns: each shall be tried about as often as a single one. */
 	nsec_t turn = TURN_MIN_MS * NSEC_PER_MSEC;
-	unsigned n = paths_candidates(p);
-	nsec_t most = n == 1 && p->t.attempts <= EAGER_TURNS ? turn : MAX(normal / n, turn);
+	nsec_t most = p->t.attempts <= EAGER_TURNS ? turn : MAX(normal / paths_candidates(p), turn);
 	nsec_t d = MIN((EAGER_FIRST_MS * NSEC_PER_MSEC) << MIN(p->t.attempts - 1, 8U), most);
 	return d - d / 4 + overlay_jitter(p->overlay, d / 2);
 }
@@ -167,9 +167,15 @@ static nsec_t expiry(const struct keypair *kp)
 	return kp ? kp->born + SECONDS(REJECT_AFTER_TIME) : 0;
 }
 
+/* A session may be confirmed over what is no path of ours (any more), while there is none: what waits for it goes when there is one. */
+static bool queue_ready(const struct overlay_peer *p, nsec_t now)
+{
+	return p->queue.count && p->active && keypair_alive(p->current, now);
+}
+
 void timers_update(struct overlay_peer *p, nsec_t now)
 {
-	nsec_t d = 0;
+	nsec_t d = queue_ready(p, now) ? now : 0;
 	earliest(&d, p->t.keepalive_at);
 	earliest(&d, p->t.answer_by);
 	earliest(&d, p->t.retry_at);
@@ -273,5 +279,7 @@ void timers_run(struct overlay_peer *p, nsec_t now)
 	if (due(persist_at(p, now), now))
 		persist(p, now);
 	paths_run(p, now);
+	if (queue_ready(p, now))
+		send_queued(p);
 	timers_update(p, now);
 }

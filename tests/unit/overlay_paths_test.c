@@ -386,6 +386,32 @@ static void hub_initiates(void **state)
 	sim_fini(&s);
 }
 
+/* The hub calls where the spoke has just been: a session, but nowhere to send to yet. */
+static void what_waits_is_kept_until_there_is_a_path(void **state)
+{
+	(void)state;
+	struct sim s;
+	begin_spoke(&s, 1);
+	s.net.loss = 1000;
+	assert_int_equal(add(&s, SIM_NET, UDP_RANK), 0);
+	uint32_t seq = sim_send(&s, 1, 0);
+	sim_run_ms(&s, 10);
+	struct path hub = over(&s.node[0], SIM_NET), spoke = over(&s.node[1], SIM_NET);
+	overlay_path_remove(s.node[1].o, s.node[1].peer[0], &hub, s.now);
+	s.net.loss = 0;
+	overlay_peer_set_path(s.node[0].peer[1], &spoke);
+	overlay_peer_initiate(s.node[0].o, s.node[0].peer[1], true, s.now);
+	sim_run_ms(&s, 100);
+	assert_int_equal(s.node[1].established, 1);
+	assert_int_equal(s.node[1].peer[0]->queue.count, 1);
+	assert_int_equal(add(&s, STREAM, STREAM_RANK), 0);
+	sim_run_ms(&s, 100);
+	assert_true(s.seen[1][0][seq]);
+	assert_true(both_on(&s, STREAM));
+	nothing_is_lost(&s);
+	sim_fini(&s);
+}
+
 /* Keys change every two minutes while the paths come and go; nothing that is sent while at least
  * one is up, and not suspect, is lost for longer than it takes to notice. */
 static void renewals_while_paths_switch(void **state)
@@ -481,6 +507,7 @@ int main(void)
 		cmocka_unit_test(a_handshake_finds_the_path_that_works),
 		cmocka_unit_test(hub_restarts),
 		cmocka_unit_test(hub_initiates),
+		cmocka_unit_test(what_waits_is_kept_until_there_is_a_path),
 		cmocka_unit_test(renewals_while_paths_switch),
 		cmocka_unit_test(the_spoke_roams),
 		cmocka_unit_test(roles_change),
