@@ -348,7 +348,7 @@ static void add_path(struct tunnel *t, const struct path *path, unsigned rank)
 int tunnel_add_stream(struct tunnel *t, struct stream *s, struct error *e)
 {
 	struct path path;
-	int err = node_add_stream(t->node, s, &path, e);
+	int err = node_add_stream(t->node, s, NULL, &path, e);
 
 	if (err) {
 		s->ops->abort(s);

@@ -40,14 +40,18 @@ static bool path_is(const struct serve_request *r, const char *path)
 static void overlay(struct web *w, struct serve_request *r)
 {
 	struct stream *s = NULL;
+	union sockaddr_any remote;
+	struct ipaddr from;
 	struct path path;
 	struct error e;
 
+	serve_remote(r, &remote);
+	from = sockaddr_ip(&remote);
 	if (serve_websocket(r, &s)) {
 		answer(r, 400, "this is where a WebSocket begins\n");
 		return;
 	}
-	if (node_add_stream(w->k->m->node, s, &path, &e)) {
+	if (node_add_stream(w->k->m->node, s, &from, &path, &e)) {
 		log_limited(&w->limit, 10 * NSEC_PER_SEC, "WebSocket: %s", e.text);
 		s->ops->abort(s);
 	}

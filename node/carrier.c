@@ -67,6 +67,26 @@ static void leave_unproven(struct carrier *c)
 	n->n_unproven--;
 }
 
+/* Whoever can connect may open as many as he likes. Who can prove who he is does it at once, and gets through, if
+ * a flood makes room for itself: the oldest of the address that has most. */
+static struct carrier *least_wanted(const struct node *n)
+{
+	struct carrier *c, *o, *oldest = NULL;
+	unsigned most = 0;
+
+	TAILQ_FOREACH (c, &n->unproven, link) {
+		unsigned count = 0;
+
+		for (o = c; o; o = TAILQ_NEXT(o, link))
+			count += ipaddr_equal(&o->from, &c->from);
+		if (count > most) {
+			most = count;
+			oldest = c;
+		}
+	}
+	return oldest;
+}
+
 /* --- the end --- */
 
 static void retire(struct carrier *c)
@@ -232,7 +252,8 @@ static int full(const struct node *n, struct error *e)
 	return 0;
 }
 
-int node_add_stream(struct node *n, struct stream *s, struct path *path, struct error *e)
+int node_add_stream(struct node *n, struct stream *s, const struct ipaddr *from, struct path *path,
+		    struct error *e)
 {
 	cleanup(free_ptr) struct carrier *c = calloc(1, sizeof(*c));
 	int err = full(n, e);
@@ -249,9 +270,10 @@ int node_add_stream(struct node *n, struct stream *s, struct path *path, struct 
 	err = transport_stream_new(&c->transport, n->base, s, c->id, &carrier_ops, c, e);
 	if (err)
 		return err;
-	/* Whoever can connect may open as many as he likes: those who can prove who they are do it at once, and get through. */
+	if (from)
+		c->from = *from;
 	if (n->n_unproven == NODE_UNPROVEN)
-		evict(TAILQ_FIRST(&n->unproven), -ETIMEDOUT);
+		evict(least_wanted(n), -ETIMEDOUT);
 	*path = (struct path){.transport = c->id};
 	n->carriers[c->id % NODE_STREAMS] = c;
 	n->n_carriers++;

@@ -38,8 +38,9 @@ struct carrier {
 	struct overlay_peer *peer; /* ... from here; compared only */
 	bool gone;		   /* no path any more; freed at the end of the turn */
 	bool forgotten;		   /* the overlay knows */
-	int evicted; /* why path_gone() is to be told at the end of the turn; 0 = not */
-	bool dirty;  /* in node.dirty: has something to flush */
+	int evicted;	    /* why path_gone() is to be told at the end of the turn; 0 = not */
+	bool dirty;	    /* in node.dirty: has something to flush */
+	struct ipaddr from; /* zero: we connected it */
 	nsec_t prove_by;
 	TAILQ_ENTRY(carrier) link; /* in node.unproven or node.gone */
 	LIST_ENTRY(carrier) dirty_link;

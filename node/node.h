@@ -22,9 +22,9 @@ struct stream;
 
 enum {
 	NODE_STREAMS = 4096, /* at once */
-	NODE_UNPROVEN =
-		256, /* of them, on which nothing authentic has come yet; then the oldest goes */
-	NODE_PROVE_S = 10,	   /* for as long */
+	NODE_UNPROVEN = 256, /* of them, on which nothing authentic has come yet; then the oldest
+				of the address that has most goes */
+	NODE_PROVE_S = 10,   /* for as long */
 	NODE_STREAMS_PER_PEER = 4, /* proven ones; the oldest goes for a new one */
 };
 
@@ -82,9 +82,11 @@ struct path node_udp_path(const struct node *n, const union sockaddr_any *remote
 /*
  * From now on messages come and go over `s`, too, which must be connected; owned on success. *path
  * is the token for it, unique in the node's life. It is closed if nothing authentic comes within
- * NODE_PROVE_S. -ENOSPC above NODE_STREAMS, -ENOMEM.
+ * NODE_PROVE_S. `from`: whose it is, when many may connect; NULL = ours. -ENOSPC above NODE_STREAMS,
+ * -ENOMEM.
  */
-int node_add_stream(struct node *n, struct stream *s, struct path *path, struct error *e);
+int node_add_stream(struct node *n, struct stream *s, const struct ipaddr *from, struct path *path,
+		    struct error *e);
 /* Closes it at the end of the turn, after what is queued as far as that goes at once; the overlay
  * is told then. No path_gone(). From any callback; a path that is gone is ignored. */
 void node_drop_stream(struct node *n, const struct path *path);

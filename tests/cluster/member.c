@@ -292,7 +292,7 @@ static void on_upgraded(void *arg, struct stream *s, const struct kube_reply *fa
 	struct error e;
 
 	(void)arg;
-	if (!s || node_add_stream(me.node, s, &path, &e)) {
+	if (!s || node_add_stream(me.node, s, NULL, &path, &e)) {
 		say("refused", failure ? failure->sentence : e.text);
 		return;
 	}

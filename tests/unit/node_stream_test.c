@@ -48,7 +48,7 @@ static struct thin *add_stream(struct side *s, int fd, struct path *path)
 	struct error e = {0};
 
 	t->freed = &freed;
-	if (node_add_stream(s->node, &t->s, path, &e))
+	if (node_add_stream(s->node, &t->s, NULL, path, &e))
 		fail_msg("%s", e.text);
 	return t;
 }
