@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/cluster.h"
+#include "daemon/orphans.h"
 #include "daemon/record.h"
 #include "daemon/refusal.h"
 #include "kube/kube.h"
@@ -28,7 +29,8 @@ struct cluster {
 	struct cluster_config cfg;
 	struct kube_client *client;
 	struct record *record; /* the Session */
-	struct ways *ways;     /* NULL = it is over: nothing is asked any more */
+	struct orphans *orphans;
+	struct ways *ways; /* NULL = it is over: nothing is asked any more */
 	char ns[64], manager_ns[64], user[USER_NAME_MAX + 1];
 
 	/* What is asked at once; each handle is NULL when it is not under way. */
@@ -41,7 +43,9 @@ struct cluster {
 	enum way held_way, way;
 	struct event *again; /* the ConfigMap */
 	struct event *hint;
-	struct ways_failure refused; /* the last of ways */
+	struct ways_failure refused;			  /* the last of ways */
+	void (*done)(void *arg, const char *left_behind); /* of cluster_end() */
+	void *done_arg;
 };
 
 static void printf_like(2, 3) progress(struct cluster *c, const char *fmt, ...)
@@ -176,6 +180,7 @@ static void on_gone(void *arg)
 {
 	struct cluster *c = arg;
 
+	orphans_unmark(c->orphans);
 	if (!c->ways)
 		return;
 	stop_asking(c);
@@ -191,6 +196,8 @@ static void make_session(struct cluster *c)
 	if (!c->has_told || !*c->user || !c->has_ns || c->asked_session)
 		return;
 	c->asked_session = true;
+	orphans_mark(c->orphans, record_name(c->record));
+	orphans_sweep(c->orphans);
 	if (record_make(c->record, c->user))
 		fail(c, RPC_INTERNAL, "out of memory");
 }
@@ -490,6 +497,7 @@ int cluster_new(struct cluster **cp, struct event_base *base, const struct clust
 		err = make_parts(c, self, e);
 	if (err)
 		return err;
+	c->orphans = orphans_new(c->client, c->cfg.state_dir, cluster_server(c));
 	progress(c, "Asking the API server %s", cluster_server(c));
 	set_timer(c->hint, 1000 * HINT_SECONDS);
 	ways_start(c->ways);
@@ -507,6 +515,7 @@ void cluster_free(struct cluster *c)
 	if (c->ways)
 		stop_asking(c);
 	record_free(c->record);
+	orphans_free(c->orphans);
 	kube_client_free(c->client);
 	if (c->again)
 		event_free(c->again);
@@ -515,11 +524,22 @@ void cluster_free(struct cluster *c)
 	free(c);
 }
 
+static void on_end(void *arg, const char *left_behind)
+{
+	struct cluster *c = arg;
+
+	if (!*left_behind)
+		orphans_unmark(c->orphans);
+	c->done(c->done_arg, left_behind);
+}
+
 void cluster_end(struct cluster *c, void (*done)(void *arg, const char *left_behind), void *arg)
 {
 	if (c->ways)
 		stop_asking(c);
-	record_end(c->record, done, arg);
+	c->done = done;
+	c->done_arg = arg;
+	record_end(c->record, on_end, c);
 }
 
 /* --- what others ask ------------------------------------------------------------------------------------ */

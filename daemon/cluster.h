@@ -30,6 +30,7 @@ struct cluster_config {
 	char context[256], as[256];
 	char ns[64];	     /* "" = the context's */
 	char manager_ns[64]; /* "" = culvert */
+	char state_dir[256]; /* for orphans.h; "" = none */
 	enum ways_allowed allowed;
 };
 

@@ -126,6 +126,7 @@ static int read_request(struct session_config *c, const struct daemon *d, const 
 
 	memset(c, 0, sizeof(*c));
 	c->kubernetes = !json_object_get(params, "invite") && !json_object_get(params, "manager");
+	snprintf(c->cluster.state_dir, sizeof(c->cluster.state_dir), "%s", d->dir.state);
 	err = c->kubernetes ? read_cluster(&c->cluster, params, e) : read_static(c, d, params, e);
 	if (!err)
 		err = read_prefixes(&c->also, json_object_get(params, "also_proxy"), "also-proxy",
