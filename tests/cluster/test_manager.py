@@ -110,7 +110,7 @@ def session(kube, key):
     kube.kubectl("create", "-f", "-", stdin=json.dumps(made))
 
 
-def intercept(kube, pub, name, local=8080):
+def intercept(kube, pub, name, local=8080, more_ports=()):
     """Its object's name."""
     uid = kube.get("session", pub)["metadata"]["uid"]
     owner = {"apiVersion": "culvert.dev/v1alpha1", "kind": "Session", "name": pub, "uid": uid}
@@ -118,7 +118,7 @@ def intercept(kube, pub, name, local=8080):
     made = {"apiVersion": "culvert.dev/v1alpha1", "kind": "Intercept",
             "metadata": {"generateName": f"{name}-", "namespace": "shop", "labels": {"culvert.dev/name": name}, "ownerReferences": [owner]},
             "spec": {"user": kube.user, "session": pub, "name": name, "workloadKind": "Deployment", "workload": "cart", "service": "cart",
-                     "mechanism": "tcp", "onDown": "pod", "ports": [port]}}
+                     "mechanism": "tcp", "onDown": "pod", "ports": [port, *more_ports]}}
     return kube.kubectl("create", "-o", "jsonpath={.metadata.name}", "-f", "-", stdin=json.dumps(made)).stdout
 
 
@@ -141,7 +141,7 @@ def laptops(kube):
     key = new_key()
     first = Member(kube, key, "udp", udp)
     session(kube, key)
-    first.wait("established", timeout=4)  # a retry would come after 5 s
+    first.wait("established", timeout=4)
     welcome = first.hello()
     expected = {"address": "198.18.0.1", "prefixes": ["10.96.0.0/16", "10.244.0.0/24"]}
     if any(welcome[k] != v for k, v in expected.items()) or "shop" not in welcome["dns"]["domains"]:
@@ -216,6 +216,30 @@ def intercepted(kube, laptop, other):
     return name, intake
 
 
+def odd(kube, laptop, name, intake):
+    step("an Intercept that cannot be read is told why, and takes nothing")
+    twice = {"local": 9090, "name": "", "port": 81, "target": 8080, "protocol": "TCP"}
+    broken = intercept(kube, laptop.pub, "broken", more_ports=[twice])
+    wait_for("Failed", lambda: status(kube, broken).get("phase") == "Failed")
+    if "'ports' names port 8080 of the pod twice" not in status(kube, broken)["message"]:
+        raise Failed(f"it says {status(kube, broken)}")
+    if through_service(kube) != "laptop":
+        raise Failed("the other Intercept is no longer in force")
+    kube.kubectl("-n", "shop", "delete", "intercept", broken)
+    step("its Service deleted, an Intercept is Pending and says so; with the Service it comes back as it was")
+    spec = kube.get("-n", "shop", "service", "cart")["spec"]  # with its address, which names resolve to for a while
+    again = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "cart", "namespace": "shop"}, "spec": spec}
+    kube.kubectl("-n", "shop", "delete", "service", "cart")
+    wait_for("Pending", lambda: status(kube, name).get("phase") == "Pending", 60)
+    if status(kube, name)["message"] != "No pod of the service is ready.":
+        raise Failed(f"it says {status(kube, name)}")
+    kube.apply(json.dumps(again))
+    wait_for("ACTIVE again", lambda: status(kube, name).get("phase") == "Active", 60)
+    if status(kube, name)["ports"][0]["intake"] != intake:
+        raise Failed(f"it has another intake: {status(kube, name)}")
+    wait_for("a request at the laptop", lambda: through_service(kube) == "laptop")
+
+
 def contested(kube, laptop, other, name, intake):
     step("a second one for that port is in conflict, and says who has it")
     waits = intercept(kube, other.pub, "mine")
@@ -278,6 +302,7 @@ def main():
             laptop, other = laptops(kube)
             strangers(kube)
             name, intake = intercepted(kube, laptop, other)
+            odd(kube, laptop, name, intake)
             moved, waits = contested(kube, laptop, other, name, intake)
             restarted(kube, laptop, other, moved, waits, intake)
             ended(kube, laptop, moved, waits)
