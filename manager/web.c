@@ -65,9 +65,7 @@ static void on_plain(void *arg, struct serve_request *r)
 		answer(r, 405, "only GET\n");
 	else if (path_is(r, "/overlay"))
 		overlay(w, r);
-	else if (path_is(r, "/healthz"))
-		answer(r, 200, "ok\n");
-	else if (path_is(r, "/readyz") && cluster_published(w->k))
+	else if (path_is(r, "/healthz") || (path_is(r, "/readyz") && cluster_published(w->k)))
 		answer(r, 200, "ok\n");
 	else if (path_is(r, "/readyz"))
 		answer(r, 503, "not everything has been listed, or the ConfigMap is not written\n");
