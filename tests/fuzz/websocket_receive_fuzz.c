@@ -71,15 +71,19 @@ static size_t receive(const uint8_t *data, size_t len, enum websocket_role role,
 	static struct event_base *base;
 	struct tape t = {.s.ops = &tape_ops, .data = data, .len = len, .step = step};
 	struct stream *s;
-	size_t got = 0;
+	size_t got = 0, before;
 	ssize_t n;
 
 	if (!base)
 		base = event_base_new();
 	if (websocket_new(&s, base, &t.s, role, "", 0))
 		abort();
-	while ((n = stream_read(s, out + got, MIN(step, room - got))) > 0)
-		got += (size_t)n;
+	/* -EAGAIN: it has had its turn, and would go on in the next one; this carrier is never empty. */
+	do {
+		before = t.at;
+		n = stream_read(s, out + got, MIN(step, room - got));
+		got += n > 0 ? (size_t)n : 0;
+	} while (n > 0 || (n == -EAGAIN && t.at != before));
 	*end = n;
 	s->ops->abort(s);
 	return got;
