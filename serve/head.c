@@ -21,8 +21,8 @@ ssize_t serve_head_check(const char *data, size_t len)
 			return -EPROTO;
 		if (i >= 3 && data[i - 2] == '\n')
 			return (ssize_t)i + 1;
-		/* A line that begins with a space goes on with the one before. */
-		if (i + 1 < len && (data[i + 1] == ' ' || data[i + 1] == '\t'))
+		/* A line that begins with a space goes on with the one before; a name has a character at least. */
+		if (i + 1 < len && strchr(" \t:", data[i + 1]))
 			return -EPROTO;
 	}
 	return 0;
