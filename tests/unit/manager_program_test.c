@@ -324,6 +324,7 @@ static void test_state_edited_by_hand(void **unused)
 	assert_int_equal(truncate(member_path("log"), 0), 0);
 	manager = member_serve(config);
 	assert_true(member_logged(NULL, "2 peers and 0 intercepts known", 2000));
+	assert_true(member_logged(NULL, "listening on", 5000)); /* SIGTERM ends it in order now */
 }
 
 /* Nobody asked for this write: a peer came from another port. */
