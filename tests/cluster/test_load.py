@@ -6,7 +6,7 @@ from kube import Kube
 from lab import Failed, step, story
 
 SPACE, RATE, MANY = "shop", 200, 500
-PRESTOP = {"lifecycle": {"preStop": {"exec": {"command": ["sleep", "3"]}}}}
+PRESTOP = {"lifecycle": {"preStop": {"exec": {"command": ["sleep", "5"]}}}}
 
 
 def by_whom(stream):

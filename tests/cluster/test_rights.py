@@ -205,7 +205,8 @@ def in_pod(kube, pod, *argv, env=None):
     ns = kube.on_node("sh", "-c", find).stdout.split()
     if len(ns) != 1:
         raise Failed(f"pod {pod} has the network namespaces {ns}")
-    p = subprocess.Popen(["nsenter", "--target", kube.process_1(), "--mount", "--pid", "nsenter", f"--net={ns[0]}", *argv], stdin=subprocess.PIPE,
+    # The network alone: our files may be in a folder that the node has another one of, /tmp above all.
+    p = subprocess.Popen(["nsenter", f"--net=/proc/{kube.process_1()}/root{ns[0]}", *argv], stdin=subprocess.PIPE,
                          stdout=subprocess.PIPE, text=True, bufsize=1, env={**os.environ, **(env or {})})
     kube.helpers.append(p)
     return p
