@@ -475,7 +475,7 @@ static void hold(struct stream_list *list)
 {
 	struct tcp_stream *st;
 
-	TAILQ_FOREACH (st, list, dirty_link) {
+	for (st = TAILQ_FIRST(list); st; st = TAILQ_NEXT(st, dirty_link)) {
 		if (!st->pcb)
 			continue;
 		if (st->blocked && st->pcb->rtime > 0)
@@ -489,7 +489,7 @@ static void release(struct stream_list *list)
 {
 	struct tcp_stream *st;
 
-	TAILQ_FOREACH (st, list, dirty_link)
+	for (st = TAILQ_FIRST(list); st; st = TAILQ_NEXT(st, dirty_link))
 		if (st->pcb && !st->pcb->cwnd)
 			st->pcb->cwnd = st->cwnd;
 }

@@ -67,18 +67,25 @@ static void leave_unproven(struct carrier *c)
 	n->n_unproven--;
 }
 
+static unsigned from_here_on(const struct carrier *c, const struct ipaddr *from)
+{
+	unsigned count = 0;
+
+	for (; c; c = TAILQ_NEXT(c, link))
+		count += ipaddr_equal(&c->from, from);
+	return count;
+}
+
 /* Whoever can connect may open as many as he likes. Who can prove who he is does it at once, and gets through, if
  * a flood makes room for itself: the oldest of the address that has most. */
 static struct carrier *least_wanted(const struct node *n)
 {
-	struct carrier *c, *o, *oldest = NULL;
+	struct carrier *c, *oldest = NULL;
 	unsigned most = 0;
 
-	TAILQ_FOREACH (c, &n->unproven, link) {
-		unsigned count = 0;
+	for (c = TAILQ_FIRST(&n->unproven); c; c = TAILQ_NEXT(c, link)) {
+		unsigned count = from_here_on(c, &c->from);
 
-		for (o = c; o; o = TAILQ_NEXT(o, link))
-			count += ipaddr_equal(&o->from, &c->from);
 		if (count > most) {
 			most = count;
 			oldest = c;
