@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include <jansson.h>
+
 #include "base/addr.h"
 #include "base/error.h"
 
@@ -40,3 +42,5 @@ int conf_int(const struct conf_node *n, long min, long max, long *v, struct erro
 int conf_bool(const struct conf_node *n, bool *v, struct error *e);
 int conf_prefix(const struct conf_node *n, struct prefix *p, struct error *e);
 int conf_sockaddr(const struct conf_node *n, union sockaddr_any *sa, struct error *e);
+/* A copy as JSON: numbers, true, false and null as they are written, all else text; a new reference. */
+json_t *conf_json(const struct conf_node *n);

@@ -201,3 +201,31 @@ int conf_sockaddr(const struct conf_node *n, union sockaddr_any *sa, struct erro
 		return expected(n, e, "ADDRESS:PORT with a numeric address, such as 0.0.0.0:31820");
 	return 0;
 }
+
+json_t *conf_json(const struct conf_node *n)
+{
+	const char *text;
+	json_t *out;
+	long v;
+	bool b;
+
+	if (conf_is_list(n)) {
+		out = json_array();
+		for (size_t i = 0; i < conf_count(n); i++)
+			json_array_append_new(out, conf_json(conf_at(n, i)));
+		return out;
+	}
+	if (conf_is_map(n)) {
+		out = json_object();
+		for (size_t i = 0; i < conf_count(n); i++)
+			json_object_set_new(out, conf_key_at(n, i), conf_json(conf_at(n, i)));
+		return out;
+	}
+	if (conf_is_null(n))
+		return json_null();
+	if (conf_bool(n, &b, NULL) == 0)
+		return json_boolean(b);
+	if (conf_int(n, LONG_MIN, LONG_MAX, &v, NULL) == 0)
+		return json_integer(v);
+	return conf_string(n, &text, NULL) == 0 ? json_string(text) : json_null();
+}

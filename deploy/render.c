@@ -1,39 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The filled manifests as objects, and where the API server has each. */
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 
 #include "conf/conf.h"
 #include "deploy/internal.h"
-
-static json_t *to_json(const struct conf_node *n)
-{
-	const char *text;
-	json_t *out;
-	long v;
-	bool b;
-
-	if (conf_is_list(n)) {
-		out = json_array();
-		for (size_t i = 0; i < conf_count(n); i++)
-			json_array_append_new(out, to_json(conf_at(n, i)));
-		return out;
-	}
-	if (conf_is_map(n)) {
-		out = json_object();
-		for (size_t i = 0; i < conf_count(n); i++)
-			json_object_set_new(out, conf_key_at(n, i), to_json(conf_at(n, i)));
-		return out;
-	}
-	if (conf_is_null(n))
-		return json_null();
-	if (conf_bool(n, &b, NULL) == 0)
-		return json_boolean(b);
-	if (conf_int(n, LONG_MIN, LONG_MAX, &v, NULL) == 0)
-		return json_integer(v);
-	return conf_string(n, &text, NULL) == 0 ? json_string(text) : json_null();
-}
 
 int deploy_render_yaml(const struct deploy_values *v, char **text, struct error *e)
 {
@@ -69,7 +40,7 @@ int deploy_render(const struct deploy_values *v, json_t **objects, struct error 
 		struct conf *c = NULL;
 
 		err = conf_parse(&c, "manifests", at, (size_t)(end - at), e);
-		if (!err && json_array_append_new(all, to_json(conf_root(c))))
+		if (!err && json_array_append_new(all, conf_json(conf_root(c))))
 			err = error_errno(e, -ENOMEM, "manifests");
 		conf_free(c);
 	}

@@ -90,6 +90,8 @@ struct intercept {
 	uint64_t created; /* seconds since 1970 */
 };
 
+/* Of an object, or of a port: [A-Za-z0-9] first and last, [A-Za-z0-9._-] between, 1..max characters. */
+bool object_name_valid(const char *name, size_t max);
 /* "LOCAL[:SERVICEPORT]" -> request->port[nports++]. -EINVAL with the sentence. */
 int intercept_port_parse(struct intercept_request *req, const char *text, struct error *e);
 /* "pod", "hold", "hold=30s", "fail". */

@@ -4,9 +4,6 @@
 
 #include "intercept/intercept.h"
 
-/* [A-Za-z0-9] first and last, [A-Za-z0-9._-] between, 1..max characters. */
-bool object_name_valid(const char *name, size_t max);
-
 /* Names a port of a service: a valid name or number, and "/tcp" or "/udp" behind it or nothing. */
 bool port_id_valid(const char *id);
 

@@ -84,5 +84,4 @@ void kube_list_free(char **list);
 char *kube_path_join(const char *dir, const char *path); /* absolute and without . and .. */
 /* What somebody else wrote may be in a sentence: it stays one line. Returns `code`. */
 int kube_one_line(struct error *e, int code);
-json_t *kube_node_json(const struct conf_node *n);
 int kube_read_blob(const char *path, struct kube_blob *b, struct error *e);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The content of one cluster, user and context entry, and the pod's service account. */
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 
 #include "base/file.h"
@@ -97,34 +96,6 @@ static int take_blob(const struct conf_node *map, const char *key, const char *d
 	return 0;
 }
 
-json_t *kube_node_json(const struct conf_node *n)
-{
-	const char *text;
-	json_t *out;
-	long v;
-	bool b;
-
-	if (conf_is_list(n)) {
-		out = json_array();
-		for (size_t i = 0; i < conf_count(n); i++)
-			json_array_append_new(out, kube_node_json(conf_at(n, i)));
-		return out;
-	}
-	if (conf_is_map(n)) {
-		out = json_object();
-		for (size_t i = 0; i < conf_count(n); i++)
-			json_object_set_new(out, conf_key_at(n, i), kube_node_json(conf_at(n, i)));
-		return out;
-	}
-	if (conf_is_null(n))
-		return json_null();
-	if (conf_bool(n, &b, NULL) == 0)
-		return json_boolean(b);
-	if (conf_int(n, LONG_MIN, LONG_MAX, &v, NULL) == 0)
-		return json_integer(v);
-	return conf_string(n, &text, NULL) == 0 ? json_string(text) : json_null();
-}
-
 /* [{name, extension}] as an object by name. */
 static int take_extensions(const struct conf_node *map, json_t **out, struct error *e)
 {
@@ -145,7 +116,7 @@ static int take_extensions(const struct conf_node *map, json_t **out, struct err
 		if (r)
 			return r;
 		if (name && value)
-			json_object_set_new(*out, name, kube_node_json(value));
+			json_object_set_new(*out, name, conf_json(value));
 	}
 	return 0;
 }
@@ -313,7 +284,7 @@ static int take_extra(struct kube_config *c, const struct conf_node *n, struct e
 		if (r)
 			return r;
 	}
-	c->as_extra = kube_node_json(n);
+	c->as_extra = conf_json(n);
 	return c->as_extra ? 0 : error_errno(e, -ENOMEM, "kubeconfig");
 }
 

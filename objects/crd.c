@@ -276,7 +276,7 @@ static int take_intercept_port(struct intercept *in, const json_t *j, struct err
 		r = take_protocol(j, &p->udp, e);
 	if (r == 0)
 		r = take_text(j, "name", p->name, sizeof(p->name), true, e);
-	if (r == 0 && *p->name && !label_valid(p->name, K8S_NAME_MAX))
+	if (r == 0 && *p->name && !object_name_valid(p->name, K8S_NAME_MAX))
 		r = error_set(e, -EINVAL, "a port's 'name' must be one");
 	for (unsigned k = 0; r == 0 && k < in->nports; k++) {
 		if (in->port[k].target == p->target && in->port[k].udp == p->udp)

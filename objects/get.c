@@ -21,29 +21,11 @@ const char *object_find_text(const json_t *o, const char *const *keys, size_t n)
 	return s && strlen(s) == json_string_length(v) ? s : "";
 }
 
-static bool alnum(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
-
-bool label_valid(const char *name, size_t max)
-{
-	size_t len = strnlen(name, max + 1);
-
-	if (len == 0 || len > max || !alnum(name[0]) || !alnum(name[len - 1]))
-		return false;
-	for (size_t i = 0; i < len; i++) {
-		if (!alnum(name[i]) && !strchr("._-", name[i]))
-			return false;
-	}
-	return true;
-}
-
 bool port_name_valid(const char *name)
 {
 	bool letter = false;
 
-	if (!label_valid(name, PORT_NAME_MAX))
+	if (!object_name_valid(name, PORT_NAME_MAX))
 		return false;
 	for (const char *p = name; *p; p++) {
 		if (*p == '.' || *p == '_' || (*p >= 'A' && *p <= 'Z') || !strncmp(p, "--", 2))
@@ -83,7 +65,7 @@ int take_name(const json_t *from, const char *key, char *to, size_t size, struct
 {
 	int r = take_text(from, key, to, size, false, e);
 
-	if (r == 0 && !label_valid(to, size - 1))
+	if (r == 0 && !object_name_valid(to, size - 1))
 		return error_set(e, -EINVAL,
 				 "'%s' must consist of letters, digits, '.', '_' and '-'", key);
 	return r;

@@ -13,8 +13,6 @@
 
 /* --- get.c --- */
 
-/* [A-Za-z0-9] first and last, [A-Za-z0-9._-] between, 1..max characters. */
-bool label_valid(const char *name, size_t max);
 /* Of a container's port: a-z, 0-9 and single '-' within, a letter among them, 1..15 characters. */
 bool port_name_valid(const char *name);
 /* A text member that the user may see: no control characters. "" when it may lack and does. */

@@ -91,7 +91,8 @@ void select_services(struct selected *s, const struct workload *w, const json_t 
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const json_t *service = json_array_get(list, i);
 
-		if (label_valid(service_name(service), K8S_NAME_MAX) && selects(service, w, labels))
+		if (object_name_valid(service_name(service), K8S_NAME_MAX) &&
+		    selects(service, w, labels))
 			insert(s, service);
 	}
 }
@@ -147,7 +148,7 @@ bool service_arrival(struct arrival *a, const json_t *port, const json_t *pod_sp
 	p->udp = !strcmp(protocol, "UDP");
 	if ((*protocol && !p->udp && strcmp(protocol, "TCP") != 0) ||
 	    take_text(port, "name", p->name, sizeof(p->name), true, NULL) ||
-	    (*p->name && !label_valid(p->name, K8S_NAME_MAX)) ||
+	    (*p->name && !object_name_valid(p->name, K8S_NAME_MAX)) ||
 	    take_port(port, "port", &p->port, NULL))
 		return false;
 	if (a->by_name) {

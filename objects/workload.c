@@ -15,8 +15,8 @@ int workload_path(char *buf, size_t size, enum workload_kind kind, const char *n
 {
 	int n;
 
-	if (kind >= ARRAY_SIZE(plurals) || (ns && !label_valid(ns, K8S_NAME_MAX)) ||
-	    (name && (!ns || !label_valid(name, OBJECT_NAME_MAX))))
+	if (kind >= ARRAY_SIZE(plurals) || (ns && !object_name_valid(ns, K8S_NAME_MAX)) ||
+	    (name && (!ns || !object_name_valid(name, OBJECT_NAME_MAX))))
 		return -EINVAL;
 	if (ns)
 		n = snprintf(buf, size, "/apis/apps/v1/namespaces/%s/%s%s%s", ns, plurals[kind],
@@ -128,7 +128,7 @@ const char *workload_controller(const json_t *object)
 		if (json_is_true(json_object_get(o, "controller")) &&
 		    !strcmp(object_text(o, "kind", NULL), "Deployment") &&
 		    !strncmp(object_text(o, "apiVersion", NULL), "apps/", 5))
-			return label_valid(name, K8S_NAME_MAX) ? name : NULL;
+			return object_name_valid(name, K8S_NAME_MAX) ? name : NULL;
 	}
 	return NULL;
 }
