@@ -204,10 +204,10 @@ int conf_sockaddr(const struct conf_node *n, union sockaddr_any *sa, struct erro
 
 json_t *conf_json(const struct conf_node *n)
 {
-	const char *text;
+	const char *text = "";
 	json_t *out;
-	long v;
-	bool b;
+	long v = 0;
+	bool b = false;
 
 	if (conf_is_list(n)) {
 		out = json_array();
