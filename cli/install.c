@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "base/base64.h"
+#include "base/duration.h"
 #include "cli/kube.h"
 #include "crypto/crypto.h"
 #include "deploy/deploy.h"
@@ -80,16 +81,11 @@ static int copy_groups(struct deploy_values *v, const struct args *a, struct err
 static int copy_seconds(unsigned *to, const struct args *a, const char *flag, struct error *e)
 {
 	const char *text = args_text(a, flag);
-	char *end;
-	unsigned long v;
-
 	if (!text)
 		return 0;
-	v = strtoul(text, &end, 10);
-	if (*text < '0' || *text > '9' || v < 1 || v > 86400 || !*end || end[1] ||
-	    !strchr("smh", *end))
+	*to = duration_parse(text, false, 86400);
+	if (!*to)
 		return error_set(e, -EINVAL, "--%s %s: write a time such as 90s or 2m", flag, text);
-	*to = (unsigned)v * (*end == 's' ? 1 : *end == 'm' ? 60 : 3600);
 	return 0;
 }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <signal.h>
 
+#include "base/duration.h"
 #include "cli/internal.h"
 #include "intercept/intercept.h"
 #include "rpc/rpc.h"
@@ -106,15 +107,11 @@ static int make_request(struct intercept_request *r, const struct args *a, const
 /* "90", "90s", "2m": seconds. */
 static int parse_timeout(const char *text, json_int_t *s, struct error *e)
 {
-	char *end;
-	long n = strtol(text, &end, 10), unit = !strcmp(end, "m") ? 60 : 1;
-
-	if (n < 1 || n > 86400 / unit || end == text ||
-	    (*end && strcmp(end, "s") != 0 && strcmp(end, "m") != 0))
+	*s = duration_parse(text, true, 86400);
+	if (!*s)
 		return error_set(e, -EINVAL,
 				 "--timeout '%.30s': write a time such as 90s or 5m, at most a day",
 				 text);
-	*s = n * unit;
 	return 0;
 }
 

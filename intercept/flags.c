@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/duration.h"
 #include "intercept/internal.h"
 
 /* A decimal number of 1..max, all of `text`; 0 otherwise. */
@@ -49,24 +50,9 @@ int intercept_port_parse(struct intercept_request *req, const char *text, struct
 	return 0;
 }
 
-/* "30", "30s", "5m", "1h" -> seconds, 0 = malformed. */
-static unsigned duration(const char *text)
-{
-	enum { HOLD_MAX_S = 24 * 3600 };
-	size_t len = strlen(text);
-	unsigned unit = 1, n;
-
-	if (len && strchr("smh", text[len - 1])) {
-		unit = text[len - 1] == 'h' ? 3600 : text[len - 1] == 'm' ? 60 : 1;
-		len--;
-	}
-	n = number(text, len, HOLD_MAX_S);
-	return n <= HOLD_MAX_S / unit ? n * unit : 0;
-}
-
 int intercept_on_down_parse(struct intercept_request *req, const char *text, struct error *e)
 {
-	enum { HOLD_DEFAULT_S = 30 };
+	enum { HOLD_DEFAULT_S = 30, HOLD_MAX_S = 24 * 3600 };
 	unsigned hold = 0;
 
 	if (!strcmp(text, "pod")) {
@@ -74,7 +60,7 @@ int intercept_on_down_parse(struct intercept_request *req, const char *text, str
 	} else if (!strcmp(text, "fail")) {
 		req->on_down = ON_DOWN_FAIL;
 	} else if (!strncmp(text, "hold", 4) && (!text[4] || text[4] == '=')) {
-		hold = text[4] ? duration(text + 5) : HOLD_DEFAULT_S;
+		hold = text[4] ? duration_parse(text + 5, true, HOLD_MAX_S) : HOLD_DEFAULT_S;
 		if (!hold)
 			return error_set(e, -EINVAL,
 					 "--on-down '%.100s': the time must be 1s to 24h, such as "

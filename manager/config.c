@@ -5,30 +5,10 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/duration.h"
 #include "conf/conf.h"
 
 enum { HOLDER_TIMEOUT_DEFAULT_S = 600, SESSION_TIMEOUT_DEFAULT_S = 86400 };
-
-unsigned long duration_parse(const char *text)
-{
-	static const struct {
-		char unit;
-		unsigned long s;
-	} units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
-	const unsigned long year = 366ul * 86400;
-	unsigned long v = 0;
-	size_t i = 0;
-
-	for (; text[i] >= '0' && text[i] <= '9' && i < 9; i++)
-		v = v * 10 + (unsigned long)(text[i] - '0');
-	if (i == 0 || !text[i] || text[i + 1])
-		return 0;
-	for (size_t k = 0; k < ARRAY_SIZE(units); k++) {
-		if (text[i] == units[k].unit && v <= year / units[k].s)
-			return v * units[k].s;
-	}
-	return 0;
-}
 
 /* --- small values -------------------------------------------------------------------------------------- */
 
@@ -162,7 +142,7 @@ static int take_duration(const struct conf_node *n, unsigned *seconds, struct er
 
 	if (r)
 		return r;
-	*seconds = (unsigned)duration_parse(s);
+	*seconds = duration_parse(s, false, DURATION_YEAR);
 	if (!*seconds)
 		return conf_error(
 			n, e,

@@ -61,6 +61,3 @@ struct config {
 
 int config_load(struct config **cp, const char *path, bool kubernetes, struct error *e);
 void config_free(struct config *c); /* NULL ok */
-
-/* "90s", "10m", "24h", "7d" -> seconds; 0 = malformed or above a year. */
-unsigned long duration_parse(const char *text);

@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <stdio.h>
 
+#include "base/duration.h"
 #include "base/file.h"
 #include "manager/internal.h"
 
@@ -60,7 +61,7 @@ static int parse(struct options *o, int argc, char **argv)
 			o->output = optarg;
 			break;
 		case 'e':
-			o->expires_s = duration_parse(optarg);
+			o->expires_s = duration_parse(optarg, false, DURATION_YEAR);
 			if (!o->expires_s)
 				return fail_usage("--expires needs a time such as 30m or 24h, not ",
 						  optarg);
