@@ -46,6 +46,11 @@ struct rule {
 	bool probing; /* one connection finds out whether it answers again */
 	nsec_t heard; /* UDP: when it was certainly there */
 	uint64_t connections, fallback;
+	/* http rules: */
+	struct matcher *matcher; /* NULL = tcp or udp */
+	char id[HTTP_ID_LEN + 1], uid[64];
+	bool tag;
+	uint64_t requests;
 };
 
 struct rules {
@@ -59,7 +64,12 @@ struct rules {
 int rules_from_json(struct rules *r, const json_t *snapshot, struct error *e);
 json_t *rules_to_json(const struct rules *r); /* as a snapshot */
 json_t *rules_traffic(const struct rules *r); /* {connections, fallback} */
+/* The one that takes the whole port. */
 struct rule *rules_find(struct rules *r, uint16_t target, bool udp);
+/* Whose this request is: the first http rule that matches, or the port's tcp rule; NULL = the application's. */
+struct rule *rules_match(struct rules *r, uint16_t target, const struct http_head *head);
+/* Has the port http rules; *tag: does one of them want answers to be tagged? */
+bool rules_http(const struct rules *r, uint16_t target, bool *tag);
 /* The way to the laptops is new: all are asked again. */
 void rules_trust(struct rules *r);
 void rules_free(struct rules *r);

@@ -17,9 +17,11 @@ pkg_check_modules(FYAML REQUIRED IMPORTED_TARGET libfyaml>=0.7)
 pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl>=7.85)
 pkg_check_modules(OPENSSL REQUIRED IMPORTED_TARGET openssl>=3.0)
 pkg_check_modules(SYSTEMD REQUIRED IMPORTED_TARGET libsystemd>=245)
+pkg_check_modules(NGHTTP2 REQUIRED IMPORTED_TARGET libnghttp2>=1.52)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8>=10.42)
 
 # A program with the property CULVERT_ARCHIVES takes the archives of these in place of the shared libraries.
-foreach(lib SODIUM EVENT JANSSON FYAML)
+foreach(lib SODIUM EVENT JANSSON FYAML NGHTTP2 PCRE2)
 	list(GET ${lib}_LIBRARIES 0 name)
 	find_library(CULVERT_ARCHIVE_${lib} lib${name}.a)
 	get_target_property(shared PkgConfig::${lib} INTERFACE_LINK_LIBRARIES)

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/pkt.h"
+#include "http/http.h"
 
 enum {
 	WORKLOAD_PORTS = 32,
@@ -49,6 +50,29 @@ struct workload {
 	struct service service[WORKLOAD_SERVICES];
 };
 
+enum mechanism { MECHANISM_TCP, MECHANISM_HTTP };
+
+enum {
+	HTTP_CONDITIONS = 8,
+	HTTP_NAME_MAX = 63,
+	HTTP_PATTERN_MAX = 512,
+	HTTP_PATH_MAX = 255,
+	HTTP_ID_LEN = 32 /* hex digits */
+};
+
+/* Which requests an intercept takes (docs/http.md). */
+enum http_match_mode { HTTP_MATCH_AUTO, HTTP_MATCH_ALL, HTTP_MATCH_HEADERS };
+struct http_condition {
+	char name[HTTP_NAME_MAX + 1];	    /* lower-cased */
+	char pattern[HTTP_PATTERN_MAX + 1]; /* PCRE2; matches the whole value */
+};
+struct http_match {
+	enum http_match_mode mode;
+	unsigned nconditions; /* of HTTP_MATCH_HEADERS */
+	struct http_condition condition[HTTP_CONDITIONS];
+	char path[HTTP_PATH_MAX + 1]; /* prefix; "" = any */
+};
+
 enum on_down { ON_DOWN_POD, ON_DOWN_HOLD, ON_DOWN_FAIL };
 
 /* One port of an intercept: service port -> port on the laptop. */
@@ -76,6 +100,9 @@ struct intercept_request {
 	} port[INTERCEPT_PORTS];
 	enum on_down on_down;
 	unsigned hold_s;
+	enum mechanism mechanism;
+	struct http_match match; /* MECHANISM_HTTP */
+	bool tag_responses;
 };
 
 struct intercept {
@@ -88,6 +115,10 @@ struct intercept {
 	enum on_down on_down;
 	unsigned hold_s;
 	uint64_t created; /* seconds since 1970 */
+	enum mechanism mechanism;
+	char id[HTTP_ID_LEN + 1]; /* MECHANISM_HTTP, else "" */
+	struct http_match match;
+	bool tag_responses, preview;
 };
 
 /* Of an object, or of a port: [A-Za-z0-9] first and last, [A-Za-z0-9._-] between, 1..max characters. */
@@ -96,6 +127,27 @@ bool object_name_valid(const char *name, size_t max);
 int intercept_port_parse(struct intercept_request *req, const char *text, struct error *e);
 /* "pod", "hold", "hold=30s", "fail". */
 int intercept_on_down_parse(struct intercept_request *req, const char *text, struct error *e);
+
+/* "auto", "all" or "HEADER=REGEX" added to what is there. -EINVAL with the sentence, a bad pattern with its column. */
+int http_match_parse(struct http_match *m, bool *given, const char *text, struct error *e);
+int http_path_parse(struct http_match *m, const char *text, struct error *e);
+/* All of it, as an object or a message brought it. */
+int http_match_check(const struct http_match *m, struct error *e);
+/* Lines as people read them: `header("x-user") ~= regexp("ana")`, `path-prefix("/api")`, or "all HTTP requests"; joined by `between`. */
+void http_match_text(char *to, size_t size, const struct intercept *i, const char *between);
+/* Would one request match both (docs/http.md)? */
+bool http_match_clash(const struct intercept *a, const struct intercept *b);
+/* Whose is a request that matches both: < 0 = a's. `uid`s break ties, "" on the static platform. */
+int http_match_order(const struct intercept *a, const char *a_uid, const struct intercept *b,
+		     const char *b_uid);
+
+/* A match made ready to be asked for each request. */
+struct matcher;
+int matcher_new(struct matcher **mp, const struct http_match *m, const char *id, const char *name,
+		bool preview, struct error *e);
+void matcher_free(struct matcher *m); /* NULL ok */
+/* 1, 0, or -E2BIG: a limit was hit, which is no match either. Not re-entrant. */
+int matcher_test(struct matcher *m, const struct http_head *head);
 
 /* Results of resolving and checking; the sentence says the choices and the remedy. */
 enum intercept_error {

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * oidc: OpenID Connect: finds an issuer's endpoints (Discovery 1.0) and keys (RFC 7517), gets tokens by the device grant (RFC 8628), the code
+ * flow with PKCE (RFC 7636) and refresh, and verifies ID tokens (RS256, ES256). One thread, on the event loop; every callback
+ * may free the object. Everything that the issuer says is bounded: 1 MiB an answer, 64 keys.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct event_base;
+struct oidc;
+struct oidc_call;
+
+enum { OIDC_ALLOW = 16, OIDC_SKEW_S = 60, OIDC_TOKEN_MAX = 16384 };
+
+struct oidc_config {
+	const char *issuer; /* https URL (http only to a loopback address) */
+	const char *client_id;
+	const char *client_secret; /* NULL = a public client */
+	const char *scopes;	   /* "" = "openid profile email" */
+	const char *ca;		   /* PEM text beside the system's, or NULL */
+	unsigned nallow;
+	const char *allow
+		[OIDC_ALLOW]; /* CLAIM=VALUE; one must hold. None: tokens of anybody are refused by oidc_verify() */
+};
+
+/* Who a verified ID token is about. */
+struct oidc_identity {
+	char subject[256];
+	char name[256];	 /* preferred_username, else email, else name, else subject */
+	int64_t expires; /* seconds since 1970 */
+};
+
+struct oidc_tokens {
+	const char *id_token,
+		*refresh_token; /* refresh_token may be NULL; borrowed, for the time of the callback */
+	struct oidc_identity who; /* of the ID token, which is verified */
+};
+
+/* Errors of calls: the sentence is in the callback's `e`. */
+enum oidc_error {
+	OIDC_UNREACHABLE = 1, /* the issuer; try again later */
+	OIDC_REFUSED,	      /* token or grant: revoked, foreign, expired, may not enter */
+	OIDC_CANCELLED,	      /* by the person */
+	OIDC_UNSUPPORTED      /* the issuer has no such grant */
+};
+
+/* Copies what it needs. Asks nobody yet. */
+int oidc_new(struct oidc **op, struct event_base *base, const struct oidc_config *cfg,
+	     struct error *e);
+void oidc_free(struct oidc *o); /* NULL ok; calls under way end without callback */
+
+/* `nonce` NULL = none is demanded. Keys are fetched when an unknown one is named, at most once in 10 s. */
+typedef void oidc_verified(void *arg, int error, const struct oidc_identity *who,
+			   const struct error *e);
+int oidc_verify(struct oidc *o, const char *id_token, const char *nonce, oidc_verified *cb,
+		void *arg, struct oidc_call **cp);
+
+typedef void oidc_got(void *arg, int error, const struct oidc_tokens *t, const struct error *e);
+/* `show` gets what the person is to see: the address, the code, and the address with the code in it (or NULL). */
+typedef void oidc_show(void *arg, const char *uri, const char *code, const char *complete);
+int oidc_device(struct oidc *o, oidc_show *show, oidc_got *cb, void *arg, struct oidc_call **cp);
+int oidc_refresh(struct oidc *o, const char *refresh_token, oidc_got *cb, void *arg,
+		 struct oidc_call **cp);
+
+/* The code flow: what to keep until the browser comes back, and where to send it. */
+struct oidc_flow {
+	char state[44], nonce[44], verifier[44];
+};
+typedef void oidc_url(void *arg, int error, const char *url, const struct error *e);
+int oidc_begin(struct oidc *o, const char *redirect_uri, struct oidc_flow *flow, oidc_url *cb,
+	       void *arg, struct oidc_call **cp);
+/* `code` came with flow->state. */
+int oidc_finish(struct oidc *o, const char *redirect_uri, const struct oidc_flow *flow,
+		const char *code, oidc_got *cb, void *arg, struct oidc_call **cp);
+
+/* No callback; not after the callback. NULL ok. */
+void oidc_cancel(struct oidc_call *c);
