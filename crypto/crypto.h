@@ -44,6 +44,28 @@ struct prefix overlay_prefix_of(const uint8_t pub[static KEY_LEN]); /* the node'
 struct ipaddr overlay_stack_addr(const uint8_t pub[static KEY_LEN]);
 struct ipaddr overlay_kernel_addr(const uint8_t pub[static KEY_LEN]);
 
+/* --- secrets of previews: cookies, tickets, links (docs/previews.md) --------------------------- */
+
+enum { AUTH_TAG_LEN = 32, DIGEST_LEN = 32 };
+
+/* HMAC-SHA512-256. */
+void auth_tag(uint8_t tag[static AUTH_TAG_LEN], const void *data, size_t len,
+	      const uint8_t key[static KEY_LEN]);
+bool auth_verify(const uint8_t tag[static AUTH_TAG_LEN], const void *data, size_t len,
+		 const uint8_t key[static KEY_LEN]);
+/* BLAKE2b-256. */
+void digest(uint8_t out[static DIGEST_LEN], const void *data, size_t len);
+/* In a time that tells nothing but the lengths. */
+bool secret_equal(const char *a, const char *b);
+
+/* Without padding (RFC 4648, 5). `room` is at least BASE64URL_LEN(len) + 1. */
+#define BASE64URL_LEN(n) (((n)*4 + 2) / 3)
+void base64url_encode(char *text, size_t room, const void *data, size_t len);
+/* The number of bytes, or -EINVAL: other characters, padding, bits too many, no room. */
+ssize_t base64url_decode(void *data, size_t room, const char *text, size_t len);
+/* Lower case; `text` has 2 * len + 1 bytes. */
+void hex_encode(char *text, const void *data, size_t len);
+
 /* --- AEAD: ChaCha20-Poly1305 of RFC 8439, nonce = 32 zero bits and the 64-bit counter (LE) ---- */
 
 /*
