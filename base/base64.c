@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* base64 of RFC 4648, padded, as kubeconfigs, Basic authentication and WebSocket keys have it. */
+/* base64 of RFC 4648, padded, as kubeconfigs, Basic authentication and WebSocket keys have it; base64url, as tokens do. */
 #include <errno.h>
 
 #include "base/base64.h"
@@ -72,4 +72,52 @@ char *base64_encode(const void *data, size_t len)
 	}
 	*out = '\0';
 	return text;
+}
+
+static int url_digit(char c)
+{
+	return c == '-' ? 62 : c == '_' ? 63 : c == '+' || c == '/' ? -1 : digit(c);
+}
+
+long base64url_decode(void *to, size_t room, const char *text, size_t len)
+{
+	uint8_t *out = to;
+	uint32_t bits = 0;
+	unsigned held = 0; /* bits that are not yet a byte */
+	size_t n = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		int d = url_digit(text[i]);
+
+		if (d < 0)
+			return -EINVAL;
+		bits = bits << 6 | (uint32_t)d;
+		held += 6;
+		if (held < 8)
+			continue;
+		held -= 8;
+		if (n == room)
+			return -EINVAL;
+		out[n++] = (uint8_t)(bits >> held);
+		bits &= (1u << held) - 1;
+	}
+	return held == 6 || bits ? -EINVAL : (long)n;
+}
+
+void base64url_encode(char *to, const void *data, size_t len)
+{
+	static const char url[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+	const uint8_t *p = data;
+	uint32_t bits = 0;
+	unsigned held = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		bits = bits << 8 | p[i];
+		for (held += 8; held >= 6; held -= 6)
+			*to++ = url[bits >> (held - 6) & 63];
+	}
+	if (held)
+		*to++ = url[bits << (6 - held) & 63];
+	*to = '\0';
 }

@@ -16,7 +16,7 @@ int kube_client_new(struct kube_client **cp, struct event_base *base, struct kub
 	TAILQ_INIT(&c->upgrades);
 	c->base = base;
 	c->agent = strdup(options && options->agent ? options->agent : "culvert/" CULVERT_VERSION);
-	if (!c->agent || kube_multi_new(&c->multi, base) ||
+	if (!c->agent || fetch_multi_new(&c->multi, base) ||
 	    kube_auth_new(&c->auth, base, config, options)) {
 		kube_client_free(c);
 		return error_errno(e, -ENOMEM, "kubernetes");
@@ -36,7 +36,7 @@ void kube_client_free(struct kube_client *c)
 		kube_upgrade_drop(TAILQ_FIRST(&c->upgrades));
 	while (!TAILQ_EMPTY(&c->requests))
 		kube_cancel(TAILQ_FIRST(&c->requests));
-	kube_multi_free(c->multi);
+	fetch_multi_free(c->multi);
 	kube_auth_free(c->auth);
 	kube_config_free(c->config);
 	free(c->agent);

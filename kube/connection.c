@@ -21,8 +21,8 @@ struct kube_connection {
 	struct stream s;
 	struct event_base *base;
 	struct kube_client *client; /* until it is connected */
-	struct kube_multi *multi;
-	struct kube_transfer transfer; /* CONNECT_ONLY; stays in the multi as long as bytes move */
+	struct fetch_multi *multi;
+	struct fetch_transfer transfer; /* CONNECT_ONLY; stays in the multi as long as bytes move */
 	struct curl_slist *connect_to;
 	char error[CURL_ERROR_SIZE];
 	void (*connected)(void *arg, CURLcode code);
@@ -52,10 +52,10 @@ void kube_connection_free(struct kube_connection *c)
 		event_del(&c->write);
 		event_del(&c->tell);
 	}
-	kube_transfer_stop(&c->transfer); /* closes the connection */
+	fetch_transfer_stop(&c->transfer); /* closes the connection */
 	if (c->transfer.easy)
 		curl_easy_cleanup(c->transfer.easy);
-	kube_multi_free(c->multi);
+	fetch_multi_free(c->multi);
 	curl_slist_free_all(c->connect_to);
 	free(c);
 }
@@ -262,7 +262,7 @@ struct stream *kube_connection_stream(struct kube_connection *c)
 
 /* --- connecting ----------------------------------------------------------------------------------------- */
 
-static void on_done(struct kube_transfer *t, CURLcode code)
+static void on_done(struct fetch_transfer *t, CURLcode code)
 {
 	struct kube_connection *c = container_of(t, struct kube_connection, transfer);
 	curl_socket_t fd = CURL_SOCKET_BAD;
@@ -281,7 +281,7 @@ static void on_done(struct kube_transfer *t, CURLcode code)
 	c->connected(c->arg, code);
 }
 
-static void no_bytes(struct kube_transfer *t)
+static void no_bytes(struct fetch_transfer *t)
 {
 	(void)t;
 }
@@ -303,7 +303,7 @@ int kube_connection_new(struct kube_connection **cp, struct kube_client *client,
 	c->transfer.done = on_done;
 	c->transfer.ready = no_bytes;
 	c->transfer.easy = easy = curl_easy_init();
-	if (!easy || kube_multi_new(&c->multi, client->base) ||
+	if (!easy || fetch_multi_new(&c->multi, client->base) ||
 	    kube_setup_connection(client, easy, "/", &c->connect_to))
 		goto fail;
 	curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, 1L);
@@ -311,7 +311,7 @@ int kube_connection_new(struct kube_connection **cp, struct kube_client *client,
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(easy, CURLOPT_HTTPPROXYTUNNEL, 1L);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, c->error);
-	if (kube_transfer_start(c->multi, &c->transfer))
+	if (fetch_transfer_start(c->multi, &c->transfer))
 		goto fail;
 	*cp = c;
 	return 0;

@@ -1,33 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of kube/ share: curl on the event loop, credentials, the client. */
+/* What the files of kube/ share: credentials, the client, requests. */
 #pragma once
 
-#include <curl/curl.h>
-#include <sys/queue.h>
-
+#include "fetch/fetch.h"
 #include "kube/config.h"
-
-/* --- multi.c: a curl multi on the event loop ------------------------------------------------------------ */
-
-struct kube_multi;
-
-/* One easy handle in a multi. `done` comes once per start, `ready` after bytes came (by kube_transfer_ready()); both outside
- * curl, so they may start, stop and free anything. */
-struct kube_transfer {
-	CURL *easy;
-	struct kube_multi *multi; /* NULL = not started */
-	void (*done)(struct kube_transfer *t, CURLcode code);
-	void (*ready)(struct kube_transfer *t);
-	bool is_ready;
-	TAILQ_ENTRY(kube_transfer) ready_link;
-};
-
-int kube_multi_new(struct kube_multi **mp, struct event_base *base);
-/* Every transfer has been stopped before. May be called from a transfer's callback. */
-void kube_multi_free(struct kube_multi *m);
-int kube_transfer_start(struct kube_multi *m, struct kube_transfer *t);
-void kube_transfer_stop(struct kube_transfer *t); /* not started is fine */
-void kube_transfer_ready(struct kube_transfer *t);
 
 /* --- auth.c: credentials -------------------------------------------------------------------------------- */
 
@@ -82,7 +58,7 @@ struct kube_client {
 	struct event_base *base;
 	struct kube_config *config;
 	struct kube_auth *auth;
-	struct kube_multi *multi;
+	struct fetch_multi *multi;
 	char *agent;
 	unsigned naddresses;
 	struct ipaddr address[KUBE_ADDRESSES];
@@ -98,7 +74,7 @@ void kube_note_address(struct kube_client *c, CURL *easy); /* of a connection th
 
 struct kube_request {
 	struct kube_client *client;
-	struct kube_transfer transfer;
+	struct fetch_transfer transfer;
 	struct kube_auth_wait wait;
 	char *method, *target, *content_type, *accept;
 	char **headers;

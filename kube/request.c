@@ -15,7 +15,7 @@ void kube_cancel(struct kube_request *r)
 		return;
 	TAILQ_REMOVE(&r->client->requests, r, link);
 	kube_auth_leave(r->client->auth, &r->wait);
-	kube_transfer_stop(&r->transfer);
+	fetch_transfer_stop(&r->transfer);
 	if (r->transfer.easy)
 		curl_easy_cleanup(r->transfer.easy);
 	curl_slist_free_all(r->list);
@@ -74,12 +74,12 @@ static size_t on_bytes(char *data, size_t size, size_t n, void *arg)
 	r->len += len;
 	r->answer[r->len] = '\0';
 	if (r->stream)
-		kube_transfer_ready(&r->transfer);
+		fetch_transfer_ready(&r->transfer);
 	return len;
 }
 
 /* Gives a watch its lines. It may cancel us in there. */
-static void on_transfer_ready(struct kube_transfer *t)
+static void on_transfer_ready(struct fetch_transfer *t)
 {
 	struct kube_request *r = container_of(t, struct kube_request, transfer);
 	cleanup(free_ptr) char *bytes = NULL;
@@ -98,12 +98,12 @@ static bool retry(struct kube_request *r)
 		return false;
 	r->retried = true;
 	r->len = 0;
-	kube_transfer_stop(&r->transfer);
+	fetch_transfer_stop(&r->transfer);
 	kube_auth_want(r->client->auth, &r->wait);
 	return true;
 }
 
-static void on_transfer_done(struct kube_transfer *t, CURLcode code)
+static void on_transfer_done(struct fetch_transfer *t, CURLcode code)
 {
 	struct kube_request *r = container_of(t, struct kube_request, transfer);
 	struct kube_judged j = {.reply = {.failure = KUBE_OK}};
@@ -189,7 +189,7 @@ static int start(struct kube_request *r)
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
 	if (!r->client->config->disable_compression)
 		curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip");
-	return kube_transfer_start(r->client->multi, &r->transfer);
+	return fetch_transfer_start(r->client->multi, &r->transfer);
 }
 
 static void on_credentials(struct kube_auth_wait *w, const struct error *e)

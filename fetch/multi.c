@@ -2,13 +2,13 @@
 /*
  * curl on the event loop. curl tells which sockets and which time it waits for; the loop tells curl when they come.
  *
- * No callback of ours runs inside curl: it forbids to remove a handle there, and the callbacks of kube/ may free
+ * No callback of ours runs inside curl: it forbids to remove a handle there, and its users may free
  * anything. What curl finishes is fetched by curl_multi_info_read() afterwards, and transfers that got bytes wait in a list.
  */
 #include <errno.h>
 #include <event2/event.h>
 
-#include "kube/internal.h"
+#include "fetch/fetch.h"
 
 struct watched {
 	struct event *ev;
@@ -16,19 +16,19 @@ struct watched {
 	LIST_ENTRY(watched) link;
 };
 
-struct kube_multi {
+struct fetch_multi {
 	CURLM *curl;
 	struct event_base *base;
 	struct event *timer;
 	LIST_HEAD(watched_list, watched)
 	watched;
-	TAILQ_HEAD(ready_list, kube_transfer)
+	TAILQ_HEAD(ready_list, fetch_transfer)
 	ready;
 	unsigned depth; /* in kick(): memory must stay */
 	bool dead;
 };
 
-static void destroy(struct kube_multi *m)
+static void destroy(struct fetch_multi *m)
 {
 	struct watched *w;
 
@@ -44,9 +44,9 @@ static void destroy(struct kube_multi *m)
 	free(m);
 }
 
-static void kick(struct kube_multi *m, curl_socket_t fd, int events)
+static void kick(struct fetch_multi *m, curl_socket_t fd, int events)
 {
-	struct kube_transfer *t;
+	struct fetch_transfer *t;
 	CURLMsg *msg;
 	int left;
 
@@ -85,7 +85,7 @@ static void on_time(int fd, short what, void *arg)
 /* curl: wait for this on that socket. */
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 {
-	struct kube_multi *m = arg;
+	struct fetch_multi *m = arg;
 	struct watched *w = socket_arg;
 	short events = (short)(EV_PERSIST | (what & CURL_POLL_IN ? EV_READ : 0) |
 			       (what & CURL_POLL_OUT ? EV_WRITE : 0));
@@ -121,7 +121,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *so
 
 static int on_timer(CURLM *curl, long ms, void *arg)
 {
-	struct kube_multi *m = arg;
+	struct fetch_multi *m = arg;
 	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
 
 	(void)curl;
@@ -130,9 +130,9 @@ static int on_timer(CURLM *curl, long ms, void *arg)
 	return event_add(m->timer, &tv);
 }
 
-int kube_multi_new(struct kube_multi **mp, struct event_base *base)
+int fetch_multi_new(struct fetch_multi **mp, struct event_base *base)
 {
-	struct kube_multi *m = calloc(1, sizeof(*m));
+	struct fetch_multi *m = calloc(1, sizeof(*m));
 
 	if (!m)
 		return -ENOMEM;
@@ -153,7 +153,7 @@ int kube_multi_new(struct kube_multi **mp, struct event_base *base)
 	return 0;
 }
 
-void kube_multi_free(struct kube_multi *m)
+void fetch_multi_free(struct fetch_multi *m)
 {
 	if (!m)
 		return;
@@ -162,7 +162,7 @@ void kube_multi_free(struct kube_multi *m)
 		destroy(m);
 }
 
-int kube_transfer_start(struct kube_multi *m, struct kube_transfer *t)
+int fetch_transfer_start(struct fetch_multi *m, struct fetch_transfer *t)
 {
 	curl_easy_setopt(t->easy, CURLOPT_PRIVATE, t);
 	if (curl_multi_add_handle(m->curl, t->easy))
@@ -171,7 +171,7 @@ int kube_transfer_start(struct kube_multi *m, struct kube_transfer *t)
 	return 0;
 }
 
-void kube_transfer_stop(struct kube_transfer *t)
+void fetch_transfer_stop(struct fetch_transfer *t)
 {
 	if (!t->multi)
 		return;
@@ -182,7 +182,7 @@ void kube_transfer_stop(struct kube_transfer *t)
 	t->multi = NULL;
 }
 
-void kube_transfer_ready(struct kube_transfer *t)
+void fetch_transfer_ready(struct fetch_transfer *t)
 {
 	if (t->is_ready)
 		return;
