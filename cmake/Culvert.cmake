@@ -105,3 +105,19 @@ function(culvert_manifests name)
 	set_source_files_properties(${CMAKE_SOURCE_DIR}/${name}/embed.c PROPERTIES
 		OBJECT_DEPENDS ${all} COMPILE_OPTIONS -fno-lto COMPILE_DEFINITIONS "DEPLOY_MANIFESTS=\"${all}\"")
 endfunction()
+
+# culvert_assets(NAME FROM): the files of the folder FROM inside the library NAME, as its assets.c lists them (by the assembler, as
+# above).
+function(culvert_assets name from)
+	file(GLOB assets CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${from}/*.html ${CMAKE_SOURCE_DIR}/${from}/*.css ${CMAKE_SOURCE_DIR}/${from}/*.js)
+	set(text "/* Made by CMake: the files of ${from}/. */\n")
+	set(n 0)
+	foreach(asset ${assets})
+		get_filename_component(file ${asset} NAME)
+		string(APPEND text "ASSET(${n}, \"${file}\", \"${asset}\")\n")
+		math(EXPR n "${n} + 1")
+	endforeach()
+	file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/${name}-assets.inc CONTENT "${text}" @ONLY)
+	set_source_files_properties(${CMAKE_SOURCE_DIR}/${name}/assets.c PROPERTIES
+		OBJECT_DEPENDS "${assets}" COMPILE_OPTIONS -fno-lto COMPILE_DEFINITIONS "GATEWAY_ASSETS=\"${CMAKE_BINARY_DIR}/${name}-assets.inc\"")
+endfunction()

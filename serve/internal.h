@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of serve/ share: the server, its connections, their requests, and TLS. */
+/* What the files of serve/ share: the server, its connections, their requests. */
 #pragma once
 
 #include <event2/event_struct.h>
@@ -9,6 +9,7 @@
 #include "base/addr.h"
 #include "base/clock.h"
 #include "serve/serve.h"
+#include "tls/tls.h"
 
 struct evconnlistener;
 struct ssl_ctx_st;
@@ -18,14 +19,6 @@ enum {
 		16 << 20, /* bytes of all bodies of a server at once; then the oldest goes */
 	SERVE_CHUNK = 16384,
 };
-
-/* --- tls.c: a server's end of TLS as a stream ----------------------------------------------------------- */
-
-/* 0, -EINVAL with the sentence. *ctx is counted; SSL_CTX_free() by serve_tls_free(). */
-int serve_tls_context(struct ssl_ctx_st **ctx, const char *cert, const char *key, struct error *e);
-void serve_tls_free(struct ssl_ctx_st *ctx);
-/* Owns `fd` on success. The handshake is part of the first read. */
-int serve_tls_stream(struct stream **sp, struct event_base *base, struct ssl_ctx_st *ctx, int fd);
 
 /* --- serve.c, conn.c ------------------------------------------------------------------------------------- */
 

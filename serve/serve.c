@@ -43,7 +43,7 @@ static void on_accept(struct evconnlistener *l, int fd, struct sockaddr *sa, int
 	}
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	if (s->ctx)
-		r = serve_tls_stream(&stream, s->base, s->ctx, fd);
+		r = tls_accept(&stream, s->base, s->ctx, fd);
 	else
 		r = stream_from_fd(s->base, fd, &stream);
 	if (r) {
@@ -128,18 +128,18 @@ void serve_free(struct serve *s)
 	}
 	if (s->resume)
 		event_free(s->resume);
-	serve_tls_free(s->ctx);
+	tls_free(s->ctx);
 	free(s);
 }
 
 int serve_set_cert(struct serve *s, const char *cert, const char *key, struct error *e)
 {
 	struct ssl_ctx_st *ctx;
-	int r = serve_tls_context(&ctx, cert, key, e);
+	int r = tls_server(&ctx, cert, key, e);
 
 	if (r)
 		return r;
-	serve_tls_free(s->ctx);
+	tls_free(s->ctx);
 	s->ctx = ctx;
 	return 0;
 }

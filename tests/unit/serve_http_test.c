@@ -582,7 +582,7 @@ static void test_others_get_their_turn(void **unused)
 	(void)unused;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
 	assert_int_equal(pipe(t.pipe), 0);
-	assert_int_equal(serve_tls_stream(&s, base, secure->ctx, fd[0]), 0);
+	assert_int_equal(tls_accept(&s, base, secure->ctx, fd[0]), 0);
 	other = event_new(base, t.pipe[0], EV_READ, on_other, &t);
 	event_add(other, NULL);
 	stream_set(s, on_piece, &t);

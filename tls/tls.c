@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A server's end of TLS as a stream, OpenSSL on the descriptor.
+ * OpenSSL on the descriptor, as a stream.
  *
  * Out: what is written is gathered into records of 16 KiB in `out`; OpenSSL wants a record that it could not send again as it
  * was, so it stays there, and what is in it counts as taken.
  * In: OpenSSL may hold bytes that epoll does not see, so the stream is readable until a read has found nothing (`dry`).
  * close() sends what is left, for at most LINGER_SECONDS, without an owner.
  */
+#include "tls/tls.h"
+
 #include <errno.h>
 #include <event2/event.h>
+#include <event2/event_struct.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
-#include "serve/internal.h"
-
-enum { RECORD = 16384, LINGER_SECONDS = 5, DRAIN_MAX = 256 * 1024 };
+enum { RECORD = 16384, LINGER_SECONDS = 5, DRAIN_MAX = 256 * 1024, REASON_MAX = 160 };
 
 struct tls {
 	struct stream s;
@@ -29,6 +31,7 @@ struct tls {
 	bool write_needs_read;
 	bool closing, ended_out, orphan, told;
 	int failed; /* what sending broke with */
+	char reason[REASON_MAX];
 	uint8_t out[RECORD];
 	size_t out_len; /* a record that is not sent */
 };
@@ -83,6 +86,19 @@ static void watch(struct tls *t)
 		event_add(&t->tell, &now);
 }
 
+/* In OpenSSL's words. The first one counts: later ones follow from it. */
+static void note_reason(struct tls *t)
+{
+	long verdict = SSL_get_verify_result(t->ssl);
+	const char *text = ERR_reason_error_string(ERR_peek_error());
+
+	if (*t->reason)
+		return;
+	if (verdict != X509_V_OK)
+		text = X509_verify_cert_error_string(verdict);
+	snprintf(t->reason, sizeof(t->reason), "%s", text ? text : "no TLS");
+}
+
 /* What OpenSSL says of an operation that did not succeed. */
 static int failure(struct tls *t, int r, bool *other)
 {
@@ -94,6 +110,7 @@ static int failure(struct tls *t, int r, bool *other)
 	case SSL_ERROR_ZERO_RETURN:
 		return 0;
 	case SSL_ERROR_SSL:
+		note_reason(t);
 		return -EPROTO;
 	default:
 		return errno ? -errno : -ECONNRESET;
@@ -305,7 +322,12 @@ static const struct stream_ops tls_ops = {
 	.fd = tls_fd,
 };
 
-int serve_tls_stream(struct stream **sp, struct event_base *base, struct ssl_ctx_st *ctx, int fd)
+const char *tls_reason(const struct stream *s)
+{
+	return s->ops == &tls_ops ? self((struct stream *)(uintptr_t)s)->reason : "";
+}
+
+static int new_stream(struct tls **tp, struct event_base *base, struct ssl_ctx_st *ctx, int fd)
 {
 	struct tls *t = calloc(1, sizeof(*t));
 
@@ -323,83 +345,48 @@ int serve_tls_stream(struct stream **sp, struct event_base *base, struct ssl_ctx
 		free(t);
 		return -ENOMEM;
 	}
+	*tp = t;
+	return 0;
+}
+
+int tls_accept(struct stream **sp, struct event_base *base, struct ssl_ctx_st *ctx, int fd)
+{
+	struct tls *t;
+	int r = new_stream(&t, base, ctx, fd);
+
+	if (r)
+		return r;
 	SSL_set_accept_state(t->ssl);
 	*sp = &t->s;
 	return 0;
 }
 
-/* --- the context ---------------------------------------------------------------------------------------- */
-
-static void free_bio(BIO **b)
+/* An address is no name: it is not told to the server, and stands elsewhere in the certificate. */
+static bool expect_name(SSL *ssl, const char *name)
 {
-	BIO_free(*b);
+	X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
+
+	if (X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1)
+		return true;
+	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	return SSL_set_tlsext_host_name(ssl, name) == 1 && SSL_set1_host(ssl, name) == 1;
 }
 
-static void free_cert(X509 **c)
+int tls_connect(struct stream **sp, struct event_base *base, struct ssl_ctx_st *ctx, int fd,
+		const char *name, bool verify)
 {
-	X509_free(*c);
-}
+	struct tls *t;
+	int r = new_stream(&t, base, ctx, fd);
 
-static void free_key(EVP_PKEY **k)
-{
-	EVP_PKEY_free(*k);
-}
-
-static void free_ctx(SSL_CTX **c)
-{
-	SSL_CTX_free(*c);
-}
-
-static int use_chain(SSL_CTX *ctx, const char *pem)
-{
-	cleanup(free_bio) BIO *bio = BIO_new_mem_buf(pem, -1);
-	cleanup(free_cert) X509 *leaf = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
-	X509 *more;
-
-	if (!leaf || SSL_CTX_use_certificate(ctx, leaf) != 1)
+	if (r)
+		return r;
+	SSL_set_verify(t->ssl, verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+	if (!expect_name(t->ssl, name)) {
+		SSL_free(t->ssl);
+		free(t);
 		return -EINVAL;
-	while ((more = PEM_read_bio_X509(bio, NULL, NULL, NULL))) {
-		if (SSL_CTX_add0_chain_cert(ctx, more) != 1) {
-			X509_free(more);
-			return -EINVAL;
-		}
 	}
+	SSL_set_connect_state(t->ssl);
+	*sp = &t->s;
 	return 0;
-}
-
-static int use_key(SSL_CTX *ctx, const char *pem)
-{
-	cleanup(free_bio) BIO *bio = BIO_new_mem_buf(pem, -1);
-	cleanup(free_key) EVP_PKEY *key =
-		bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
-
-	return key && SSL_CTX_use_PrivateKey(ctx, key) == 1 ? 0 : -EINVAL;
-}
-
-int serve_tls_context(struct ssl_ctx_st **out, const char *cert, const char *key, struct error *e)
-{
-	cleanup(free_ctx) SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
-
-	if (!ctx)
-		return error_errno(e, -ENOMEM, "TLS");
-	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF |
-					 SSL_OP_NO_COMPRESSION);
-	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
-	SSL_CTX_set_read_ahead(ctx, 1);
-	/* Session tickets resume without memory of ours. */
-	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-	if (use_chain(ctx, cert))
-		return error_set(e, -EINVAL, "the server's certificate is no PEM certificate");
-	if (use_key(ctx, key))
-		return error_set(e, -EINVAL,
-				 "the server's key is no PEM key, or not the certificate's");
-	*out = steal_ptr(ctx);
-	ERR_clear_error();
-	return 0;
-}
-
-void serve_tls_free(struct ssl_ctx_st *ctx)
-{
-	SSL_CTX_free(ctx); /* connections hold their own count */
 }
