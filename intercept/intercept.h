@@ -56,9 +56,13 @@ enum {
 	HTTP_CONDITIONS = 8,
 	HTTP_NAME_MAX = 63,
 	HTTP_PATTERN_MAX = 512,
+	HTTP_MATCH_MAX = 1024, /* names and patterns of one intercept together */
 	HTTP_PATH_MAX = 255,
-	HTTP_ID_LEN = 32 /* hex digits */
+	HTTP_ID_LEN = 32, /* hex digits */
+	HTTP_ID_TEXT_LEN = HTTP_ID_LEN + 1 + INTERCEPT_NAME_MAX + 1
 };
+#define HTTP_ID_HEADER	 "x-culvert-intercept-id" /* ID:NAME */
+#define HTTP_BAGGAGE_KEY "culvert"		  /* ID */
 
 /* Which requests an intercept takes (docs/http.md). */
 enum http_match_mode { HTTP_MATCH_AUTO, HTTP_MATCH_ALL, HTTP_MATCH_HEADERS };
@@ -131,11 +135,18 @@ int intercept_on_down_parse(struct intercept_request *req, const char *text, str
 /* "auto", "all" or "HEADER=REGEX" added to what is there. -EINVAL with the sentence, a bad pattern with its column. */
 int http_match_parse(struct http_match *m, bool *given, const char *text, struct error *e);
 int http_path_parse(struct http_match *m, const char *text, struct error *e);
-/* All of it, as an object or a message brought it. */
+/* All of it, as an object or a message brought it; the sentence begins with a small letter where a pattern is wrong. */
 int http_match_check(const struct http_match *m, struct error *e);
 /* Lines as people read them: `header("x-user") ~= regexp("ana")`, `path-prefix("/api")`, or "all HTTP requests"; joined by `between`. */
 void http_match_text(char *to, size_t size, const struct intercept *i, const char *between);
-/* Would one request match both (docs/http.md)? */
+/* The value of the own header: "ID:NAME". */
+void http_id_text(char to[static HTTP_ID_TEXT_LEN], const char *id, const char *name);
+bool http_id_valid(const char *id); /* 32 hex digits in lower case */
+/* {mode, conditions: [{name, pattern}], path}, as in `rules` and in an intercept's JSON. from: fields are bounded, patterns are not
+ * compiled (http_match_check() does). */
+json_t *http_match_to_json(const struct http_match *m);
+int http_match_from_json(struct http_match *m, const json_t *j, struct error *e);
+/* May these two not be on one port (docs/http.md)? Whose ports they are is the caller's question. */
 bool http_match_clash(const struct intercept *a, const struct intercept *b);
 /* Whose is a request that matches both: < 0 = a's. `uid`s break ties, "" on the static platform. */
 int http_match_order(const struct intercept *a, const char *a_uid, const struct intercept *b,

@@ -11,6 +11,12 @@ static const char *const on_down_names[] = {
 	[ON_DOWN_FAIL] = "fail",
 };
 static const char *const protocols[] = {"tcp", "udp"};
+static const char *const mechanisms[] = {[MECHANISM_TCP] = "tcp", [MECHANISM_HTTP] = "http"};
+static const char *const modes[] = {
+	[HTTP_MATCH_AUTO] = "auto",
+	[HTTP_MATCH_ALL] = "all",
+	[HTTP_MATCH_HEADERS] = "headers",
+};
 
 /* --- fields ------------------------------------------------------------------------------------------- */
 
@@ -122,11 +128,82 @@ static int get_list(const json_t *j, const char *key, size_t max, const json_t *
 	return 0;
 }
 
+/* --- match ------------------------------------------------------------------------------------------------ */
+
+json_t *http_match_to_json(const struct http_match *m)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < m->nconditions; i++)
+		json_array_append_new(list, json_pack("{s:s, s:s}", "name", m->condition[i].name,
+						      "pattern", m->condition[i].pattern));
+	return json_pack("{s:s, s:o, s:s}", "mode", modes[m->mode], "conditions", list, "path",
+			 m->path);
+}
+
+int http_match_from_json(struct http_match *out, const json_t *j, struct error *e)
+{
+	struct http_match m = {.nconditions = 0};
+	const json_t *list = NULL;
+	int r = get_choice(j, "mode", modes, ARRAY_SIZE(modes), e);
+
+	if (r < 0)
+		return r;
+	m.mode = (enum http_match_mode)r;
+	r = get_text(j, "path", m.path, sizeof(m.path), true, e);
+	if (r == 0 && json_object_get(j, "conditions"))
+		r = get_list(j, "conditions", HTTP_CONDITIONS, &list, e);
+	for (size_t i = 0; r == 0 && i < json_array_size(list); i++) {
+		struct http_condition *c = &m.condition[m.nconditions++];
+		const json_t *item = json_array_get(list, i);
+
+		r = get_text(item, "name", c->name, sizeof(c->name), false, e);
+		if (r == 0)
+			r = get_text(item, "pattern", c->pattern, sizeof(c->pattern), false, e);
+	}
+	if (r == 0)
+		*out = m;
+	return r;
+}
+
+/* Of an intercept and of a request for one: {mechanism, match, tag_responses}, all but the first only with http. */
+static void http_to_json(json_t *to, enum mechanism mechanism, const struct http_match *m, bool tag)
+{
+	json_object_set_new(to, "mechanism", json_string(mechanisms[mechanism]));
+	if (mechanism == MECHANISM_TCP)
+		return;
+	json_object_set_new(to, "match", http_match_to_json(m));
+	json_object_set_new(to, "tag_responses", json_boolean(tag));
+}
+
+/* Who is one release older does not say it: tcp. */
+static int http_from_json(enum mechanism *mechanism, struct http_match *m, bool *tag,
+			  const json_t *j, struct error *e)
+{
+	int r = json_object_get(j, "mechanism")
+			? get_choice(j, "mechanism", mechanisms, ARRAY_SIZE(mechanisms), e)
+			: MECHANISM_TCP;
+
+	if (r < 0)
+		return r;
+	*mechanism = (enum mechanism)r;
+	if (*mechanism == MECHANISM_TCP)
+		return 0;
+	*tag = json_is_true(json_object_get(j, "tag_responses"));
+	r = http_match_from_json(m, json_object_get(j, "match"), e);
+	return r ? error_wrap(e, r, "'match'") : http_match_check(m, e);
+}
+
+bool http_id_valid(const char *id)
+{
+	return strlen(id) == HTTP_ID_LEN && strspn(id, "0123456789abcdef") == HTTP_ID_LEN;
+}
+
 /* --- intercept ------------------------------------------------------------------------------------------ */
 
 json_t *intercept_to_json(const struct intercept *i)
 {
-	json_t *ports = json_array();
+	json_t *ports = json_array(), *j;
 
 	for (unsigned k = 0; k < i->nports; k++) {
 		const struct intercept_port *p = &i->port[k];
@@ -136,11 +213,19 @@ json_t *intercept_to_json(const struct intercept *i)
 						       "target", p->target, "overlay", p->overlay,
 						       "protocol", protocols[p->udp]));
 	}
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:i, s:I}", "name", i->name,
-			 "owner", i->owner, "kind", workload_kind_name(i->kind), "workload",
-			 i->workload, "namespace", i->ns, "service", i->service, "ports", ports,
-			 "on_down", on_down_names[i->on_down], "hold_s", (int)i->hold_s, "created",
-			 (json_int_t)i->created);
+	j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:i, s:I}", "name", i->name,
+		      "owner", i->owner, "kind", workload_kind_name(i->kind), "workload",
+		      i->workload, "namespace", i->ns, "service", i->service, "ports", ports,
+		      "on_down", on_down_names[i->on_down], "hold_s", (int)i->hold_s, "created",
+		      (json_int_t)i->created);
+	if (!j)
+		return NULL;
+	http_to_json(j, i->mechanism, &i->match, i->tag_responses);
+	if (i->mechanism == MECHANISM_HTTP) {
+		json_object_set_new(j, "id", json_string(i->id));
+		json_object_set_new(j, "preview", json_boolean(i->preview));
+	}
+	return j;
 }
 
 static int intercept_port_from_json(struct intercept_port *p, const json_t *j, struct error *e)
@@ -159,6 +244,15 @@ static int intercept_port_from_json(struct intercept_port *p, const json_t *j, s
 	if (r || !json_object_get(j, "protocol"))
 		return r;
 	return get_protocol(j, &p->udp, e);
+}
+
+static int get_id(const json_t *j, char to[static HTTP_ID_LEN + 1], struct error *e)
+{
+	int r = get_text(j, "id", to, HTTP_ID_LEN + 1, false, e);
+
+	if (r == 0 && !http_id_valid(to))
+		return error_set(e, -EINVAL, "'id' must be %d hex digits", HTTP_ID_LEN);
+	return r;
 }
 
 static bool owner_valid(const char *owner)
@@ -202,9 +296,14 @@ int intercept_from_json(struct intercept *out, const json_t *j, struct error *e)
 		r = get_number(j, "created", 0, INT64_MAX, &created, e);
 	if (r == 0)
 		r = get_list(j, "ports", INTERCEPT_PORTS, &ports, e);
+	if (r == 0)
+		r = http_from_json(&i.mechanism, &i.match, &i.tag_responses, j, e);
+	if (r == 0 && i.mechanism == MECHANISM_HTTP)
+		r = get_id(j, i.id, e);
 	if (r)
 		return r;
 	i.created = (uint64_t)created;
+	i.preview = i.mechanism == MECHANISM_HTTP && json_is_true(json_object_get(j, "preview"));
 	for (size_t k = 0; k < json_array_size(ports); k++) {
 		r = intercept_port_from_json(&i.port[k], json_array_get(ports, k), e);
 		if (r)
@@ -228,8 +327,11 @@ json_t *intercept_request_to_json(const struct intercept_request *q)
 	j = json_pack("{s:s, s:s, s:s, s:o, s:s, s:i}", "name", q->name, "workload", q->workload,
 		      "service", q->service, "ports", ports, "on_down", on_down_names[q->on_down],
 		      "hold_s", (int)q->hold_s);
-	if (j && q->ns_given)
+	if (!j)
+		return NULL;
+	if (q->ns_given)
 		json_object_set_new(j, "namespace", json_string(q->ns));
+	http_to_json(j, q->mechanism, &q->match, q->tag_responses);
 	return j;
 }
 
@@ -259,6 +361,8 @@ int intercept_request_from_json(struct intercept_request *out, const json_t *j, 
 			r = error_set(e, -EINVAL, "'port' must be a port's name or number");
 		q.nports++;
 	}
+	if (r == 0)
+		r = http_from_json(&q.mechanism, &q.match, &q.tag_responses, j, e);
 	if (r == 0)
 		*out = q;
 	return r;

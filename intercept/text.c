@@ -6,19 +6,30 @@
 
 #include "intercept/internal.h"
 
-static bool alnum(char c)
+bool is_alnum(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+bool text_is_plain(const char *s)
+{
+	json_t *utf8 = json_string(s); /* refuses all else */
+	bool plain = utf8 != NULL;
+
+	json_decref(utf8);
+	for (; plain && *s; s++)
+		plain = (unsigned char)*s >= ' ' && *s != 0x7f;
+	return plain;
 }
 
 bool object_name_valid(const char *name, size_t max)
 {
 	size_t len = strnlen(name, max + 1);
 
-	if (len == 0 || len > max || !alnum(name[0]) || !alnum(name[len - 1]))
+	if (len == 0 || len > max || !is_alnum(name[0]) || !is_alnum(name[len - 1]))
 		return false;
 	for (size_t i = 0; i < len; i++) {
-		if (!alnum(name[i]) && !strchr("._-", name[i]))
+		if (!is_alnum(name[i]) && !strchr("._-", name[i]))
 			return false;
 	}
 	return true;
