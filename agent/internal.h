@@ -48,9 +48,10 @@ struct rule {
 	uint64_t connections, fallback;
 	/* http rules: */
 	struct matcher *matcher; /* NULL = tcp or udp */
+	json_t *match;		 /* as it was told */
 	char id[HTTP_ID_LEN + 1], uid[64];
-	bool tag;
-	uint64_t requests;
+	bool tag, preview;
+	uint64_t requests, regex_limits; /* patterns cut off: no match */
 };
 
 struct rules {
@@ -60,15 +61,15 @@ struct rules {
 };
 
 /* Reads a whole snapshot; 0 and the new table in place, or -EINVAL and the old one. Figures and suspicion of rules that
- * stay are kept. */
+ * stay are kept. A rule whose pattern is not understood here is left out. */
 int rules_from_json(struct rules *r, const json_t *snapshot, struct error *e);
 json_t *rules_to_json(const struct rules *r); /* as a snapshot */
-json_t *rules_traffic(const struct rules *r); /* {connections, fallback} */
+json_t *rules_traffic(const struct rules *r); /* {connections, fallback, requests} */
 /* The one that takes the whole port. */
 struct rule *rules_find(struct rules *r, uint16_t target, bool udp);
 /* Whose this request is: the first http rule that matches, or the port's tcp rule; NULL = the application's. */
 struct rule *rules_match(struct rules *r, uint16_t target, const struct http_head *head);
-/* Has the port http rules; *tag: does one of them want answers to be tagged? */
+/* Has the port http rules; *tag (NULL ok): does one of them want answers to be tagged? */
 bool rules_http(const struct rules *r, uint16_t target, bool *tag);
 /* The way to the laptops is new: all are asked again. */
 void rules_trust(struct rules *r);

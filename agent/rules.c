@@ -4,12 +4,52 @@
 #include <stdio.h>
 
 #include "agent/internal.h"
+#include "base/log.h"
 
 static const char *const on_down_names[] = {
 	[ON_DOWN_POD] = "pod",
 	[ON_DOWN_HOLD] = "hold",
 	[ON_DOWN_FAIL] = "fail",
 };
+
+/* --- one rule ---------------------------------------------------------------------------------------------- */
+
+static void rule_free(struct rule *r)
+{
+	matcher_free(r->matcher);
+	json_decref(r->match);
+	r->matcher = NULL;
+	r->match = NULL;
+}
+
+/* The keys that an older manager does not send. 0, -EINVAL, or -ENOTSUP: the rule is well-formed, and its match no use here. */
+static int http_from_json(struct rule *r, const json_t *j, struct error *e)
+{
+	const char *mechanism = "tcp", *id = "", *uid = "", *name = strrchr(r->name, '/') + 1;
+	struct http_match m;
+	json_t *match = NULL;
+	int tag = 0, preview = 0;
+
+	if (json_unpack((json_t *)(uintptr_t)j, "{s?s, s?s, s?s, s?o, s?b, s?b}", "mechanism",
+			&mechanism, "id", &id, "uid", &uid, "match", &match, "tag", &tag, "preview",
+			&preview) ||
+	    strlen(uid) >= sizeof(r->uid) || (*id && !http_id_valid(id)))
+		return error_set(e, -EINVAL, "rule '%.100s' has a value out of range", name);
+	snprintf(r->id, sizeof(r->id), "%s", id);
+	snprintf(r->uid, sizeof(r->uid), "%s", uid);
+	r->tag = tag;
+	r->preview = preview;
+	if (!strcmp(mechanism, "tcp"))
+		return 0;
+	if (strcmp(mechanism, "http") != 0 || r->udp)
+		return error_set(e, -ENOTSUP, "rule '%.100s' has the mechanism '%.40s'", r->name,
+				 mechanism);
+	if (http_match_from_json(&m, match, e) ||
+	    matcher_new(&r->matcher, &m, r->id, name, r->preview, e))
+		return error_wrap(e, -ENOTSUP, "rule '%.100s'", r->name);
+	r->match = json_incref(match);
+	return 0;
+}
 
 static int rule_from_json(struct rule *r, const json_t *j, struct error *e)
 {
@@ -35,7 +75,7 @@ static int rule_from_json(struct rule *r, const json_t *j, struct error *e)
 	for (size_t i = 0; i < ARRAY_SIZE(on_down_names); i++) {
 		if (!strcmp(on_down, on_down_names[i])) {
 			r->on_down = (enum on_down)i;
-			return 0;
+			return http_from_json(r, j, e);
 		}
 	}
 	return error_set(e, -EINVAL, "rule '%.100s' has an unknown policy '%.40s'", name, on_down);
@@ -56,6 +96,8 @@ static void carry_over(struct rule *now, const struct rule *before)
 {
 	now->connections = before->connections;
 	now->fallback = before->fallback;
+	now->requests = before->requests;
+	now->regex_limits = before->regex_limits;
 	/* Suspicion ends when the manager has seen the laptop come back, or the intercept was moved. */
 	if (now->online && before->online && now->comings == before->comings &&
 	    now->port == before->port && ipaddr_equal(&now->address, &before->address)) {
@@ -64,51 +106,88 @@ static void carry_over(struct rule *now, const struct rule *before)
 	}
 }
 
+/* --- the table ----------------------------------------------------------------------------------------------- */
+
+static void table_free(struct rule *rule, size_t n)
+{
+	for (size_t i = 0; rule && i < n; i++)
+		rule_free(&rule[i]);
+	free(rule);
+}
+
+static int table_from_json(struct rule *rule, unsigned *n, const struct rules *r,
+			   const json_t *list, struct error *e)
+{
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const struct rule *before;
+		int err = rule_from_json(&rule[*n], json_array_get(list, i), e);
+
+		if (err == -ENOTSUP) {
+			log_warn("rules: %s is left out: %s", rule[*n].name, e->text);
+			continue;
+		}
+		if (err)
+			return err;
+		before = same(r, &rule[*n]);
+		if (before)
+			carry_over(&rule[*n], before);
+		++*n;
+	}
+	return 0;
+}
+
 int rules_from_json(struct rules *r, const json_t *snapshot, struct error *e)
 {
 	const json_t *list = json_object_get(snapshot, "rules");
-	cleanup(free_ptr) struct rule *rule = NULL;
-	size_t n = json_array_size(list);
+	struct error why;
+	struct rule *rule;
+	unsigned n = 0;
+	int err;
 
-	if (!json_is_array(list) || n > RULES_MAX)
+	if (!json_is_array(list) || json_array_size(list) > RULES_MAX)
 		return error_set(e, -EINVAL, "'rules' must be a list of at most %d", RULES_MAX);
-	rule = calloc(n + 1, sizeof(*rule));
+	rule = calloc(json_array_size(list) + 1, sizeof(*rule));
 	if (!rule)
 		return error_errno(e, -ENOMEM, "rules");
-	for (size_t i = 0; i < n; i++) {
-		int err = rule_from_json(&rule[i], json_array_get(list, i), e);
-		const struct rule *before;
-
-		if (err)
-			return err;
-		before = same(r, &rule[i]);
-		if (before)
-			carry_over(&rule[i], before);
+	err = table_from_json(rule, &n, r, list, &why);
+	if (err) {
+		table_free(rule, n + 1);
+		return error_set(e, err, "%s", why.text);
 	}
-	free(r->rule);
-	r->rule = steal_ptr(rule);
-	r->n = (unsigned)n;
+	table_free(r->rule, r->n);
+	r->rule = rule;
+	r->n = n;
 	return 0;
+}
+
+static json_t *rule_to_json(const struct rule *q)
+{
+	const char *slash = strrchr(q->name, '/');
+	char address[ADDR_STRLEN];
+	json_t *j =
+		json_pack("{s:s, s:s%, s:i, s:s, s:i, s:s, s:i, s:b, s:s}", "intercept", slash + 1,
+			  "owner", q->name, (size_t)(slash - q->name), "target", q->target,
+			  "address", ipaddr_format(&q->address, address), "port", q->port,
+			  "on_down", on_down_names[q->on_down], "hold_s", (int)q->hold_s, "online",
+			  q->online, "protocol", q->udp ? "udp" : "tcp");
+
+	if (!j || !q->matcher)
+		return j;
+	json_object_set_new(j, "mechanism", json_string("http"));
+	json_object_set_new(j, "id", json_string(q->id));
+	json_object_set_new(j, "uid", json_string(q->uid));
+	json_object_set(j, "match", q->match);
+	json_object_set_new(j, "tag", json_boolean(q->tag));
+	json_object_set_new(j, "preview", json_boolean(q->preview));
+	return j;
 }
 
 json_t *rules_to_json(const struct rules *r)
 {
 	json_t *list = json_array();
 
-	for (unsigned i = 0; i < r->n; i++) {
-		const struct rule *q = &r->rule[i];
-		const char *slash = strrchr(q->name, '/');
-		char address[ADDR_STRLEN];
-
-		json_array_append_new(
-			list,
-			json_pack("{s:s, s:s%, s:i, s:s, s:i, s:s, s:i, s:b, s:s}", "intercept",
-				  slash + 1, "owner", q->name, (size_t)(slash - q->name), "target",
-				  q->target, "address", ipaddr_format(&q->address, address), "port",
-				  q->port, "on_down", on_down_names[q->on_down], "hold_s",
-				  (int)q->hold_s, "online", q->online, "protocol",
-				  q->udp ? "udp" : "tcp"));
-	}
+	for (unsigned i = 0; i < r->n; i++)
+		json_array_append_new(list, rule_to_json(&r->rule[i]));
 	return json_pack("{s:o}", "rules", list);
 }
 
@@ -121,22 +200,63 @@ static void add_total(json_t *totals, const char *name, uint64_t n)
 
 json_t *rules_traffic(const struct rules *r)
 {
-	json_t *connections = json_object(), *fallback = json_object();
+	json_t *connections = json_object(), *fallback = json_object(), *requests = json_object();
 
 	for (unsigned i = 0; i < r->n; i++) {
-		add_total(connections, r->rule[i].name, r->rule[i].connections);
-		add_total(fallback, r->rule[i].name, r->rule[i].fallback);
+		const struct rule *q = &r->rule[i];
+
+		add_total(connections, q->name, q->connections);
+		add_total(fallback, q->name, q->fallback);
+		if (q->matcher)
+			add_total(requests, q->name, q->requests);
 	}
-	return json_pack("{s:o, s:o}", "connections", connections, "fallback", fallback);
+	return json_pack("{s:o, s:o, s:o}", "connections", connections, "fallback", fallback,
+			 "requests", requests);
 }
+
+/* --- whose is it? ------------------------------------------------------------------------------------------- */
 
 struct rule *rules_find(struct rules *r, uint16_t target, bool udp)
 {
 	for (unsigned i = 0; i < r->n; i++) {
-		if (r->rule[i].target == target && r->rule[i].udp == udp)
+		if (r->rule[i].target == target && r->rule[i].udp == udp && !r->rule[i].matcher)
 			return &r->rule[i];
 	}
 	return NULL;
+}
+
+struct rule *rules_match(struct rules *r, uint16_t target, const struct http_head *head)
+{
+	for (unsigned i = 0; i < r->n; i++) {
+		struct rule *q = &r->rule[i];
+		int match;
+
+		if (q->target != target || !q->matcher)
+			continue;
+		match = matcher_test(q->matcher, head);
+		if (match == 1)
+			return q;
+		if (match < 0) {
+			q->regex_limits++;
+			r->counted = true;
+		}
+	}
+	return rules_find(r, target, false);
+}
+
+bool rules_http(const struct rules *r, uint16_t target, bool *tag)
+{
+	bool http = false, tags = false;
+
+	for (unsigned i = 0; i < r->n; i++) {
+		if (r->rule[i].target != target || !r->rule[i].matcher)
+			continue;
+		http = true;
+		tags |= r->rule[i].tag;
+	}
+	if (tag)
+		*tag = tags;
+	return http;
 }
 
 void rules_trust(struct rules *r)
@@ -147,6 +267,6 @@ void rules_trust(struct rules *r)
 
 void rules_free(struct rules *r)
 {
-	free(r->rule);
+	table_free(r->rule, r->n);
 	*r = (struct rules){0};
 }
