@@ -222,9 +222,8 @@ static void hello_agent(struct control_conn *c, const json_t *params, struct rpc
 	if (!agent_environment(c, params, req))
 		return;
 	pod_serves(p->pod, json_object_get(params, "ports"));
-	p->told = c->rpc;
 	log_info("agent %s: stands for %s %s", p->name, kind, name);
-	rpc_reply(req, json_pack("{s:s, s:s}", "version", CULVERT_VERSION, "name", p->name));
+	agent_welcome(c, params, req);
 	push(p);
 	records_changed(p->m->kube);
 }

@@ -8,7 +8,8 @@
 
 enum {
 	TRAFFIC_KEYS_MAX = 1024,
-	AVOID_MAX = 64, /* each free address is compared with all of them */
+	FIGURES_MAX = 32, /* of one port */
+	AVOID_MAX = 64,	  /* each free address is compared with all of them */
 	ENVIRONMENT_NAMES_MAX = 16384,
 	CALLS_BURST = 200,
 	CALLS_PER_S = 50,
@@ -155,31 +156,97 @@ static void ping(struct control_conn *c, const json_t *params, struct rpc_reques
 }
 
 /* Totals of all agents are added up: none may make the sum overflow. */
-static void keep_totals(json_t **kept, json_t *totals)
+static bool are_totals(const json_t *totals, size_t max)
 {
 	const json_int_t most = INT64_C(1) << 48;
 	const char *key;
 	json_t *v;
 
-	if (!json_is_object(totals) || json_object_size(totals) > TRAFFIC_KEYS_MAX)
-		return;
-	json_object_foreach(totals, key, v)
+	if (!json_is_object(totals) || json_object_size(totals) > max)
+		return false;
+	json_object_foreach((json_t *)(uintptr_t)totals, key, v)
 	{
 		if (!json_is_integer(v) || json_integer_value(v) < 0 ||
 		    json_integer_value(v) > most)
+			return false;
+	}
+	return true;
+}
+
+static void keep(json_t **kept, json_t *j)
+{
+	json_decref(*kept);
+	*kept = json_incref(j);
+}
+
+static void keep_totals(json_t **kept, json_t *totals)
+{
+	if (are_totals(totals, TRAFFIC_KEYS_MAX))
+		keep(kept, totals);
+}
+
+/* {"8080": {"tls": 3}} */
+static void keep_figures(json_t **kept, json_t *ports)
+{
+	const char *key;
+	json_t *v;
+
+	if (!json_is_object(ports) || json_object_size(ports) > WORKLOAD_PORTS)
+		return;
+	json_object_foreach(ports, key, v)
+	{
+		if (!are_totals(v, FIGURES_MAX))
 			return;
 	}
-	json_decref(*kept);
-	*kept = json_incref(totals);
+	keep(kept, ports);
 }
 
 static void traffic(struct control_conn *c, const json_t *params, struct rpc_request *req)
 {
-	keep_totals(&c->peer->agent.connections, json_object_get(params, "connections"));
-	keep_totals(&c->peer->agent.fallback, json_object_get(params, "fallback"));
+	struct agent_info *a = &c->peer->agent;
+
+	keep_totals(&a->connections, json_object_get(params, "connections"));
+	keep_totals(&a->fallback, json_object_get(params, "fallback"));
+	keep_totals(&a->requests, json_object_get(params, "requests"));
+	keep_figures(&a->seen, json_object_get(params, "seen"));
+	keep_figures(&a->trouble, json_object_get(params, "trouble"));
 	rules_changed(c->m, false);
 	if (req)
 		rpc_reply(req, json_object());
+}
+
+static void requests(struct control_conn *c, const json_t *params, struct rpc_request *req)
+{
+	if (c->m->watched && c->m->platform->requests)
+		c->m->platform->requests(c->peer, params);
+	if (req)
+		rpc_reply(req, json_object());
+}
+
+static void tell_watch(struct peer *p)
+{
+	if (p->told && p->rec.role == ROLE_AGENT && p->agent.http)
+		rpc_notify(p->told, "watch", json_pack("{s:b}", "on", p->m->watched));
+}
+
+void agents_watch(struct manager *m, bool on)
+{
+	if (m->watched == on)
+		return;
+	m->watched = on;
+	for (struct peer *p = m->peers; p; p = p->next)
+		tell_watch(p);
+}
+
+void agent_welcome(struct control_conn *c, const json_t *params, struct rpc_request *req)
+{
+	struct peer *p = c->peer;
+
+	p->told = c->rpc;
+	p->agent.http = json_is_true(json_object_get(params, "http"));
+	rpc_reply(req, json_pack("{s:s, s:s}", "version", CULVERT_VERSION, "name", p->name));
+	if (c->m->watched)
+		tell_watch(p);
 }
 
 /* --- which of them --------------------------------------------------------------------------------------------- */
@@ -187,6 +254,7 @@ static void traffic(struct control_conn *c, const json_t *params, struct rpc_req
 static const struct method common_methods[] = {
 	{"ping", BY_LAPTOP | BY_AGENT, ping},
 	{"traffic", BY_AGENT | NOTE_ONLY, traffic},
+	{"requests", BY_AGENT | NOTE_ONLY, requests},
 	{NULL, 0, NULL},
 };
 

@@ -176,6 +176,9 @@ void peer_free(struct peer *p)
 	agent_forget_environment(p);
 	json_decref(p->agent.connections);
 	json_decref(p->agent.fallback);
+	json_decref(p->agent.requests);
+	json_decref(p->agent.seen);
+	json_decref(p->agent.trouble);
 	crypto_wipe(&p->rec, sizeof(p->rec));
 	free(p);
 }

@@ -162,11 +162,10 @@ static void hello_agent(struct control_conn *c, const json_t *params, struct rpc
 	if (!agent_environment(c, params, req))
 		return;
 	p->agent.workload = cw;
-	p->told = c->rpc;
 	log_info("agent %s: stands for %s %s in namespace %s", p->name,
 		 workload_kind_name(cw->w.kind), cw->w.name, cw->w.ns);
 	warn_uncovered(p, json_object_get(params, "ports"));
-	rpc_reply(req, json_pack("{s:s, s:s}", "version", CULVERT_VERSION, "name", p->name));
+	agent_welcome(c, params, req);
 	rules_changed(p->m, true); /* the rules for it, and one agent more for the laptops */
 }
 
