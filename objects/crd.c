@@ -165,6 +165,24 @@ static json_t *ports_to_json(const struct intercept *i)
 	return ports;
 }
 
+static void http_to_spec(json_t *spec, const struct intercept *i)
+{
+	json_t *match;
+
+	if (i->mechanism != MECHANISM_HTTP)
+		return;
+	match = http_match_to_json(&i->match);
+	json_object_del(match, "path");
+	if (*i->match.path)
+		json_object_set_new(match, "pathPrefix", json_string(i->match.path));
+	if (!i->match.nconditions)
+		json_object_del(match, "conditions");
+	json_object_set_new(spec, "id", json_string(i->id));
+	json_object_set_new(spec, "match", match);
+	if (i->tag_responses)
+		json_object_set_new(spec, "tagResponses", json_true());
+}
+
 json_t *intercept_to_object(const struct intercept *i, const char *user, const char *session,
 			    const char *uid)
 {
@@ -179,10 +197,12 @@ json_t *intercept_to_object(const struct intercept *i, const char *user, const c
 			 session, "uid", uid);
 	spec = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s}", "user", user, "session",
 			 session, "name", i->name, "workloadKind", workload_kind_title(i->kind),
-			 "workload", i->workload, "service", i->service, "mechanism", "tcp",
-			 "ports", ports_to_json(i), "onDown", on_down_names[i->on_down]);
+			 "workload", i->workload, "service", i->service, "mechanism",
+			 i->mechanism == MECHANISM_HTTP ? "http" : "tcp", "ports", ports_to_json(i),
+			 "onDown", on_down_names[i->on_down]);
 	if (spec && i->on_down == ON_DOWN_HOLD)
 		json_object_set_new(spec, "holdSeconds", json_integer(i->hold_s));
+	http_to_spec(spec, i);
 	return json_pack("{s:s, s:s, s:o, s:o}", "apiVersion", API_VERSION, "kind", "Intercept",
 			 "metadata", meta, "spec", spec);
 }
@@ -318,6 +338,44 @@ static void take_intakes(struct intercept *in, const json_t *ports)
 	}
 }
 
+static int take_match(struct http_match *m, const json_t *match, struct error *e)
+{
+	json_t *same = json_pack("{s:O*, s:O*, s:O*}", "mode", json_object_get(match, "mode"),
+				 "conditions", json_object_get(match, "conditions"), "path",
+				 json_object_get(match, "pathPrefix"));
+	int r = http_match_from_json(m, same, e);
+
+	json_decref(same);
+	if (r)
+		return error_wrap(e, r, "'match'");
+	return http_match_check(m, e);
+}
+
+/* How requests are told apart; a match of tcp would be one that nobody looks at. */
+static int take_http(struct intercept *in, const json_t *spec, struct error *e)
+{
+	static const char *const keys[] = {"id", "match", "tagResponses"};
+	const char *mechanism = object_text(spec, "mechanism", NULL);
+	const char *id = object_text(spec, "id", NULL);
+
+	if (!strcmp(mechanism, "tcp")) {
+		for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+			if (json_object_get(spec, keys[i]))
+				return error_set(e, -EINVAL, "'%s' is for 'mechanism' http alone",
+						 keys[i]);
+		}
+		return 0;
+	}
+	if (strcmp(mechanism, "http") != 0)
+		return error_set(e, -EINVAL, "'mechanism' must be tcp or http");
+	if (!http_id_valid(id))
+		return error_set(e, -EINVAL, "'id' must be %d hex digits", HTTP_ID_LEN);
+	in->mechanism = MECHANISM_HTTP;
+	memcpy(in->id, id, sizeof(in->id));
+	in->tag_responses = json_is_true(json_object_get(spec, "tagResponses"));
+	return take_match(&in->match, json_object_get(spec, "match"), e);
+}
+
 static int intercept_spec(struct intercept_object *o, const json_t *spec, struct error *e)
 {
 	uint8_t key[32];
@@ -335,12 +393,18 @@ static int intercept_spec(struct intercept_object *o, const json_t *spec, struct
 		r = take_name(spec, "workload", o->in.workload, sizeof(o->in.workload), e);
 	if (r == 0)
 		r = take_name(spec, "service", o->in.service, sizeof(o->in.service), e);
-	if (r == 0 && strcmp(object_text(spec, "mechanism", NULL), "tcp") != 0)
-		r = error_set(e, -EINVAL, "'mechanism' must be tcp");
+	if (r == 0)
+		r = take_http(&o->in, spec, e);
 	if (r == 0)
 		r = take_on_down(spec, &o->in, e);
 	if (r == 0)
 		r = take_ports(&o->in, spec, e);
+	for (unsigned k = 0; r == 0 && k < o->in.nports; k++) {
+		if (o->in.mechanism == MECHANISM_HTTP && o->in.port[k].udp)
+			r = error_set(e, -EINVAL,
+				      "port %u is UDP, where 'mechanism' cannot be http",
+				      o->in.port[k].port);
+	}
 	return r;
 }
 
@@ -365,6 +429,9 @@ int intercept_from_object(struct intercept_object *out, const json_t *object, st
 	owner_name(o.in.owner, o.user);
 	copy_text(o.phase, sizeof(o.phase), object_text(object, "status", "phase", NULL));
 	copy_text(o.message, sizeof(o.message), object_text(object, "status", "message", NULL));
+	copy_text(o.preview_url, sizeof(o.preview_url),
+		  object_text(object, "status", "preview", "url", NULL));
+	o.in.preview = o.in.mechanism == MECHANISM_HTTP && *o.preview_url;
 	take_intakes(&o.in, object_get(object, "status", "ports", NULL));
 	*out = o;
 	return 0;

@@ -21,6 +21,7 @@ enum {
 	SESSION_NAME_LEN = 64,	 /* the public key in hex */
 	USER_NAME_MAX = 253,
 	OBJECT_NAME_MAX = 253,
+	OBJECT_URL_MAX = 400, /* with its NUL */
 };
 
 /* --- workloads ----------------------------------------------------------------------------------------- */
@@ -102,7 +103,8 @@ struct intercept_object {
 	char object[OBJECT_NAME_MAX + 1]; /* metadata.name: NAME-xxxxx */
 	char uid[64], version[64];
 	char user[USER_NAME_MAX + 1], session[SESSION_NAME_LEN + 1];
-	char phase[16], message[512]; /* status */
+	char phase[16], message[512];	  /* status */
+	char preview_url[OBJECT_URL_MAX]; /* "" = none; in.preview says the same */
 	bool deleting;
 };
 int session_from_object(struct session_object *s, const json_t *object, struct error *e);

@@ -263,8 +263,8 @@ static void test_no_intercept(void **unused)
 	       "'workloadKind' must");
 	refuse(good_intercept(), "spec", "workload", json_string("a/b"), "'workload' must consist");
 	refuse(good_intercept(), "spec", "service", NULL, "'service' must be");
-	refuse(good_intercept(), "spec", "mechanism", json_string("http"),
-	       "'mechanism' must be tcp");
+	refuse(good_intercept(), "spec", "mechanism", json_string("sctp"),
+	       "'mechanism' must be tcp or http");
 	refuse(good_intercept(), "spec", "onDown", json_string("up"), "'onDown' must be");
 	refuse(good_intercept(), "spec", "holdSeconds", json_integer(86401), "'holdSeconds' must");
 	refuse(good_intercept(), "spec", "ports", json_array(),
@@ -279,6 +279,107 @@ static void test_no_intercept(void **unused)
 			 "\"target\":3}]"),
 	       "names port 3 of the pod twice");
 	refuse(good_intercept(), "metadata", "namespace", NULL, "'namespace' must be");
+}
+
+/* --- http --- */
+
+static const struct intercept web = {
+	.name = "cart",
+	.kind = KIND_DEPLOYMENT,
+	.workload = "cart",
+	.ns = "shop",
+	.service = "cart",
+	.nports = 1,
+	.port = {{.local = 3000, .name = "http", .port = 80, .target = 8080}},
+	.mechanism = MECHANISM_HTTP,
+	.id = "2f6c00112233445566778899aabbccdd",
+	.match = {.mode = HTTP_MATCH_HEADERS,
+		  .nconditions = 2,
+		  .condition = {{"x-user", "ana|bob"}, {"host", "shop\\.example(:\\d+)?"}},
+		  .path = "/api"},
+	.tag_responses = true,
+};
+
+static json_t *web_object(const struct intercept *i)
+{
+	json_t *j = intercept_to_object(i, "ana", KEY, "uid-1");
+
+	admit(j, "cart-8k2lq");
+	return j;
+}
+
+static json_t *good_web(void)
+{
+	return web_object(&web);
+}
+
+static void test_http(void **unused)
+{
+	struct intercept automatic = web;
+	struct intercept_object o;
+	json_t *j = good_web();
+
+	(void)unused;
+	assert_string_equal(object_text(j, "spec", "mechanism", NULL), "http");
+	assert_string_equal(object_text(j, "spec", "match", "pathPrefix", NULL), "/api");
+	assert_null(object_get(j, "spec", "match", "path", NULL));
+	assert_int_equal(intercept_from_object(&o, j, &err), 0);
+	assert_int_equal(o.in.mechanism, MECHANISM_HTTP);
+	assert_string_equal(o.in.id, web.id);
+	assert_memory_equal(&o.in.match, &web.match, sizeof(web.match));
+	assert_true(o.in.tag_responses);
+	assert_false(o.in.preview);
+	json_object_set_new(j, "status",
+			    data_text("{\"preview\":{\"url\":\"https://2f.preview.example/"
+				      "\"},\"phase\":\"Active\"}"));
+	assert_int_equal(intercept_from_object(&o, j, &err), 0);
+	assert_true(o.in.preview);
+	assert_string_equal(o.preview_url, "https://2f.preview.example/");
+	json_decref(j);
+
+	automatic.match = (struct http_match){.mode = HTTP_MATCH_AUTO};
+	automatic.tag_responses = false;
+	j = web_object(&automatic);
+	assert_null(object_get(j, "spec", "tagResponses", NULL));
+	assert_null(object_get(j, "spec", "match", "conditions", NULL));
+	assert_int_equal(intercept_from_object(&o, j, &err), 0);
+	assert_int_equal(o.in.match.mode, HTTP_MATCH_AUTO);
+	json_decref(j);
+}
+
+static void refuse_match(const char *match, const char *sentence)
+{
+	refuse(good_web(), "spec", "match", data_text(match), sentence);
+}
+
+static void test_no_http(void **unused)
+{
+	json_t *j = good_web();
+
+	(void)unused;
+	json_object_set_new(json_array_get(object_get(j, "spec", "ports", NULL), 0), "protocol",
+			    json_string("UDP"));
+	refuse(j, "", "kind", json_string("Intercept"), "port 80 is UDP");
+	refuse(good_web(), "spec", "id", NULL, "'id' must be 32 hex digits");
+	refuse(good_web(), "spec", "id", json_string("2F6C00112233445566778899AABBCCDD"),
+	       "'id' must be 32 hex digits");
+	refuse(good_web(), "spec", "match", NULL, "'match': 'mode' has no known value");
+	refuse(good_web(), "spec", "mechanism", json_string("tcp"),
+	       "'id' is for 'mechanism' http alone");
+	refuse(good_intercept(), "spec", "tagResponses", json_false(),
+	       "'tagResponses' is for 'mechanism' http alone");
+	refuse_match("{\"mode\":\"headers\"}", "1 to 8 conditions");
+	refuse_match("{\"mode\":\"all\",\"conditions\":[{\"name\":\"a\",\"pattern\":\"b\"}]}",
+		     "1 to 8 conditions");
+	refuse_match(
+		"{\"mode\":\"headers\",\"conditions\":[{\"name\":\"X-User\",\"pattern\":\"b\"}]}",
+		"'X-User' is no header's name in lower case");
+	refuse_match("{\"mode\":\"headers\",\"conditions\":[{\"name\":\"x-user\",\"pattern\":\"("
+		     "ana\"}]}",
+		     "Intercept cart-8k2lq: the regular expression for header x-user is wrong at "
+		     "column 5: missing closing parenthesis");
+	refuse_match("{\"mode\":\"auto\",\"pathPrefix\":\"api\"}", "must begin with '/'");
+	refuse_match("{\"mode\":\"auto\",\"pathPrefix\":7}", "'path' must be text");
 }
 
 static void is_time(const char *text, int64_t when, const char *back)
@@ -340,7 +441,8 @@ int main(void)
 		cmocka_unit_test(test_intercept),      cmocka_unit_test(test_on_down),
 		cmocka_unit_test(test_foreign_owners), cmocka_unit_test(test_long_owners),
 		cmocka_unit_test(test_long_name),      cmocka_unit_test(test_no_intercept),
-		cmocka_unit_test(test_time),
+		cmocka_unit_test(test_time),	       cmocka_unit_test(test_http),
+		cmocka_unit_test(test_no_http),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
