@@ -1,41 +1,51 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One client connection: the laptop of the rule that names its port, else the application. Decided when it is accepted;
- * a rule that comes later concerns later connections only, since a TCP connection cannot be moved. A rule that goes takes its
- * connections along: the way to the laptop is shut then.
+ * One client connection, until it is known what it is.
  *
- * ASKING (laptop's stream opens) -> JOINED, or by policy: DIALLING (the application), HOLDING (ask again soon), or reset.
+ * A tcp rule names the port:   ASKING its laptop -> JOINED with it, or by policy as below, or reset.
+ * Else the application:        DIALLING -> SNIFFING (who speaks first, and how) -> JOINED for good, or http1.c, http2.c
+ *
+ * Joined is for good, since a TCP connection cannot be moved: a rule that comes later concerns later connections. A rule that goes takes
+ * the connections that its laptop serves along. Nothing here is timed: to wait for bytes that tell more is only right where
+ * somebody may want them.
  */
 #include <errno.h>
 #include <event2/event.h>
-#include <stdio.h>
 
 #include "agent/internal.h"
 #include "base/log.h"
-#include "netstack/netstack.h"
+#include "base/stream.h"
 #include "relay/relay.h"
 
-enum { ASK_MS = 1500, SUSPECT_MS = 2000, HOLD_RETRY_MS = 250, DIAL_S = 60, TIDY_AFTER_S = 3 };
+enum { DIAL_S = 60, TIDY_AFTER_S = 3 };
 
 struct capture {
-	struct capture *prev, *next;
-	struct agent *a;
-	const struct agent_port *port;
-	struct stream *client, *laptop;
+	struct client base;
+	struct stream *client, *app;
+	struct ask *ask;
 	struct dial *dial;
 	struct relay *relay;
-	struct event *hold;
-	nsec_t hold_until; /* 0 = not holding yet */
-	bool probes;	   /* it is the one that finds out */
-	char rule[RULE_NAME_LEN];
-	/* The laptop's intake it was given to; port 0 = it was not */
-	struct ipaddr address;
-	uint16_t intake;
+	uint8_t *first; /* of the client: read and not told what they are; NULL = none */
+	size_t nfirst;
+	bool proxied; /* the application has got a PROXY header */
+	bool laptops; /* `rule`'s laptop has it, or is asked */
+	struct rule_ref rule;
 };
 
 static void ask(struct capture *c);
 
-static void end(struct capture *c)
+/* --- all that carry a connection ------------------------------------------------------------------------------------- */
+
+void client_add(struct client *c, struct agent *a, const struct agent_port *port,
+		const struct client_ops *ops)
+{
+	*c = (struct client){.a = a, .port = port, .ops = ops, .next = a->clients};
+	if (a->clients)
+		a->clients->prev = c;
+	a->clients = c;
+}
+
+void client_remove(struct client *c)
 {
 	const struct timeval soon = {.tv_sec = TIDY_AFTER_S};
 	struct agent *a = c->a;
@@ -43,44 +53,85 @@ static void end(struct capture *c)
 	if (c->prev)
 		c->prev->next = c->next;
 	else
-		a->captures = c->next;
+		a->clients = c->next;
 	if (c->next)
 		c->next->prev = c->prev;
+	if (!evtimer_pending(a->tidy, NULL))
+		evtimer_add(a->tidy, &soon);
+	if (a->ending && !a->clients)
+		event_base_loopbreak(a->base);
+}
+
+void clients_recheck(struct agent *a)
+{
+	for (struct client *c = a->clients, *next; c; c = next) {
+		next = c->next;
+		c->ops->recheck(c);
+	}
+}
+
+void clients_free(struct agent *a)
+{
+	while (a->clients)
+		a->clients->ops->abort(a->clients);
+}
+
+struct port_figures *port_figures(struct agent *a, const struct agent_port *port)
+{
+	a->rules.counted = true;
+	return &a->figures[port - a->cfg->port];
+}
+
+uint8_t *agent_scratch(void)
+{
+	static uint8_t bytes[AGENT_SCRATCH + AGENT_SCRATCH_ROOM];
+
+	return bytes;
+}
+
+/* --- the end ----------------------------------------------------------------------------------------------------------- */
+
+/* What it has given away is NULL. */
+static void end(struct capture *c)
+{
 	if (c->client)
 		c->client->ops->abort(c->client);
-	if (c->laptop)
-		c->laptop->ops->abort(c->laptop);
+	if (c->app)
+		c->app->ops->abort(c->app);
+	ask_cancel(c->ask);
 	if (c->dial)
 		dial_cancel(c->dial);
 	if (c->relay)
 		relay_abort(c->relay);
-	if (c->hold)
-		event_free(c->hold);
+	free(c->first);
+	client_remove(&c->base);
 	free(c);
-	if (!evtimer_pending(a->tidy, NULL))
-		evtimer_add(a->tidy, &soon);
-	if (a->ending && !a->captures)
-		event_base_loopbreak(a->base);
 }
 
-/* The rule it is about, if it is still in force. */
-static struct rule *rule_of(struct capture *c)
+static void on_abort(struct client *base)
 {
-	struct rule *r = rules_find(&c->a->rules, c->port->target, false);
-
-	return r && !strcmp(r->name, c->rule) ? r : NULL;
+	end(container_of(base, struct capture, base));
 }
 
-static void probe_done(struct capture *c)
+/* One that waits for an answer goes where the new rules say, at once; one that has joined is reset. */
+static void on_recheck(struct client *base)
 {
-	struct rule *r = c->probes ? rule_of(c) : NULL;
+	struct capture *c = container_of(base, struct capture, base);
 
-	c->probes = false;
-	if (r)
-		r->probing = false;
+	if (!c->laptops || rule_ref_find(base->a, &c->rule))
+		return;
+	if (c->relay) {
+		end(c);
+		return;
+	}
+	ask_cancel(steal_ptr(c->ask));
+	c->laptops = false;
+	ask(c);
 }
 
-/* --- joining --------------------------------------------------------------------------------------------------------- */
+static const struct client_ops ops = {.recheck = on_recheck, .abort = on_abort};
+
+/* --- joining ----------------------------------------------------------------------------------------------------------- */
 
 static void on_end(void *arg, const struct relay_result *res)
 {
@@ -92,9 +143,9 @@ static void on_end(void *arg, const struct relay_result *res)
 }
 
 /* Owns `other`. */
-static void join(struct capture *c, struct stream *other)
+static void join(struct capture *c, struct stream *other, const struct iovec held[2])
 {
-	if (relay_join(c->a->base, c->client, other, on_end, c, &c->relay))
+	if (relay_join_held(c->base.a->base, c->client, other, held, on_end, c, &c->relay))
 		other->ops->abort(other);
 	else
 		c->client = NULL;
@@ -102,145 +153,230 @@ static void join(struct capture *c, struct stream *other)
 		end(c);
 }
 
-static void on_client(struct stream *s, unsigned ev, void *arg)
+void capture_join(struct agent *a, const struct agent_port *port, struct stream *client,
+		  struct stream *application, const struct iovec held[2])
 {
-	(void)s;
-	if (ev & STREAM_ERROR) {
-		probe_done(arg);
-		end(arg);
+	struct capture *c = calloc(1, sizeof(*c));
+
+	if (!c) {
+		client->ops->abort(client);
+		application->ops->abort(application);
+		return;
+	}
+	client_add(&c->base, a, port, &ops);
+	c->client = client;
+	join(c, application, held);
+}
+
+/* It is nothing that requests could be told apart in. Owns nothing new. */
+static void opaque(struct capture *c, enum http_kind kind, const uint8_t *bytes, size_t n)
+{
+	struct port_figures *seen = port_figures(c->base.a, c->base.port);
+
+	const struct iovec held[2] = {{.iov_base = (void *)(uintptr_t)bytes, .iov_len = n}};
+
+	(*(kind == HTTP_TLS ? &seen->tls : &seen->opaque))++;
+	if (c->app)
+		join(c, steal_ptr(c->app), held);
+	else
+		end(c);
+}
+
+/* --- what it is ---------------------------------------------------------------------------------------------------------- */
+
+/* Owns c's streams from here on. */
+static void give(struct capture *c, enum http_kind kind, const uint8_t *bytes, size_t n)
+{
+	struct stream *client = steal_ptr(c->client), *app = steal_ptr(c->app);
+	struct agent *a = c->base.a;
+	const struct agent_port *port = c->base.port;
+	uint8_t *first = steal_ptr(c->first); /* maybe `bytes` is in it */
+	bool proxied = c->proxied;
+
+	if (kind == HTTP_1) {
+		port_figures(a, port)->http1++;
+		http1_start(a, port, client, app, bytes, n, !proxied);
+	} else {
+		port_figures(a, port)->http2++;
+		http2_start(a, port, client, app, bytes, n);
+	}
+	free(first);
+	end(c);
+}
+
+/* Waits for more only if somebody wants to know what it is. */
+static void want_more(struct capture *c, const uint8_t *bytes, size_t n)
+{
+	uint8_t *kept;
+	bool tag;
+
+	if (n && !rules_http(&c->base.a->rules, c->base.port->target, &tag)) {
+		opaque(c, HTTP_OPAQUE, bytes, n);
+		return;
+	}
+	kept = n ? malloc(n) : NULL;
+	if (n && !kept) {
+		end(c);
+		return;
+	}
+	if (n)
+		memcpy(kept, bytes, n);
+	free(c->first);
+	c->first = kept;
+	c->nfirst = n;
+	c->client->ops->want(c->client, STREAM_READABLE);
+	if (c->app)
+		c->app->ops->want(c->app, STREAM_READABLE);
+}
+
+/* The application gets a PROXY header at once, whole: it is short and its connection new. */
+static bool play(struct capture *c, const uint8_t *header, size_t len)
+{
+	if (!c->app || stream_write(c->app, header, len) != (ssize_t)len)
+		return false;
+	c->proxied = true;
+	return true;
+}
+
+static void look(struct capture *c, const uint8_t *bytes, size_t n)
+{
+	size_t len = 0;
+	enum http_kind kind = http_sniff(bytes, n, &len);
+
+	if (kind == HTTP_PROXY && !c->proxied) {
+		if (!play(c, bytes, len)) {
+			end(c);
+			return;
+		}
+		bytes += len;
+		n -= len;
+		kind = n ? http_sniff(bytes, n, &len) : HTTP_MORE;
+	}
+	switch (kind) {
+	case HTTP_MORE:
+		want_more(c, bytes, n);
+		break;
+	case HTTP_1:
+	case HTTP_2:
+		give(c, kind, bytes, n);
+		break;
+	case HTTP_TLS:
+	case HTTP_PROXY:
+	case HTTP_OPAQUE:
+		opaque(c, kind, bytes, n);
+		break;
 	}
 }
 
+static void read_first(struct capture *c)
+{
+	uint8_t *buf = agent_scratch();
+	ssize_t n;
+
+	if (c->nfirst)
+		memcpy(buf, c->first, c->nfirst);
+	n = stream_read(c->client, buf + c->nfirst, AGENT_SCRATCH - c->nfirst);
+	if (n == -EAGAIN)
+		want_more(c, buf, c->nfirst);
+	else if (n < 0)
+		end(c);
+	else if (n == 0) /* the join passes the end on */
+		opaque(c, HTTP_OPAQUE, buf, c->nfirst);
+	else
+		look(c, buf, c->nfirst + (size_t)n);
+}
+
+static void on_client(struct stream *s, unsigned ev, void *arg)
+{
+	(void)s;
+	if (ev & STREAM_ERROR)
+		end(arg);
+	else if (ev & STREAM_READABLE)
+		read_first(arg);
+}
+
 /* --- the application ---------------------------------------------------------------------------------------------------- */
+
+/* It speaks first, or is gone. */
+static void on_app(struct stream *s, unsigned ev, void *arg)
+{
+	struct capture *c = arg;
+
+	(void)s;
+	if (ev & STREAM_ERROR)
+		end(c);
+	else if (ev & STREAM_READABLE)
+		opaque(c, HTTP_OPAQUE, c->first, c->nfirst);
+}
 
 static void on_dialled(void *arg, struct stream *s, int error)
 {
 	static struct log_limit limit;
 	struct capture *c = arg;
 	char text[ADDR_STRLEN];
+	bool tag;
 
 	c->dial = NULL;
-	if (!s) {
+	if (!s)
 		log_limited(&limit, 10 * NSEC_PER_SEC, "application %s: %s",
-			    sockaddr_format(&c->port->application, text), strerror(-error));
+			    sockaddr_format(&c->base.port->application, text), strerror(-error));
+	if (!s && !rules_http(&c->base.a->rules, c->base.port->target, &tag)) {
 		end(c);
 		return;
 	}
-	join(c, s);
+	c->app = s;
+	if (s)
+		stream_set(s, on_app, c);
+	read_first(c);
+}
+
+int capture_dial(struct agent *a, const struct agent_port *port,
+		 void (*cb)(void *arg, struct stream *s, int error), void *arg, struct dial **dp)
+{
+	return dial_tcp(a->base, &port->application, DIAL_S * NSEC_PER_SEC, cb, arg, dp);
 }
 
 static void dial_application(struct capture *c)
 {
-	if (dial_tcp(c->a->base, &c->port->application, DIAL_S * NSEC_PER_SEC, on_dialled, c,
-		     &c->dial))
+	if (capture_dial(c->base.a, c->base.port, on_dialled, c, &c->dial))
 		end(c);
 }
 
-/* --- the laptop ----------------------------------------------------------------------------------------------------------- */
+/* --- the laptop of a tcp rule --------------------------------------------------------------------------------------------- */
 
-static void on_hold(evutil_socket_t fd, short what, void *arg)
+static void on_asked(void *arg, enum ask_result result, struct stream *s)
 {
-	(void)fd;
-	(void)what;
-	ask(arg);
-}
+	const struct iovec none[2] = {{0}};
+	struct capture *c = arg;
 
-static void hold(struct capture *c, const struct rule *r)
-{
-	const struct timeval tv = {.tv_usec = HOLD_RETRY_MS * 1000};
-	nsec_t now = clock_boot();
-
-	if (!c->hold_until)
-		c->hold_until = now + (nsec_t)r->hold_s * NSEC_PER_SEC;
-	if (!c->hold)
-		c->hold = evtimer_new(c->a->base, on_hold, c);
-	if (now >= c->hold_until || !c->hold || evtimer_add(c->hold, &tv))
-		end(c);
-}
-
-/* The laptop does not serve: what the user asked for in that case. */
-static void by_policy(struct capture *c, struct rule *r)
-{
-	if (!c->hold_until) {
-		r->fallback++;
-		c->a->rules.counted = true;
-	}
-	switch (r->on_down) {
-	case ON_DOWN_POD:
+	c->ask = NULL;
+	switch (result) {
+	case ASK_LAPTOP:
+		join(c, s, none);
+		break;
+	case ASK_POD:
+		c->laptops = false;
 		dial_application(c);
 		break;
-	case ON_DOWN_HOLD:
-		hold(c, r);
-		break;
-	case ON_DOWN_FAIL:
+	case ASK_FAIL:
 		end(c);
 		break;
 	}
-}
-
-static void on_laptop(struct stream *s, unsigned ev, void *arg)
-{
-	struct capture *c = arg;
-	struct rule *r = rule_of(c);
-
-	if (!(ev & (STREAM_ERROR | STREAM_WRITABLE)))
-		return;
-	probe_done(c);
-	if (!(ev & STREAM_ERROR)) {
-		if (r) {
-			r->suspect_until = 0;
-			r->connections++;
-			c->a->rules.counted = true;
-		}
-		c->laptop = NULL;
-		join(c, s);
-		return;
-	}
-	/* Refused is told at once, so it need not be remembered; silence costs each connection the time-out. */
-	if (r && s->error != -ECONNREFUSED && s->error != -ECONNRESET)
-		r->suspect_until = clock_boot() + SUSPECT_MS * NSEC_PER_MSEC;
-	c->laptop = NULL;
-	c->intake = 0;
-	s->ops->abort(s);
-	if (r)
-		by_policy(c, r);
-	else
-		ask(c);
-}
-
-/* Suspect: by policy at once. After that time one connection at a time finds out. */
-static bool worth_asking(struct capture *c, struct rule *r)
-{
-	if (!r->online || !link_usable(c->a->link))
-		return false;
-	if (!r->suspect_until)
-		return true;
-	if (r->probing || clock_boot() < r->suspect_until)
-		return false;
-	c->probes = r->probing = true;
-	return true;
 }
 
 static void ask(struct capture *c)
 {
-	struct rule *r = rules_find(&c->a->rules, c->port->target, false);
+	struct agent *a = c->base.a;
+	struct rule *r = rules_find(&a->rules, c->base.port->target, false);
 
 	if (!r) {
 		dial_application(c);
 		return;
 	}
-	snprintf(c->rule, sizeof(c->rule), "%s", r->name);
-	if (!worth_asking(c, r) ||
-	    netstack_connect(link_netstack(c->a->link), link_address(c->a->link), &r->address,
-			     r->port, NULL, ASK_MS * NSEC_PER_MSEC, &c->laptop)) {
-		probe_done(c);
-		by_policy(c, r);
-		return;
-	}
-	c->address = r->address;
-	c->intake = r->port;
-	stream_set(c->laptop, on_laptop, c);
-	c->laptop->ops->want(c->laptop, STREAM_WRITABLE);
+	rule_ref_set(&c->rule, r);
+	c->laptops = true;
+	if (ask_start(&c->ask, a, r, on_asked, c))
+		end(c);
 }
 
 void capture_start(struct agent *a, const struct agent_port *port, struct stream *client)
@@ -251,38 +387,8 @@ void capture_start(struct agent *a, const struct agent_port *port, struct stream
 		client->ops->abort(client);
 		return;
 	}
-	*c = (struct capture){.a = a, .port = port, .client = client, .next = a->captures};
-	if (a->captures)
-		a->captures->prev = c;
-	a->captures = c;
+	client_add(&c->base, a, port, &ops);
+	c->client = client;
 	stream_set(client, on_client, c);
 	ask(c);
-}
-
-/* One that waits for an answer goes where the new rules say, at once; one that has joined is reset. */
-void captures_recheck(struct agent *a)
-{
-	for (struct capture *c = a->captures, *next; c; c = next) {
-		const struct rule *r = rule_of(c);
-
-		next = c->next;
-		if (!c->intake ||
-		    (r && r->port == c->intake && ipaddr_equal(&r->address, &c->address)))
-			continue;
-		if (!c->laptop) {
-			end(c);
-			continue;
-		}
-		c->laptop->ops->abort(c->laptop);
-		c->laptop = NULL;
-		c->intake = 0;
-		probe_done(c);
-		ask(c);
-	}
-}
-
-void captures_free(struct agent *a)
-{
-	while (a->captures)
-		end(a->captures);
 }

@@ -84,7 +84,7 @@ static int take_rules(struct control *c, const json_t *params, struct error *e)
 	if (!json_equal(before, now)) {
 		log_info("rules: %u in force", c->a->rules.n);
 		keep_save(c->a);
-		captures_recheck(c->a);
+		clients_recheck(c->a);
 		udp_recheck(c->a);
 	}
 	json_decref(before);

@@ -2,13 +2,15 @@
 /*
  * What the files of agent/ share.
  *
- *   config.c   the file                           rules.c    which connections go to which laptop
- *   pod.c      in a pod: the environment          capture.c  one client connection: where it goes
- *   keep.c     what outlives us                   listen.c   the ports
- *   link.c     our member of the overlay          main.c     start, loop, end
- *   control.c  rpc with the manager               udp.c      the same for datagrams
+ *   config.c   the file                           rules.c    which connections and requests go to which laptop
+ *   pod.c      in a pod: the environment          capture.c  one client connection: what it is, where it goes
+ *   keep.c     what outlives us                   ask.c      the way to a laptop, or what its rule says instead
+ *   link.c     our member of the overlay          http1.c    an HTTP/1 connection: each request by itself
+ *   control.c  rpc with the manager               http2.c    an HTTP/2 connection: each stream by itself
+ *   journal.c  the last requests                  udp.c      datagrams
+ *   main.c     start, loop, end                   listen.c   the ports
  *
- * listen, capture and rules work whether the rest does or not.
+ * listen, capture, http1, http2 and rules work whether the rest does or not.
  */
 #pragma once
 
@@ -19,8 +21,11 @@
 #include "crypto/crypto.h"
 
 struct agent;
+struct dial;
 struct event;
 struct event_base;
+struct iovec;
+struct listener;
 struct netstack;
 struct stream;
 
@@ -109,20 +114,112 @@ void control_free(struct control *c); /* NULL ok */
 /* A session with the manager was made: connect, or see whether the connection still lives. */
 void control_kick(struct control *c);
 
+/* --- ask.c ------------------------------------------------------------------------------------------------------- */
+
+/* Which rule, over tables that come and go. */
+struct rule_ref {
+	char name[RULE_NAME_LEN];
+	uint16_t target;
+	struct ipaddr address; /* the laptop's intake */
+	uint16_t port;
+};
+void rule_ref_set(struct rule_ref *ref, const struct rule *r);
+/* The rule, if it is in force and leads to the same intake; else NULL. */
+struct rule *rule_ref_find(const struct agent *a, const struct rule_ref *ref);
+
+struct ask;
+enum ask_result {
+	ASK_LAPTOP, /* a stream to it, open: the callee's */
+	ASK_POD,    /* its rule says: the application shall have it */
+	ASK_FAIL    /* its rule says: nobody shall; or it was held for as long as was said */
+};
+/*
+ * A stream to the laptop of an http or tcp rule. The callback comes once, never from inside the call; hold waits in here. The
+ * rule's connections, fallback and suspicion are kept here. 0 or -ENOMEM.
+ */
+int ask_start(struct ask **qp, struct agent *a, struct rule *rule,
+	      void (*cb)(void *arg, enum ask_result result, struct stream *s), void *arg);
+void ask_cancel(struct ask *q); /* no callback; NULL ok */
+/* The rules have changed, and what it asks for is no longer so: cancel it, and look again. */
+bool ask_stale(const struct ask *q);
+
 /* --- capture.c, listen.c ------------------------------------------------------------------------------------------ */
 
-struct capture;
-struct listener;
-/* Owns the client's stream. */
+/* What carries one client's connection: a struct capture, http1 or http2, with this in it. */
+struct client {
+	struct client *prev, *next;
+	struct agent *a;
+	const struct agent_port *port;
+	const struct client_ops *ops;
+};
+struct client_ops {
+	/* The rules have changed: what a laptop serves whose rule is gone ends. May free it. */
+	void (*recheck)(struct client *c);
+	/* Frees it; its connections are reset. */
+	void (*abort)(struct client *c);
+};
+void client_add(struct client *c, struct agent *a, const struct agent_port *port,
+		const struct client_ops *ops);
+void client_remove(struct client *c); /* the last thing its owner does before free() */
+void clients_recheck(struct agent *a);
+void clients_free(struct agent *a);
+
+/* A connection that was accepted. Owns the client's stream. */
 void capture_start(struct agent *a, const struct agent_port *port, struct stream *client);
-/* The rules have changed: those given to a laptop whose rule is gone end. */
-void captures_recheck(struct agent *a);
-void captures_free(struct agent *a);
+/* Joins for good, whatever it is; `held` are the bytes that were read of the client and the application does not have yet,
+ * and the other way round. Owns both streams. */
+void capture_join(struct agent *a, const struct agent_port *port, struct stream *client,
+		  struct stream *application, const struct iovec held[2]);
+/* The application, as dial_tcp(). */
+int capture_dial(struct agent *a, const struct agent_port *port,
+		 void (*cb)(void *arg, struct stream *s, int error), void *arg, struct dial **dp);
+
+/* Read into, by whoever reads: an idle connection has no buffer. Good until the loop's next turn, or the next who reads. */
+enum { AGENT_SCRATCH = 128 << 10, AGENT_SCRATCH_ROOM = 1024 /* behind it, for what is put in */ };
+uint8_t *agent_scratch(void);
+
 int listeners_new(struct agent *a, struct error *e);
 void listeners_free(struct agent *a); /* no more connections are taken; those that were go on */
-
 /* The socket of a port and its family; -1 = it is not open now. */
 int listener_socket(const struct agent *a, const struct agent_port *port, int *family);
+
+/* --- http1.c, http2.c ----------------------------------------------------------------------------------------------- */
+
+/*
+ * The client's first bytes (behind a PROXY header, which the application has) say what it is. Own both streams; `app` NULL = the
+ * application did not answer. The bytes are good during the call only (they may be in the scratch). `redial`: may the application be
+ * dialled anew on this connection's behalf?
+ */
+void http1_start(struct agent *a, const struct agent_port *port, struct stream *client,
+		 struct stream *app, const uint8_t *first, size_t n, bool redial);
+void http2_start(struct agent *a, const struct agent_port *port, struct stream *client,
+		 struct stream *app, const uint8_t *first, size_t n);
+
+/* Of one port, since the start. */
+struct port_figures {
+	uint64_t http1, http2, tls, opaque; /* connections */
+	/* trouble: */
+	uint64_t bad_heads;   /* a client's, or a bad body: opaque from there on, or refused */
+	uint64_t bad_answers; /* an application's or a laptop's */
+	/* unfinished for HEAD_S, or beyond HEADS_HELD_MAX together: opaque from there on */
+	uint64_t slow_heads;
+	uint64_t no_answer; /* a laptop's connection ended without one */
+};
+enum { HEAD_S = 60, HEADS_HELD_MAX = 8 << 20 };
+struct port_figures *port_figures(struct agent *a, const struct agent_port *port);
+
+/* --- journal.c -------------------------------------------------------------------------------------------------------- */
+
+/* A request of the live list, from its head (whose bytes go) to the end of its answer. */
+struct journal_request {
+	char uid[64]; /* of the rule that matched, or "" */
+	char method[16], path[201];
+	nsec_t start; /* clock_boot() */
+};
+void journal_begin(struct journal_request *q, const struct rule *rule,
+		   const struct http_head *head);
+/* status 0 = there was no answer. */
+void journal_add(struct agent *a, const struct journal_request *q, int status, bool by_laptop);
 
 /* --- udp.c ---------------------------------------------------------------------------------------------------------- */
 
@@ -143,8 +240,10 @@ struct agent {
 	struct keep keep;
 	bool keep_failed;
 	struct link *link;
-	struct capture *captures;
+	struct client *clients;
 	struct event *tidy; /* some time after connections have ended */
+	struct port_figures figures[AGENT_PORTS];
+	size_t heads_held; /* bytes */
 	struct listener *listeners;
 	struct udp *udp;
 	struct event *ending; /* SIGTERM came: when to end at the latest */

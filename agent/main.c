@@ -49,7 +49,7 @@ static void on_signal(evutil_socket_t sig, short what, void *arg)
 
 	(void)what;
 	log_info("ending on %s", sig == SIGTERM ? "SIGTERM" : "SIGINT");
-	if (a->cfg->kubernetes && a->captures && !a->ending)
+	if (a->cfg->kubernetes && a->clients && !a->ending)
 		a->ending = evtimer_new(a->base, on_drained, a);
 	if (!a->ending || evtimer_pending(a->ending, NULL) || evtimer_add(a->ending, &drain))
 		event_base_loopbreak(a->base);
@@ -88,7 +88,7 @@ static int loop(struct agent *a)
 		log_error("start: %s", e.text);
 	}
 	listeners_free(a);
-	captures_free(a);
+	clients_free(a);
 	udp_free(a);
 	link_leave(a->link);
 	/* What was closed and reset goes out: from the stack in one turn, and from the node in the next. */
@@ -110,7 +110,7 @@ static int loop(struct agent *a)
 /* `config` NULL: in a pod. */
 static int serve(const char *config)
 {
-	struct agent a = {.captures = NULL};
+	struct agent a = {.clients = NULL};
 	struct error e = {.text = "no memory"};
 	int r = config ? agent_config_load(&a.cfg, config, &e) : agent_config_from_pod(&a.cfg);
 

@@ -42,7 +42,8 @@ struct half {
 	bool drained;	       /* the last read left the source empty, as far as can be told */
 	struct pipe_pair pipe; /* SPLICE; rd -1 = none */
 	size_t in_pipe;
-	uint8_t *rest; /* COPY: what was read and not yet taken; NULL = nothing */
+	uint8_t *
+		rest; /* what was read and not yet taken (COPY, or before the join); NULL = nothing */
 	size_t rest_off, rest_len;
 };
 
@@ -141,8 +142,6 @@ static ssize_t step_copy(struct half *h)
 {
 	uint8_t buf[COPY_CHUNK];
 
-	if (h->rest)
-		return step_rest(h);
 	ssize_t n = stream_read(h->in, buf, sizeof(buf));
 	if (n <= 0)
 		return empty_if_again(h, n);
@@ -200,6 +199,8 @@ static ssize_t step_splice(struct half *h)
 
 static ssize_t step(struct half *h)
 {
+	if (h->rest)
+		return step_rest(h);
 	switch (h->mode) {
 	case SPLICE:
 		return step_splice(h);
@@ -356,17 +357,44 @@ static void ignore_sigpipe(void)
 		signal(SIGPIPE, SIG_IGN);
 }
 
+static int half_init(struct half *h, struct stream *in, struct stream *out,
+		     const struct iovec *held)
+{
+	*h = (struct half){.in = in, .out = out, .mode = choose_mode(in, out), .pipe = {-1, -1}};
+	if (!held->iov_len)
+		return 0;
+	h->rest = malloc(held->iov_len);
+	if (!h->rest)
+		return -ENOMEM;
+	memcpy(h->rest, held->iov_base, held->iov_len);
+	h->rest_len = held->iov_len;
+	return 0;
+}
+
 int relay_join(struct event_base *base, struct stream *a, struct stream *b,
 	       void (*done)(void *arg, const struct relay_result *res), void *arg,
 	       struct relay **rp)
+{
+	const struct iovec none[2] = {{0}};
+
+	return relay_join_held(base, a, b, none, done, arg, rp);
+}
+
+int relay_join_held(struct event_base *base, struct stream *a, struct stream *b,
+		    const struct iovec held[2],
+		    void (*done)(void *arg, const struct relay_result *res), void *arg,
+		    struct relay **rp)
 {
 	struct relay *r = calloc(1, sizeof(*r));
 
 	if (!r)
 		return -ENOMEM;
+	if (half_init(&r->ab, a, b, &held[0]) || half_init(&r->ba, b, a, &held[1])) {
+		free(r->ab.rest);
+		free(r);
+		return -ENOMEM;
+	}
 	ignore_sigpipe();
-	r->ab = (struct half){.in = a, .out = b, .mode = choose_mode(a, b), .pipe = {-1, -1}};
-	r->ba = (struct half){.in = b, .out = a, .mode = choose_mode(b, a), .pipe = {-1, -1}};
 	r->want_a = r->want_b = ~0U; /* what they are asked for now is unknown */
 	r->done = done;
 	r->arg = arg;

@@ -32,6 +32,12 @@ struct relay_result {
 int relay_join(struct event_base *base, struct stream *a, struct stream *b,
 	       void (*done)(void *arg, const struct relay_result *res), void *arg,
 	       struct relay **rp);
+/* The same, where bytes have been read before: held[0] of `a`, which `b` gets first, and held[1] of `b`.
+ * They are copied. */
+int relay_join_held(struct event_base *base, struct stream *a, struct stream *b,
+		    const struct iovec held[2],
+		    void (*done)(void *arg, const struct relay_result *res), void *arg,
+		    struct relay **rp);
 /* Aborts both, no callback. */
 void relay_abort(struct relay *r);
 
