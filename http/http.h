@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/clock.h"
+
 enum {
 	HTTP_HEAD_MAX = 65536, /* bytes of a header section, with its start line */
 	HTTP_FIELDS_MAX = 512,
@@ -97,3 +99,106 @@ bool h1_keeps_client(
 	const struct h1 *h); /* then: may another request come on the client's connection? */
 bool h1_keeps_answerer(const struct h1 *h); /* and may the answering connection be used again? */
 const char *h1_why(const struct h1 *h);	    /* of the last H1_BAD, static text */
+
+/* --- HTTP/2, followed only ----------------------------------------------------------------------------------------- */
+
+/* The frames of one direction, by their 9-byte heads alone; nothing is held back. */
+struct h2_frames {
+	uint32_t left; /* of the preface or a payload, still to come */
+	uint8_t head[9], have;
+	bool started; /* its first frame is past */
+	bool open;    /* within a header block */
+	bool goaway;  /* one has gone past */
+};
+void h2_frames_init(struct h2_frames *f, bool from_client);
+/* Goes over the next bytes; if `stop`, no further than to the first place where a frame of ours may stand. Returns how many. */
+size_t h2_frames_pass(struct h2_frames *f, const uint8_t *data, size_t len, bool stop);
+bool h2_frames_between(const struct h2_frames *f); /* may a frame of ours stand here? */
+enum { H2_GOAWAY_LEN = 17 };
+extern const uint8_t
+	h2_goaway_frame[H2_GOAWAY_LEN]; /* 2^31-1, NO_ERROR: later connections are better */
+
+/* --- HTTP/2, split -------------------------------------------------------------------------------------------------- */
+
+/*
+ * One client connection whose streams are answered by several others, its legs. Ends are the client's and the legs': bytes that came
+ * are put in, bytes to be sent are taken out; after any call each end may have some. Fields with their order and never-index marks, DATA,
+ * trailers, interim answers and codes of resets are kept; HPACK, ids, SETTINGS, windows, priorities and PING belong to each hop; nothing
+ * is pushed. A stream's bytes wait here until the other hop takes them, bounded by windows.
+ */
+struct h2;
+struct h2_end;
+struct h2_stream;
+
+enum {
+	H2_STREAMS_MAX = 100,  /* of a client, at once */
+	H2_WINDOW = 256 << 10, /* of a stream */
+	H2_WINDOW_CONNECTION =
+		4 << 20, /* given back at once: a stream that stands does not hold others up ... */
+	H2_BUFFERED_MAX = 64 << 20, /* ... unless all connections together have so much waiting */
+	H2_RESETS_MAX =
+		1000, /* by, or because of, a client in H2_RESETS_S: then GOAWAY(ENHANCE_YOUR_CALM) */
+	H2_RESETS_S = 10,
+	H2_CONTINUATIONS_MAX = 32,
+	H2_OUTPUT_MIN = 32 << 10, /* room for h2_output() */
+};
+
+enum h2_lost {
+	H2_LOST_REFUSED, /* the leg takes no more, and has not looked at it */
+	H2_LOST_BROKEN,	 /* the leg has ended */
+	H2_LOST_ANSWER,	 /* what came was no answer */
+};
+
+/* From within h2_input(), h2_output() and h2_leg_free(). They may call whatever takes a stream, and h2_leg_new(); neither free, put in nor take out. */
+struct h2_ops {
+	/* A head is whole. Now or later: h2_send() or h2_answer(), once. */
+	void (*request)(void *arg, struct h2_stream *s, const struct http_head *head);
+	/* No answer comes from the leg: send it again if `whole` (else some of the body is gone), or answer, now or later. */
+	void (*lost)(void *arg, struct h2_stream *s, enum h2_lost why, bool whole);
+	/* The final answer's head came from the leg; may be NULL. */
+	void (*answered)(void *arg, struct h2_stream *s, int status);
+	/* It is over at both ends, and freed after this. */
+	void (*gone)(void *arg, struct h2_stream *s);
+};
+struct h2_counts {
+	uint64_t streams;
+	uint64_t bad_heads;   /* beyond HTTP_HEAD_MAX or HTTP_FIELDS_MAX, or malformed */
+	uint64_t bad_answers; /* of legs, likewise */
+	uint64_t floods;      /* connections ended for one */
+};
+
+struct h2 *h2_new(const struct h2_ops *ops, void *arg);
+void h2_free(struct h2 *h); /* with its legs; only gone() is called. NULL ok */
+struct h2_end *h2_client(struct h2 *h);
+const struct h2_counts *h2_counts(const struct h2 *h);
+unsigned h2_streams(const struct h2 *h); /* that are not over */
+/* Only one GOAWAY that lets streams still come; `last`: the final one. */
+void h2_goaway(struct h2 *h, bool last);
+
+/* `offers`: the client is offered extended CONNECT if this leg's side does. NULL = no memory. */
+struct h2_end *h2_leg_new(struct h2 *h, bool offers);
+/* Streams on it without an answer are lost(), the others reset. */
+void h2_leg_free(struct h2_end *leg);
+bool h2_leg_takes(
+	const struct h2_end *leg); /* more streams? Else it is to be freed when it has none */
+unsigned h2_leg_streams(const struct h2_end *leg);
+bool h2_leg_spoke(const struct h2_end *leg); /* HTTP/2, so far */
+
+/* Takes all of it. -EPROTO: that was no HTTP/2, or a flood; -ENOMEM. Then take out what there is, and end it. */
+int h2_input(struct h2_end *e, const uint8_t *data, size_t len, nsec_t now);
+/* Fills in what is to be sent; 0 = nothing now. */
+size_t h2_output(struct h2_end *e, uint8_t *buf, size_t room);
+bool h2_has_output(const struct h2_end *e);
+bool h2_over(const struct h2_end *e); /* it wants no more bytes, and has none */
+
+/* The leg has it from here on. `tag`, if not NULL, is put at the end of the answer's head as x-culvert-served-by. */
+int h2_send(struct h2_stream *s, struct h2_end *leg, const char *tag);
+/* An answer of ours, as text; gRPC's requests get it as status 14. `extra` may be NULL. */
+void h2_answer(struct h2_stream *s, int status, const struct http_field *extra, const char *text);
+/* Until answered. */
+const struct http_head *h2_stream_head(const struct h2_stream *s);
+void h2_stream_set(struct h2_stream *s, void *user);
+void *h2_stream_user(const struct h2_stream *s);
+struct h2_end *h2_stream_leg(const struct h2_stream *s); /* NULL = none */
+/* To both ends. */
+void h2_stream_reset(struct h2_stream *s);

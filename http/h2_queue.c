@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Bytes of a stream that wait for the other hop: a ring that grows up to the window, and is no longer there when it is empty. */
+#include <errno.h>
+
+#include "http/h2_internal.h"
+
+enum { FIRST_SIZE = 1024 };
+
+static size_t queued;
+
+size_t h2_queued(void)
+{
+	return queued;
+}
+
+static void copy_out(const struct h2_queue *q, uint8_t *buf, size_t n)
+{
+	size_t first = MIN(n, q->size - q->at);
+
+	memcpy(buf, q->ring + q->at, first);
+	memcpy(buf + first, q->ring, n - first);
+}
+
+static int grow(struct h2_queue *q, size_t need)
+{
+	size_t size = q->size ? q->size : FIRST_SIZE;
+	uint8_t *ring;
+
+	while (size < need)
+		size *= 2;
+	ring = malloc(size);
+	if (!ring)
+		return -ENOMEM;
+	if (q->len)
+		copy_out(q, ring, q->len);
+	free(q->ring);
+	q->ring = ring;
+	q->size = size;
+	q->at = 0;
+	return 0;
+}
+
+int h2_queue_put(struct h2_queue *q, const uint8_t *data, size_t len, size_t owed)
+{
+	size_t end, first;
+
+	if (!len)
+		return 0;
+	if (q->size - q->len < len && grow(q, q->len + len))
+		return -ENOMEM;
+	end = (q->at + q->len) & (q->size - 1);
+	first = MIN(len, q->size - end);
+	memcpy(q->ring + end, data, first);
+	memcpy(q->ring, data + first, len - first);
+	q->len += len;
+	q->owed += owed;
+	queued += len;
+	return 0;
+}
+
+size_t h2_queue_take(struct h2_queue *q, uint8_t *buf, size_t n)
+{
+	size_t owed = MIN(n, q->owed);
+
+	if (!n)
+		return 0;
+	if (buf)
+		copy_out(q, buf, n);
+	q->at = (q->at + n) & (q->size - 1);
+	q->len -= n;
+	q->owed -= owed;
+	queued -= n;
+	if (!q->len) {
+		free(q->ring);
+		q->ring = NULL;
+		q->size = q->at = 0;
+	}
+	return owed;
+}
+
+void h2_queue_free(struct h2_queue *q)
+{
+	queued -= q->len;
+	free(q->ring);
+	h2_head_free(q->trailers);
+	*q = (struct h2_queue){.ended = q->ended};
+}
