@@ -142,6 +142,7 @@ void http_match_text(char *to, size_t size, const struct intercept *i, const cha
 /* The value of the own header: "ID:NAME". */
 void http_id_text(char to[static HTTP_ID_TEXT_LEN], const char *id, const char *name);
 bool http_id_valid(const char *id); /* 32 hex digits in lower case */
+void http_id_make(char id[static HTTP_ID_LEN + 1]);
 /* {mode, conditions: [{name, pattern}], path}, as in `rules` and in an intercept's JSON. from: fields are bounded, patterns are not
  * compiled (http_match_check() does). */
 json_t *http_match_to_json(const struct http_match *m);
@@ -170,13 +171,13 @@ enum intercept_error {
 
 /*
  * Turns a request into an intercept: finds workload, service and ports among `all`; names it by the page's rule (NAME-NS when
- * --namespace is given without --workload). 0 or an enum intercept_error.
+ * --namespace is given without --workload). Of http it has no id yet: http_id_make(). 0 or an enum intercept_error.
  */
 int intercept_resolve(struct intercept *out, const struct intercept_request *req,
 		      const struct workload *const *all, size_t n, const char *connected_ns,
 		      struct error *e);
-/* May `a` exist beside those of `others`? Same workload and port held by another name or owner = INTERCEPT_CLASH, naming the holder.
- * Same owner and name is no clash: intercepting again moves the port. */
+/* May `a` exist beside those of `others`? Same workload and port held by another name or owner, with a match that clashes =
+ * INTERCEPT_CLASH, naming the holder and what it takes. Same owner and name is no clash: intercepting again moves the port. */
 int intercept_check(const struct intercept *a, const struct intercept *const *others, size_t n,
 		    struct error *e);
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <sys/random.h>
 
 #include "intercept/internal.h"
 
@@ -154,6 +155,16 @@ int http_match_check(const struct http_match *m, struct error *e)
 }
 
 /* --- as people read it ----------------------------------------------------------------------------------- */
+
+void http_id_make(char id[static HTTP_ID_LEN + 1])
+{
+	uint8_t random[HTTP_ID_LEN / 2];
+
+	if (getrandom(random, sizeof(random), 0) != sizeof(random))
+		abort();
+	for (size_t i = 0; i < sizeof(random); i++)
+		snprintf(id + 2 * i, 3, "%02x", random[i]);
+}
 
 void http_id_text(char to[static HTTP_ID_TEXT_LEN], const char *id, const char *name)
 {

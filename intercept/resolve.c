@@ -192,6 +192,11 @@ static int add_port(struct intercept *out, const struct service *s, const char *
 				"--port names port %u of service %s twice (port %u of the pod).",
 				p->port, s->name, p->target);
 	}
+	if (p->udp && out->mechanism == MECHANISM_HTTP)
+		return error_set(e, INTERCEPT_INVALID,
+				 "Port %u of service %s is UDP, and requests are matched on TCP "
+				 "ports alone; leave that port out, or use --mechanism=tcp.",
+				 p->port, s->name);
 	*to = (struct intercept_port){.local = local ? local : p->port,
 				      .port = p->port,
 				      .target = p->target,
@@ -205,7 +210,10 @@ int intercept_resolve(struct intercept *out, const struct intercept_request *req
 		      const struct workload *const *all, size_t n, const char *connected_ns,
 		      struct error *e)
 {
-	struct intercept i = {.on_down = req->on_down, .hold_s = req->hold_s};
+	struct intercept i = {.on_down = req->on_down,
+			      .hold_s = req->hold_s,
+			      .mechanism = req->mechanism,
+			      .tag_responses = req->tag_responses};
 	const struct workload *w = NULL;
 	const struct service *s = NULL;
 	struct names names;
@@ -217,6 +225,11 @@ int intercept_resolve(struct intercept *out, const struct intercept_request *req
 		r = find_service(&s, w, req->service, e);
 	if (r)
 		return r;
+	if (i.mechanism == MECHANISM_HTTP) {
+		i.match = req->match;
+		if (http_match_check(&i.match, e))
+			return INTERCEPT_INVALID;
+	}
 	i.kind = w->kind;
 	memcpy(i.workload, w->name, sizeof(i.workload));
 	memcpy(i.ns, w->ns, sizeof(i.ns));
@@ -250,6 +263,41 @@ static const struct intercept_port *shared_port(const struct intercept *a,
 	return NULL;
 }
 
+/* What else could be done than to wait for the holder. */
+static const char *clash_remedy(const struct intercept *a, const struct intercept *holder)
+{
+	bool all = holder->mechanism == MECHANISM_TCP ||
+		   (holder->match.mode == HTTP_MATCH_ALL && !*holder->match.path);
+
+	if (all)
+		return "";
+	return a->mechanism == MECHANISM_TCP
+		       ? ", or take some requests only: --http-match"
+		       : ", or take other requests: --http-match, --http-path-prefix";
+}
+
+static int clash(const struct intercept *a, const struct intercept *holder,
+		 const struct intercept_port *p, bool mine, struct error *e)
+{
+	char port[8], match[400];
+
+	snprintf(port, sizeof(port), "%u", p->port);
+	http_match_text(match, sizeof(match), holder, " and ");
+	if (mine)
+		return error_set(
+			e, INTERCEPT_CLASH,
+			"Port %s of %s %s is already intercepted by you, as '%s', for %s; leave "
+			"that first: culvert leave %s%s.",
+			*p->name ? p->name : port, workload_kind_title(a->kind), a->workload,
+			holder->name, match, holder->name, clash_remedy(a, holder));
+	return error_set(e, INTERCEPT_CLASH,
+			 "Port %s of %s %s is already intercepted by %s, as '%s', for %s; ask %s "
+			 "to leave it%s.",
+			 *p->name ? p->name : port, workload_kind_title(a->kind), a->workload,
+			 holder->owner, holder->name, match, holder->owner,
+			 clash_remedy(a, holder));
+}
+
 int intercept_check(const struct intercept *a, const struct intercept *const *others, size_t n,
 		    struct error *e)
 {
@@ -257,26 +305,12 @@ int intercept_check(const struct intercept *a, const struct intercept *const *ot
 		const struct intercept *o = others[i];
 		const struct intercept_port *p = NULL;
 		bool mine = !strcmp(a->owner, o->owner);
-		char port[8];
 
 		if (!same_workload(a, o) || (mine && !strcmp(a->name, o->name)))
 			continue;
 		p = shared_port(a, o);
-		if (!p)
-			continue;
-		snprintf(port, sizeof(port), "%u", p->port);
-		if (mine)
-			return error_set(e, INTERCEPT_CLASH,
-					 "Port %s of %s %s is already intercepted by you, as '%s'; "
-					 "leave that "
-					 "first: culvert leave %s.",
-					 *p->name ? p->name : port, workload_kind_title(a->kind),
-					 a->workload, o->name, o->name);
-		return error_set(e, INTERCEPT_CLASH,
-				 "Port %s of %s %s is already intercepted by %s, as '%s'; ask %s "
-				 "to leave it.",
-				 *p->name ? p->name : port, workload_kind_title(a->kind),
-				 a->workload, o->owner, o->name, o->owner);
+		if (p && http_match_clash(a, o))
+			return clash(a, o, p, mine, e);
 	}
 	return 0;
 }
