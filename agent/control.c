@@ -27,10 +27,12 @@ enum {
 struct control {
 	struct agent *a;
 	struct ipaddr manager;
-	struct event *retry, *traffic, *ping;
+	struct event *retry, *traffic, *ping, *journal;
 	struct stream *opening;
 	struct rpc *rpc;
 	bool ready;
+	bool watched; /* somebody looks at the live list */
+	struct port_figures told[AGENT_PORTS];
 	unsigned retry_ms;
 	char refusal[256]; /* the last one: it is logged when it changes */
 };
@@ -44,6 +46,40 @@ static void add_ms(struct event *ev, unsigned ms)
 	evtimer_add(ev, &tv);
 }
 
+/* --- the live list ----------------------------------------------------------------------------------------------- */
+
+static void tell_requests(struct control *c, bool all)
+{
+	json_t *requests = journal_take(c->a, all);
+
+	if (requests)
+		rpc_notify(c->rpc, "requests", requests);
+}
+
+static void on_journal(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	tell_requests(arg, false);
+}
+
+static void watch(struct control *c, bool on)
+{
+	const struct timeval every = {.tv_usec = JOURNAL_EVERY_MS * 1000};
+
+	if (on == c->watched)
+		return;
+	c->watched = on;
+	if (on) {
+		tell_requests(c, true);
+		event_add(c->journal, &every);
+	} else {
+		event_del(c->journal);
+	}
+}
+
+/* --- life of a connection ------------------------------------------------------------------------------------------ */
+
 /* Lets go of the connection, whatever its state, and tries again later. */
 static void reset(struct control *c, unsigned retry_ms)
 {
@@ -51,6 +87,7 @@ static void reset(struct control *c, unsigned retry_ms)
 
 	c->rpc = NULL;
 	c->ready = false;
+	watch(c, false);
 	if (c->opening)
 		c->opening->ops->abort(c->opening);
 	c->opening = NULL;
@@ -103,6 +140,10 @@ static void on_call(void *arg, struct rpc *r, const char *method, json_t *params
 		if (take_rules(arg, params, &e) && req)
 			rpc_fail(req, RPC_BAD_PARAMS, "%s", e.text);
 		else if (req)
+			rpc_reply(req, json_object());
+	} else if (!strcmp(method, "watch")) {
+		watch(arg, json_is_true(json_object_get(params, "on")));
+		if (req)
 			rpc_reply(req, json_object());
 	} else if (req) {
 		rpc_fail(req, RPC_NO_METHOD, "There is no method '%.60s'.", method);
@@ -208,9 +249,9 @@ static int say_hello(struct control *c)
 	const struct agent_config *cfg = c->a->cfg;
 
 	json_t *hello =
-		json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "version", CULVERT_VERSION, "role",
+		json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:b}", "version", CULVERT_VERSION, "role",
 			  "agent", "kind", workload_kind_name(cfg->kind), "workload", cfg->workload,
-			  "ports", ports_json(cfg), "environment", environment(cfg));
+			  "ports", ports_json(cfg), "environment", environment(cfg), "http", 1);
 
 	/* In a pod the token says it. */
 	if (hello && !cfg->kubernetes)
@@ -274,13 +315,15 @@ void control_kick(struct control *c)
 static void on_traffic(evutil_socket_t fd, short what, void *arg)
 {
 	struct control *c = arg;
+	struct agent *a = c->a;
 
 	(void)fd;
 	(void)what;
-	if (!c->ready || !c->a->rules.counted)
+	if (!c->ready || (!a->rules.counted && !memcmp(c->told, a->figures, sizeof(c->told))))
 		return;
-	c->a->rules.counted = false;
-	rpc_notify(c->rpc, "traffic", rules_traffic(&c->a->rules));
+	a->rules.counted = false;
+	memcpy(c->told, a->figures, sizeof(c->told));
+	rpc_notify(c->rpc, "traffic", rules_traffic(a));
 }
 
 int control_new(struct control **cp, struct agent *a, const struct ipaddr *manager)
@@ -295,7 +338,8 @@ int control_new(struct control **cp, struct agent *a, const struct ipaddr *manag
 	c->retry = evtimer_new(a->base, on_retry, c);
 	c->traffic = event_new(a->base, -1, EV_PERSIST, on_traffic, c);
 	c->ping = event_new(a->base, -1, EV_PERSIST, on_ping, c);
-	if (!c->retry || !c->traffic || !c->ping || event_add(c->traffic, &every) ||
+	c->journal = event_new(a->base, -1, EV_PERSIST, on_journal, c);
+	if (!c->retry || !c->traffic || !c->ping || !c->journal || event_add(c->traffic, &every) ||
 	    event_add(c->ping, &pings)) {
 		control_free(c);
 		return -ENOMEM;
@@ -317,5 +361,7 @@ void control_free(struct control *c)
 		event_free(c->traffic);
 	if (c->ping)
 		event_free(c->ping);
+	if (c->journal)
+		event_free(c->journal);
 	free(c);
 }

@@ -69,7 +69,7 @@ struct rules {
  * stay are kept. A rule whose pattern is not understood here is left out. */
 int rules_from_json(struct rules *r, const json_t *snapshot, struct error *e);
 json_t *rules_to_json(const struct rules *r); /* as a snapshot */
-json_t *rules_traffic(const struct rules *r); /* {connections, fallback, requests} */
+json_t *rules_traffic(const struct agent *a); /* what `traffic` tells */
 /* The one that takes the whole port. */
 struct rule *rules_find(struct rules *r, uint16_t target, bool udp);
 /* Whose this request is: the first http rule that matches, or the port's tcp rule; NULL = the application's. */
@@ -220,6 +220,9 @@ void journal_begin(struct journal_request *q, const struct rule *rule,
 		   const struct http_head *head);
 /* status 0 = there was no answer. */
 void journal_add(struct agent *a, const struct journal_request *q, int status, bool by_laptop);
+/* The params of `requests`: what came since the last time, or all that is remembered. NULL = nothing. */
+json_t *journal_take(struct agent *a, bool all);
+enum { JOURNAL_LEN = 512, JOURNAL_EVERY_MS = 200 };
 
 /* --- udp.c ---------------------------------------------------------------------------------------------------------- */
 
@@ -241,9 +244,10 @@ struct agent {
 	bool keep_failed;
 	struct link *link;
 	struct client *clients;
-	struct event *tidy; /* some time after connections have ended */
-	struct port_figures figures[AGENT_PORTS];
-	size_t heads_held; /* bytes */
+	struct event *tidy;			  /* some time after connections have ended */
+	struct port_figures figures[AGENT_PORTS]; /* as the ports of `cfg` */
+	struct journal *journal;		  /* NULL until the first request */
+	size_t heads_held;			  /* bytes */
 	struct listener *listeners;
 	struct udp *udp;
 	struct event *ending; /* SIGTERM came: when to end at the latest */

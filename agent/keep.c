@@ -7,7 +7,7 @@
 #include "base/file.h"
 #include "base/log.h"
 
-enum { PATH_LEN = 4096, KEEP_FILE_MAX = 1 << 20, KEEP_VERSION = 1 };
+enum { PATH_LEN = 4096, KEEP_FILE_MAX = 2 << 20, KEEP_VERSION = 1 };
 
 static int path_in(char *to, const struct agent *a, const char *name, struct error *e)
 {

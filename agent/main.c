@@ -124,6 +124,7 @@ static int serve(const char *config)
 	if (a.base)
 		event_base_free(a.base);
 	rules_free(&a.rules);
+	free(a.journal);
 	agent_config_free(a.cfg);
 	return r;
 }

@@ -198,20 +198,62 @@ static void add_total(json_t *totals, const char *name, uint64_t n)
 	json_object_set_new(totals, name, json_integer(before + (json_int_t)n));
 }
 
-json_t *rules_traffic(const struct rules *r)
+static void add_figure(json_t *port, const char *name, uint64_t n)
+{
+	if (n)
+		json_object_set_new(port, name, json_integer((json_int_t)n));
+}
+
+static uint64_t regex_limits(const struct rules *r, uint16_t target)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < r->n; i++)
+		n += r->rule[i].target == target ? r->rule[i].regex_limits : 0;
+	return n;
+}
+
+/* {"8080": {"http1": N}}; what is 0 is left out. */
+static void port_traffic(const struct agent *a, unsigned i, json_t *seen, json_t *trouble)
+{
+	const struct port_figures *f = &a->figures[i];
+	uint16_t target = a->cfg->port[i].target;
+	json_t *was = json_object(), *bad = json_object();
+	char port[8];
+
+	add_figure(was, "http1", f->http1);
+	add_figure(was, "http2", f->http2);
+	add_figure(was, "tls", f->tls);
+	add_figure(was, "opaque", f->opaque);
+	add_figure(bad, "bad_heads", f->bad_heads);
+	add_figure(bad, "bad_answers", f->bad_answers);
+	add_figure(bad, "slow_heads", f->slow_heads);
+	add_figure(bad, "no_answer", f->no_answer);
+	add_figure(bad, "regex_limits", regex_limits(&a->rules, target));
+	snprintf(port, sizeof(port), "%u", target);
+	json_object_set_new(seen, port, was);
+	json_object_set_new(trouble, port, bad);
+}
+
+json_t *rules_traffic(const struct agent *a)
 {
 	json_t *connections = json_object(), *fallback = json_object(), *requests = json_object();
+	json_t *seen = json_object(), *trouble = json_object();
 
-	for (unsigned i = 0; i < r->n; i++) {
-		const struct rule *q = &r->rule[i];
+	for (unsigned i = 0; i < a->rules.n; i++) {
+		const struct rule *q = &a->rules.rule[i];
 
 		add_total(connections, q->name, q->connections);
 		add_total(fallback, q->name, q->fallback);
 		if (q->matcher)
 			add_total(requests, q->name, q->requests);
 	}
-	return json_pack("{s:o, s:o, s:o}", "connections", connections, "fallback", fallback,
-			 "requests", requests);
+	for (unsigned i = 0; i < a->cfg->nports; i++) {
+		if (!a->cfg->port[i].udp)
+			port_traffic(a, i, seen, trouble);
+	}
+	return json_pack("{s:o, s:o, s:o, s:o, s:o}", "connections", connections, "fallback",
+			 fallback, "requests", requests, "seen", seen, "trouble", trouble);
 }
 
 /* --- whose is it? ------------------------------------------------------------------------------------------- */
