@@ -11,6 +11,7 @@
 #include "base/error.h"
 
 struct event_base;
+struct json_t;
 struct oidc;
 struct oidc_call;
 
@@ -22,9 +23,11 @@ struct oidc_config {
 	const char *client_secret; /* NULL = a public client */
 	const char *scopes;	   /* "" = "openid profile email" */
 	const char *ca;		   /* PEM text beside the system's, or NULL */
+	bool offline; /* device and code flow ask for a refresh token, where the issuer knows offline_access */
+	/* CLAIM=VALUE; one must hold. None: oidc_verify() refuses everybody, while tokens that were got here are not held to it
+	 * (a laptop need not know who may enter): who lets people in by oidc_finish() demands rules. */
 	unsigned nallow;
-	const char *allow
-		[OIDC_ALLOW]; /* CLAIM=VALUE; one must hold. None: tokens of anybody are refused by oidc_verify() */
+	const char *allow[OIDC_ALLOW];
 };
 
 /* Who a verified ID token is about. */
@@ -36,7 +39,7 @@ struct oidc_identity {
 
 struct oidc_tokens {
 	const char *id_token,
-		*refresh_token; /* refresh_token may be NULL; borrowed, for the time of the callback */
+		*refresh_token; /* may be NULL; after oidc_refresh() the new one, or that which stays good. Both borrowed */
 	struct oidc_identity who; /* of the ID token, which is verified */
 };
 
@@ -48,12 +51,17 @@ enum oidc_error {
 	OIDC_UNSUPPORTED      /* the issuer has no such grant */
 };
 
-/* Copies what it needs. Asks nobody yet. */
+/* Copies what it needs. Asks nobody yet. -EINVAL: the issuer's URL, or an `allow` that is not CLAIM=VALUE. */
 int oidc_new(struct oidc **op, struct event_base *base, const struct oidc_config *cfg,
 	     struct error *e);
 void oidc_free(struct oidc *o); /* NULL ok; calls under way end without callback */
 
-/* `nonce` NULL = none is demanded. Keys are fetched when an unknown one is named, at most once in 10 s. */
+/*
+ * Each of these: 0 and exactly one callback, from the loop, unless cancelled; or -ENOMEM, or -EBUSY (1024 calls are under
+ * way), and none. `cp` may be NULL.
+ *
+ * `nonce` NULL = none is demanded. Keys are fetched when an unknown one is named, at most once in 10 s.
+ */
 typedef void oidc_verified(void *arg, int error, const struct oidc_identity *who,
 			   const struct error *e);
 int oidc_verify(struct oidc *o, const char *id_token, const char *nonce, oidc_verified *cb,
@@ -76,6 +84,14 @@ int oidc_begin(struct oidc *o, const char *redirect_uri, struct oidc_flow *flow,
 /* `code` came with flow->state. */
 int oidc_finish(struct oidc *o, const char *redirect_uri, const struct oidc_flow *flow,
 		const char *code, oidc_got *cb, void *arg, struct oidc_call **cp);
+
+/* Ends a refresh token (RFC 7009), for a logout. OIDC_UNSUPPORTED: the issuer cannot. */
+typedef void oidc_done(void *arg, int error, const struct error *e);
+int oidc_revoke(struct oidc *o, const char *refresh_token, oidc_done *cb, void *arg,
+		struct oidc_call **cp);
+
+/* What a token says of itself, unverified: *claims is an object, to be json_decref'ed. -EINVAL. */
+int oidc_read(struct json_t **claims, const char *token, size_t len, struct error *e);
 
 /* No callback; not after the callback. NULL ok. */
 void oidc_cancel(struct oidc_call *c);
