@@ -58,11 +58,6 @@ void digest(uint8_t out[static DIGEST_LEN], const void *data, size_t len);
 /* In a time that tells nothing but the lengths. */
 bool secret_equal(const char *a, const char *b);
 
-/* Without padding (RFC 4648, 5). `room` is at least BASE64URL_LEN(len) + 1. */
-#define BASE64URL_LEN(n) (((n)*4 + 2) / 3)
-void base64url_encode(char *text, size_t room, const void *data, size_t len);
-/* The number of bytes, or -EINVAL: other characters, padding, bits too many, no room. */
-ssize_t base64url_decode(void *data, size_t room, const char *text, size_t len);
 /* Lower case; `text` has 2 * len + 1 bytes. */
 void hex_encode(char *text, const void *data, size_t len);
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What previews need beside the overlay: tags of cookies and tickets, digests of links' secrets, their text. */
-#include <errno.h>
 #include <sodium.h>
 
 #include "crypto/crypto.h"
@@ -30,21 +29,6 @@ bool secret_equal(const char *a, const char *b)
 	size_t len = strlen(a);
 
 	return len == strlen(b) && sodium_memcmp(a, b, len) == 0;
-}
-
-void base64url_encode(char *text, size_t room, const void *data, size_t len)
-{
-	sodium_bin2base64(text, room, data, len, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
-}
-
-ssize_t base64url_decode(void *data, size_t room, const char *text, size_t len)
-{
-	size_t n;
-
-	if (sodium_base642bin(data, room, text, len, NULL, &n, NULL,
-			      sodium_base64_VARIANT_URLSAFE_NO_PADDING))
-		return -EINVAL;
-	return (ssize_t)n;
 }
 
 void hex_encode(char *text, const void *data, size_t len)

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "base/base64.h"
 #include "crypto/crypto.h"
 
 static void test_tag(void **unused)
@@ -46,7 +47,7 @@ static void test_base64url(void **unused)
 	uint8_t data[32];
 
 	(void)unused;
-	base64url_encode(text, sizeof(text), "\xfb\xff\xfe!", 4);
+	base64url_encode(text, "\xfb\xff\xfe!", 4);
 	assert_string_equal(text, "-__-IQ");
 	assert_int_equal(strlen(text), BASE64URL_LEN(4));
 	assert_int_equal(base64url_decode(data, sizeof(data), text, strlen(text)), 4);
