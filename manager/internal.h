@@ -104,8 +104,6 @@ struct platform {
 	void (*push)(struct peer *p);	      /* tells it everything */
 	/* Its address has changed: keep that, or it does not change. */
 	int (*readdressed)(struct peer *p, struct error *e);
-	/* An agent's `requests` (docs/http.md), as they came; NULL: nobody ever looks. */
-	void (*requests)(struct peer *agent, const json_t *params);
 	const struct method *methods;
 };
 extern const struct platform static_platform, kubernetes_platform;
@@ -190,7 +188,6 @@ struct manager {
 	uint16_t
 		next_port; /* of an intake; moves on, so that a stale rule meets nobody else's port */
 	bool rules_stale; /* agents have not been told yet */
-	bool watched;	  /* somebody looks at the live list */
 
 	/* static platform */
 	struct store *store;
@@ -268,8 +265,6 @@ void control_forget_others(struct control_conn *c);
 /* Keeps what an agent's hello says of its environment; false: it was refused. */
 bool agent_environment(struct control_conn *c, const json_t *params, struct rpc_request *req);
 void agent_forget_environment(struct peer *p);
-/* Somebody looks at the live list, or nobody does any more: agents are told, and those that come later. */
-void agents_watch(struct manager *m, bool on);
 /* Common to both platforms: an agent's hello was accepted. */
 void agent_welcome(struct control_conn *c, const json_t *params, struct rpc_request *req);
 void methods_call(struct control_conn *c, const char *method, json_t *params,

@@ -215,29 +215,6 @@ static void traffic(struct control_conn *c, const json_t *params, struct rpc_req
 		rpc_reply(req, json_object());
 }
 
-static void requests(struct control_conn *c, const json_t *params, struct rpc_request *req)
-{
-	if (c->m->watched && c->m->platform->requests)
-		c->m->platform->requests(c->peer, params);
-	if (req)
-		rpc_reply(req, json_object());
-}
-
-static void tell_watch(struct peer *p)
-{
-	if (p->told && p->rec.role == ROLE_AGENT && p->agent.http)
-		rpc_notify(p->told, "watch", json_pack("{s:b}", "on", p->m->watched));
-}
-
-void agents_watch(struct manager *m, bool on)
-{
-	if (m->watched == on)
-		return;
-	m->watched = on;
-	for (struct peer *p = m->peers; p; p = p->next)
-		tell_watch(p);
-}
-
 void agent_welcome(struct control_conn *c, const json_t *params, struct rpc_request *req)
 {
 	struct peer *p = c->peer;
@@ -245,8 +222,6 @@ void agent_welcome(struct control_conn *c, const json_t *params, struct rpc_requ
 	p->told = c->rpc;
 	p->agent.http = json_is_true(json_object_get(params, "http"));
 	rpc_reply(req, json_pack("{s:s, s:s}", "version", CULVERT_VERSION, "name", p->name));
-	if (c->m->watched)
-		tell_watch(p);
 }
 
 /* --- which of them --------------------------------------------------------------------------------------------- */
@@ -254,7 +229,6 @@ void agent_welcome(struct control_conn *c, const json_t *params, struct rpc_requ
 static const struct method common_methods[] = {
 	{"ping", BY_LAPTOP | BY_AGENT, ping},
 	{"traffic", BY_AGENT | NOTE_ONLY, traffic},
-	{"requests", BY_AGENT | NOTE_ONLY, requests},
 	{NULL, 0, NULL},
 };
 
