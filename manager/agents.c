@@ -25,7 +25,7 @@ struct review {
 	enum review_state state;
 	uint8_t pub[KEY_LEN];
 	struct path from;
-	struct kube_request *request;
+	struct token_call *request;
 	nsec_t since;
 	char uid[40]; /* as the token says, then as the API server says */
 	char *token;  /* WAITING, ASKED */
@@ -59,7 +59,7 @@ static void review_end(struct review *v)
 	*at = v->next;
 	a->n--;
 	a->asked -= v->state == REVIEW_ASKED;
-	kube_cancel(v->request);
+	token_cancel(v->request);
 	if (v->token)
 		crypto_wipe(v->token, v->len);
 	free(v->token);
@@ -125,39 +125,19 @@ void agents_pod_seen(struct kubernetes *k, struct pod *pod)
 
 /* --- asking the API server ------------------------------------------------------------------------------------- */
 
-/* What the API server says of the pod; it is believed, the token is not. */
-static bool authenticated(const json_t *answer, char *uid, size_t size)
-{
-	const json_t *status = object_get(answer, "status", NULL), *item;
-	const char *pod = json_string_value(json_array_get(
-		object_get(status, "user", "extra", "authentication.kubernetes.io/pod-uid", NULL),
-		0));
-	bool audience = false;
-	size_t i;
-
-	json_array_foreach(object_get(status, "audiences", NULL), i, item)
-	{
-		audience |= json_is_string(item) && !strcmp(json_string_value(item), AUDIENCE);
-	}
-	if (!json_is_true(json_object_get(status, "authenticated")) || !audience || !pod || !*pod ||
-	    strlen(pod) >= size)
-		return false;
-	memcpy(uid, pod, strlen(pod) + 1);
-	return true;
-}
-
-static void settled(struct review *v, const json_t *answer)
+static void settled(struct review *v, const struct token_review *t)
 {
 	struct agents *a = v->a;
 	struct pod *pod;
 
-	if (!authenticated(answer, v->uid, sizeof(v->uid))) {
+	if (!t->user || !*t->pod_uid || strlen(t->pod_uid) >= sizeof(v->uid)) {
 		log_limited(&a->denied, 10 * NSEC_PER_SEC,
 			    "agent: the API server does not accept the token of pod %s", v->uid);
 		refuse(a, v->pub);
 		review_end(v);
 		return;
 	}
+	memcpy(v->uid, t->pod_uid, strlen(t->pod_uid) + 1);
 	pod = pod_find(a->k, v->uid);
 	if (pod) {
 		admit(a, v, pod);
@@ -171,22 +151,19 @@ static void settled(struct review *v, const json_t *answer)
 	v->token = NULL;
 }
 
-static void on_reviewed(void *arg, const struct kube_reply *reply)
+static void on_reviewed(void *arg, const struct token_review *t, const char *why)
 {
 	struct review *v = arg;
 	struct agents *a = v->a;
-	json_t *answer;
 
 	v->request = NULL;
 	v->state = REVIEW_WAITING;
 	a->asked--;
-	if (reply->failure) {
-		log_limited(&a->trouble, 10 * NSEC_PER_SEC, "TokenReview: %s", reply->sentence);
+	if (why) {
+		log_limited(&a->trouble, 10 * NSEC_PER_SEC, "TokenReview: %s", why);
 		review_end(v); /* the agent will come again */
 	} else {
-		answer = json_loadb(reply->body, reply->len, 0, NULL);
-		settled(v, answer);
-		json_decref(answer);
+		settled(v, t);
 	}
 	ask_more(a);
 }
@@ -194,22 +171,8 @@ static void on_reviewed(void *arg, const struct kube_reply *reply)
 static int ask(struct review *v)
 {
 	struct agents *a = v->a;
-	json_t *body = json_pack("{s:s, s:s, s:{s:s%, s:[s]}}", "apiVersion",
-				 "authentication.k8s.io/v1", "kind", "TokenReview", "spec", "token",
-				 v->token, v->len, "audiences", AUDIENCE);
-	char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
-	struct kube_call call = {.method = "POST",
-				 .path = "/apis/authentication.k8s.io/v1/tokenreviews",
-				 .body = text};
-	int r = -ENOMEM;
+	int r = token_review(a->k, v->token, v->len, on_reviewed, v, &v->request);
 
-	json_decref(body);
-	if (text) {
-		call.len = strlen(text);
-		r = kube_request(a->k->client, &call, on_reviewed, v, &v->request);
-		crypto_wipe(text, call.len);
-	}
-	free(text);
 	if (r == 0) {
 		v->state = REVIEW_ASKED;
 		a->asked++;
@@ -356,9 +319,7 @@ int agents_new(struct kubernetes *k)
 
 void agents_free(struct agents *a)
 {
-	while (a && a->reviews) {
-		a->reviews->request = NULL; /* went with the client */
+	while (a && a->reviews)
 		review_end(a->reviews);
-	}
 	free(a);
 }

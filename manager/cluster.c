@@ -51,6 +51,11 @@ struct cluster {
 	struct cidr_fact *cidrs;
 	struct config_prefixes seen; /* pods' */
 	char domain[DOMAIN_MAX_LEN + 1];
+	struct own_address apiserver[OWN_ADDRESSES / 2];
+	unsigned napiserver;
+	struct ipaddr ours[OWN_ADDRESSES / 4]; /* ClusterIPs of our Services */
+	unsigned nours;
+	char *issuer_ca; /* PEM text, or NULL */
 	struct inject_config inject;
 	unsigned own_generation, udp_generation; /* of our two Services */
 	uint16_t node_port;
@@ -342,6 +347,26 @@ static void add_endpoint(char (*to)[ADDR_STRLEN], unsigned *n, unsigned max,
 	memcpy(to[(*n)++], text, ADDR_STRLEN);
 }
 
+/* Once seen they stay: that they are somebody else's now is less likely than that they are ours again. */
+static void keep_address(struct cluster *c, const json_t *o)
+{
+	const json_t *item;
+	struct ipaddr ip;
+	size_t i;
+
+	json_array_foreach(object_get(o, "spec", "clusterIPs", NULL), i, item)
+	{
+		unsigned n = 0;
+
+		if (!json_is_string(item) || ipaddr_parse(&ip, json_string_value(item)))
+			continue;
+		while (n < c->nours && !ipaddr_equal(&c->ours[n], &ip))
+			n++;
+		if (n == c->nours && n < ARRAY_SIZE(c->ours))
+			c->ours[c->nours++] = ip;
+	}
+}
+
 static void take_own_service(struct cluster *c, const json_t *o)
 {
 	const json_t *ips = object_get(o, "spec", "clusterIPs", NULL), *item;
@@ -381,6 +406,9 @@ void services_object(struct kubernetes *k, const json_t *o, bool deleted)
 	struct cluster *c = k->cluster;
 	unsigned generation = feed_generation(k, FEED_SERVICES);
 
+	if (!deleted && !strcmp(object_text(o, "metadata", "labels", "app.kubernetes.io/part-of", NULL),
+				"culvert"))
+		keep_address(c, o);
 	if (!strcmp(name, cfg->service)) {
 		take_own_service(c, deleted ? NULL : o);
 		c->own_generation = generation;
@@ -402,6 +430,61 @@ void services_sweep(struct kubernetes *k, unsigned generation)
 	if (c->udp_generation != generation)
 		take_udp_service(c, NULL);
 	cluster_changed(k);
+}
+
+/* --- where no gateway may be sent to ----------------------------------------------------------------------------- */
+
+void cluster_apiserver(struct kubernetes *k, const json_t *slice)
+{
+	uint16_t port = port_of(json_array_get(object_get(slice, "ports", NULL), 0), "port");
+	struct cluster *c = k->cluster;
+	const json_t *endpoint, *item;
+	struct ipaddr ip;
+	size_t i, n;
+
+	json_array_foreach(object_get(slice, "endpoints", NULL), i, endpoint)
+	{
+		json_array_foreach(object_get(endpoint, "addresses", NULL), n, item)
+		{
+			unsigned at = 0;
+
+			if (!json_is_string(item) || ipaddr_parse(&ip, json_string_value(item)))
+				continue;
+			while (at < c->napiserver && (c->apiserver[at].port != port ||
+						      !ipaddr_equal(&c->apiserver[at].ip, &ip)))
+				at++;
+			if (at == c->napiserver && at < ARRAY_SIZE(c->apiserver))
+				c->apiserver[c->napiserver++] =
+					(struct own_address){.ip = ip, .port = port};
+		}
+	}
+}
+
+static void add_own(struct own_targets *to, const char *text)
+{
+	struct ipaddr ip;
+
+	if (text && ipaddr_parse(&ip, text) == 0)
+		to->address[to->naddresses++] = (struct own_address){.ip = ip};
+}
+
+void cluster_own(const struct kubernetes *k, struct own_targets *to)
+{
+	static const char *const services[] = {"kubernetes.default", "culvert-gateway"};
+	const struct config *cfg = k->m->cfg;
+	const struct cluster *c = k->cluster;
+
+	*to = (struct own_targets){.domain = c->domain, .nnames = OWN_NAMES};
+	add_own(to, getenv("KUBERNETES_SERVICE_HOST"));
+	add_own(to, getenv("POD_IP"));
+	for (unsigned i = 0; i < c->nours; i++)
+		to->address[to->naddresses++] = (struct own_address){.ip = c->ours[i]};
+	for (unsigned i = 0; i < c->napiserver; i++)
+		to->address[to->naddresses++] = c->apiserver[i];
+	snprintf(to->name[0], sizeof(to->name[0]), "%s", services[0]);
+	snprintf(to->name[1], sizeof(to->name[1]), "%s.%s", services[1], k->ns);
+	snprintf(to->name[2], sizeof(to->name[2]), "%s.%s", cfg->service, k->ns);
+	snprintf(to->name[3], sizeof(to->name[3]), "%s.%s", cfg->udp_service, k->ns);
 }
 
 /* --- prefixes -------------------------------------------------------------------------------------------------- */
@@ -550,11 +633,40 @@ static char *dump(json_t *j)
 	return text;
 }
 
+/* What a laptop needs to log in; "" without an issuer. */
+static char *issuer_text(const struct cluster *c)
+{
+	const struct config_oidc *o = &c->k->m->cfg->oidc;
+	json_t *j;
+
+	if (!*o->issuer)
+		return strdup("");
+	j = json_pack("{s:s, s:s, s:s}", "issuer", o->issuer, "clientId", o->client_id, "scopes",
+		      o->scopes);
+	if (c->issuer_ca)
+		json_object_set_new(j, "ca", json_string(c->issuer_ca));
+	return dump(j);
+}
+
+static char *gateway_text(const struct config *cfg)
+{
+	const struct config_gateway *g = &cfg->gateway;
+
+	if (*g->domain)
+		return dump(json_pack("{s:s+, s:s+}", "dashboard", "https://dashboard.", g->domain,
+				      "previews", "https://*.", g->domain));
+	if (!*g->host)
+		return strdup("");
+	return dump(json_pack("{s:s+, s:s++}", "dashboard", "https://", g->dashboard, "previews",
+			      "https://", g->host, "/p/*"));
+}
+
 static json_t *facts(const struct cluster *c)
 {
 	const struct config *cfg = c->k->m->cfg;
 	char key[KEY_TEXT_LEN], dns[ADDR_STRLEN] = "", text[ADDR_STRLEN];
 	cleanup(free_ptr) char *udp = dump(endpoints(c)), *prefixes = NULL;
+	cleanup(free_ptr) char *oidc = NULL, *gateway = NULL;
 	json_t *list = json_array();
 
 	for (unsigned i = 0; i < cfg->prefixes.n; i++)
@@ -563,11 +675,14 @@ static json_t *facts(const struct cluster *c)
 	key_format(c->k->m->pub, key);
 	if (cfg->has_dns)
 		sockaddr_format(&cfg->dns_server, dns);
-	if (!udp || !prefixes)
+	oidc = issuer_text(c);
+	gateway = gateway_text(cfg);
+	if (!udp || !prefixes || !oidc || !gateway)
 		return NULL;
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "version", CULVERT_VERSION,
-			 "protocol", "1", "publicKey", key, "udp", udp, "prefixes", prefixes,
-			 "clusterDomain", c->domain, "dns", dns, "ready", "true");
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "version",
+			 CULVERT_VERSION, "protocol", "1", "publicKey", key, "udp", udp, "prefixes",
+			 prefixes, "clusterDomain", c->domain, "dns", dns, "oidc", oidc, "gateway",
+			 gateway, "ready", "true");
 }
 
 static void on_published(void *arg, const struct kube_reply *reply)
@@ -687,7 +802,7 @@ static void read_resolv(struct cluster *c, char *text)
 
 int cluster_new(struct kubernetes *k, struct error *e)
 {
-	enum { RESOLV_MAX = 65536 };
+	enum { RESOLV_MAX = 65536, PEM_MAX = 65536 };
 	struct cluster *c = calloc(1, sizeof(*c));
 	char *text = NULL;
 	struct error why;
@@ -706,6 +821,9 @@ int cluster_new(struct kubernetes *k, struct error *e)
 	else
 		read_resolv(c, text);
 	free(text);
+	if (*k->m->cfg->oidc.ca &&
+	    file_read(k->m->cfg->oidc.ca, PEM_MAX, &c->issuer_ca, &len, e))
+		return error_wrap(e, -EINVAL, "oidc.ca");
 	c->inject = k->m->cfg->agent;
 	c->inject.look = look;
 	c->inject.arg = c;
@@ -731,5 +849,6 @@ void cluster_free(struct cluster *c)
 		event_free(c->publish);
 	free(c->written);
 	free(c->writing);
+	free(c->issuer_ca);
 	free(c);
 }

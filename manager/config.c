@@ -408,6 +408,78 @@ static int take_agent(struct inject_config *a, const struct conf_node *n, struct
 	return r;
 }
 
+static int take_texts(const struct conf_node *n, const char *const *keys, char *const *to,
+		      const size_t *size, struct error *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && keys[i] && to[i]; i++) {
+		const struct conf_node *v = conf_get(n, keys[i]);
+
+		if (v)
+			r = take_text(v, to[i], size[i], e);
+	}
+	return r;
+}
+
+static int take_allow(struct config_oidc *o, const struct conf_node *n, struct error *e)
+{
+	int r = take_list(n, OIDC_ALLOW, e);
+
+	for (size_t i = 0; r == 0 && i < conf_count(n); i++) {
+		char *to = o->allow[o->nallow];
+
+		r = take_text(conf_at(n, i), to, sizeof(o->allow[0]), e);
+		if (r == 0 && (*to == '=' || !strchr(to, '=')))
+			r = conf_error(conf_at(n, i), e, "expected CLAIM=VALUE, found '%.40s'", to);
+		o->nallow++;
+	}
+	return r;
+}
+
+static int take_oidc(struct config_oidc *o, const struct conf_node *n, struct error *e)
+{
+	static const char *const keys[] = {"issuer", "client-id", "scopes", "ca", "allow", NULL};
+	char *const to[] = {o->issuer, o->client_id, o->scopes, o->ca, NULL};
+	const size_t size[] = {sizeof(o->issuer), sizeof(o->client_id), sizeof(o->scopes),
+			       sizeof(o->ca)};
+	const struct conf_node *v = NULL;
+	int r = conf_keys(n, keys, e);
+
+	if (r == 0)
+		r = conf_need(n, "issuer", &v, e);
+	if (r == 0)
+		r = conf_need(n, "client-id", &v, e);
+	if (r == 0)
+		r = take_texts(n, keys, to, size, e);
+	if (r == 0)
+		r = conf_need(n, "allow", &v, e);
+	if (r == 0)
+		r = take_allow(o, v, e);
+	if (r == 0 && !o->nallow)
+		r = conf_error(v, e, "name who may enter, or everybody whom the issuer knows would");
+	return r;
+}
+
+static int take_gateway(struct config_gateway *g, const struct conf_node *n, struct error *e)
+{
+	static const char *const keys[] = {"preview-domain", "preview-host", "dashboard-host",
+					   NULL};
+	char *const to[] = {g->domain, g->host, g->dashboard, NULL};
+	const size_t size[] = {sizeof(g->domain), sizeof(g->host), sizeof(g->dashboard)};
+	int r = conf_keys(n, keys, e);
+
+	if (r == 0)
+		r = take_texts(n, keys, to, size, e);
+	if (r == 0 && !*g->domain == !*g->host)
+		r = conf_error(n, e, "it has either a preview-domain or a preview-host");
+	if (r == 0 && *g->host && (!*g->dashboard || !strcmp(g->host, g->dashboard)))
+		r = conf_error(n, e,
+			       "with a preview-host it needs a dashboard-host of its own, such as "
+			       "another port of the same name");
+	return r;
+}
+
 static int take_addresses(struct config *c, const struct conf_node *root, struct error *e)
 {
 	const struct conf_node *v = NULL;
@@ -436,7 +508,7 @@ static int take_kubernetes(struct config *c, const struct conf_node *root, struc
 		"listen",	  "websocket",	 "webhook",	   "keys",
 		"service",	  "udp-service", "pool",	   "prefixes",
 		"deny",		  "agent",	 "holder-timeout", "session-timeout",
-		"service-prefix", NULL};
+		"service-prefix", "oidc",	 "gateway",	   NULL};
 	const struct conf_node *v = NULL;
 	int r = conf_keys(root, keys, e);
 
@@ -454,6 +526,10 @@ static int take_kubernetes(struct config *c, const struct conf_node *root, struc
 		r = take_duration(v, &c->session_timeout_s, e);
 	if (r == 0 && (v = conf_get(root, "agent")))
 		r = take_agent(&c->agent, v, e);
+	if (r == 0 && (v = conf_get(root, "oidc")))
+		r = take_oidc(&c->oidc, v, e);
+	if (r == 0 && (v = conf_get(root, "gateway")))
+		r = take_gateway(&c->gateway, v, e);
 	c->configured = c->prefixes;
 	return r;
 }

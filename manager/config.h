@@ -7,6 +7,7 @@
 #include "crypto/crypto.h"
 #include "inject/inject.h"
 #include "intercept/intercept.h"
+#include "oidc/oidc.h"
 
 enum {
 	CONFIG_PREFIXES = 64,
@@ -33,6 +34,22 @@ struct config_names {
 	char name[CONFIG_DOMAINS][DOMAIN_MAX_LEN + 1];
 };
 
+/* `oidc:` (docs/previews.md): whose ID tokens count. */
+struct config_oidc {
+	char issuer[512]; /* "" = none */
+	char client_id[256], scopes[256];
+	char ca[256]; /* file; "" = the system's alone */
+	unsigned nallow;
+	char allow[OIDC_ALLOW][254]; /* CLAIM=VALUE */
+};
+
+/* `gateway:`: where previews and the dashboard are found by browsers; with ":PORT" unless that is 443. */
+struct config_gateway {
+	char domain[DOMAIN_MAX_LEN + 7]; /* ID.DOMAIN, dashboard.DOMAIN */
+	char host[DOMAIN_MAX_LEN + 7];	 /* HOST/p/ID/ where there is no wildcard name; both "" = no gateway */
+	char dashboard[DOMAIN_MAX_LEN + 7]; /* with `host` */
+};
+
 struct config {
 	union sockaddr_any listen;
 	char *state; /* folder */
@@ -56,6 +73,8 @@ struct config {
 	unsigned session_timeout_s;
 	struct inject_config agent;	   /* image and resources; the rest is found */
 	struct config_prefixes configured; /* as the file says; `prefixes` may have been found */
+	struct config_oidc oidc;
+	struct config_gateway gateway;
 	struct ipaddr host;		   /* our node: only for those who configured it */
 };
 

@@ -265,6 +265,8 @@ void control_forget_others(struct control_conn *c);
 /* Keeps what an agent's hello says of its environment; false: it was refused. */
 bool agent_environment(struct control_conn *c, const json_t *params, struct rpc_request *req);
 void agent_forget_environment(struct peer *p);
+/* May a program of that version talk to us? */
+bool version_fits(const char *version);
 /* Common to both platforms: an agent's hello was accepted. */
 void agent_welcome(struct control_conn *c, const json_t *params, struct rpc_request *req);
 void methods_call(struct control_conn *c, const char *method, json_t *params,
@@ -280,6 +282,7 @@ void rules_push_to(struct peer *p);
 void rules_append(json_t *list, const struct intercept *i, const struct peer *laptop);
 /* What this agent has carried for it. */
 json_int_t rules_connections(const struct peer *agent, const struct intercept *i);
+json_int_t rules_requests(const struct peer *agent, const struct intercept *i);
 bool rules_has_intake(const struct intercept *i, uint16_t port); /* 0 = any */
 /* The next intake port, from OVERLAY_PORT_FIRST round and round; the caller looks whether it is free. */
 uint16_t rules_next_port(struct manager *m);

@@ -26,10 +26,12 @@ static void established(struct peer *p)
 
 static void changed(struct peer *p)
 {
-	if (p->session)
+	if (p->session) {
 		session_touch(p->session);
-	else
+		gateways_changed(p->m->kube);
+	} else {
 		records_changed(p->m->kube);
+	}
 }
 
 static void gone(struct peer *p)
@@ -224,6 +226,8 @@ static void hello_agent(struct control_conn *c, const json_t *params, struct rpc
 	pod_serves(p->pod, json_object_get(params, "ports"));
 	log_info("agent %s: stands for %s %s", p->name, kind, name);
 	agent_welcome(c, params, req);
+	if (gateways_watch(p->m->kube))
+		rpc_notify(p->told, "watch", json_pack("{s:b}", "on", true));
 	push(p);
 	records_changed(p->m->kube);
 }
@@ -264,8 +268,23 @@ static void elsewhere(struct control_conn *c, const json_t *params, struct rpc_r
 		 "On Kubernetes intercepts are objects of the API server; write those.");
 }
 
+/* Lines of the live list. */
+static void requests(struct control_conn *c, const json_t *params, struct rpc_request *req)
+{
+	gateways_requests(c->m->kube, c->peer, params);
+	if (req)
+		rpc_reply(req, json_object());
+}
+
 static const struct method methods[] = {
 	{"environment", BY_LAPTOP, environment},
+	{"ingress", BY_LAPTOP, ingress_call},
+	{"preview", BY_LAPTOP, preview_call},
+	{"preview_remove", BY_LAPTOP, preview_remove_call},
+	{"share", BY_LAPTOP, share_call},
+	{"unshare", BY_LAPTOP, unshare_call},
+	{"dashboard", BY_LAPTOP, dashboard_call},
+	{"requests", BY_AGENT | NOTE_ONLY, requests},
 	{"intercept", BY_LAPTOP, elsewhere},
 	{"leave", BY_LAPTOP, elsewhere},
 	{"workloads", BY_LAPTOP, elsewhere},
@@ -316,6 +335,9 @@ static void tick(struct manager *m, nsec_t now)
 
 	sessions_tick(k, now);
 	records_tick(k);
+	previews_tick(k);
+	if (gateways_watch(k))
+		gateways_changed(k); /* traffic */
 	agents_tick(k->agents, now);
 	web_tick(k->web, now);
 	cluster_tick(k->cluster, now);
@@ -364,7 +386,8 @@ static int start(struct manager *m, struct error *e)
 	k->work = evtimer_new(m->base, on_work, k);
 	k->later = evtimer_new(m->base, on_work, k);
 	if (!k->work || !k->later || hash_init(&k->session_table) || hash_init(&k->pod_table) ||
-	    hash_init(&k->slice_table) || agents_new(k))
+	    hash_init(&k->slice_table) || agents_new(k) || tickets_new(&k->tickets) ||
+	    gateways_new(k))
 		return error_errno(e, -ENOMEM, "start");
 	r = start_client(k, e);
 	if (r == 0)
@@ -383,10 +406,13 @@ static void stop(struct manager *m)
 
 	if (!k)
 		return;
+	gateways_free(k->gateways);
+	k->gateways = NULL;
 	web_free(k->web);
 	k->web = NULL;
 	kube_client_free(k->client);
 	k->client = NULL;
+	lookups_free(k);
 }
 
 static void free_all(struct manager *m)
@@ -396,6 +422,7 @@ static void free_all(struct manager *m)
 	if (!k)
 		return;
 	agents_free(k->agents);
+	tickets_free(k->tickets);
 	records_free(k);
 	sessions_free(k);
 	pods_free(k);

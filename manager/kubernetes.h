@@ -8,6 +8,10 @@
  *   agents.c      tokens become agents (jwt.c reads a token)     cluster.c    prefixes, endpoints, names; the ConfigMap
  *   records.c     Intercept objects, their status and Events     reconcile.c  what follows from them; sans-IO
  *   web.c         WebSockets, probes and the webhook             status.c    how often a status is written
+ *   previews.c    previews of Intercepts and their links         ingress.c   where a workload's HTTP comes in; sans-IO
+ *   lookup.c      asks the API server what ingress.c needs       gateways.c  the links of the gateways
+ *   tickets.c     one-time tickets for the dashboard             login.c     ID tokens of laptops
+ *   target.c      where no gateway may be sent to; sans-IO       review.c    TokenReviews
  */
 #pragma once
 
@@ -19,6 +23,13 @@
 #include "objects/objects.h"
 
 struct serve;
+struct serve_request;
+struct login;
+struct gateways;
+struct tickets;
+struct lookup;
+struct token_call;
+struct own_targets;
 
 enum {
 	SESSIONS_MAX = 4096,
@@ -45,6 +56,16 @@ enum {
 	 * writes its rules once a second at most. */
 	LEAVING_MS = 1000,
 	SESSION_WAIT_S = 5, /* an Intercept may be heard of before its Session */
+	PREVIEWS_MAX = 512,
+	PREVIEW_SHARES = 16, /* links of one preview */
+	PREVIEW_URL_MAX = 400,
+	SHARE_DEFAULT_S = 24 * 3600,
+	SHARE_MAX_S = 30 * 24 * 3600,
+	SHARE_HASH_LEN = 64, /* hex of BLAKE2b-256 */
+	GATEWAYS_MAX = 4,
+	TICKETS_MAX = 256,
+	TICKET_TTL_S = 60,
+	LOOKUPS_MAX = 16, /* under way: each asks the API server several times */
 };
 
 /* --- feeds.c: watches ------------------------------------------------------------------------------------- */
@@ -118,6 +139,7 @@ struct session {
 	struct writer status;
 	bool dirty;
 	uint64_t told; /* hash of the snapshot sent last */
+	char *login;   /* subject of the ID token that login.c has verified, malloc'ed; NULL = none */
 };
 
 struct pod {
@@ -155,13 +177,28 @@ struct slice {
 	} * pod;
 };
 
+/* status.preview of an Intercept (docs/previews.md); its URL follows from the Intercept's id and the configuration. */
+struct preview {
+	struct preview_ingress {
+		char host[DOMAIN_MAX_LEN + 1], l5[DOMAIN_MAX_LEN + 1];
+		uint16_t port;
+		bool tls, verify;
+	} ingress;
+	unsigned nshares;
+	struct preview_share {
+		char hash[SHARE_HASH_LEN + 1];
+		int64_t expires; /* seconds since 1970 */
+	} share[PREVIEW_SHARES];
+};
+
 struct record {
 	struct record *next;
 	struct kubernetes *k;
 	struct intercept_object o; /* in.owner is the laptop's name */
+	struct preview *preview;   /* NULL = none; o.in.preview says the same */
 	struct verdict verdict;
 	struct coverage coverage;
-	char rules_key[SESSION_NAME_LEN + 6 * INTERCEPT_PORTS + 1]; /* what rules_epoch is about */
+	char rules_key[SESSION_NAME_LEN + 6 * INTERCEPT_PORTS + 3]; /* what rules_epoch is about */
 	uint64_t rules_epoch;
 	unsigned generation;
 	struct writer status;
@@ -193,6 +230,11 @@ struct kubernetes {
 	struct agents *agents;
 	struct cluster *cluster;
 	struct web *web;
+	struct login *login; /* NULL: no issuer */
+	struct gateways *gateways;
+	struct tickets *tickets;
+	struct lookup *lookups; /* under way */
+	unsigned nlookups;
 	struct stranger {
 		uint8_t pub[KEY_LEN];
 		struct path from;
@@ -278,9 +320,99 @@ json_t *cluster_dns(const struct kubernetes *k, const char *connected_ns);
 const struct inject_config *cluster_inject(const struct kubernetes *k);
 const char *cluster_domain(const struct kubernetes *k);
 void cluster_tick(struct cluster *c, nsec_t now);
+/* An EndpointSlice of the API server. */
+void cluster_apiserver(struct kubernetes *k, const json_t *slice);
+void cluster_own(const struct kubernetes *k, struct own_targets *to);
 
 /* --- web.c -------------------------------------------------------------------------------------------------- */
 
 int web_new(struct kubernetes *k, struct error *e);
 void web_free(struct web *w);
 void web_tick(struct web *w, nsec_t now);
+
+/* --- review.c: what the API server says of a service account's token ------------------------------------------------ */
+
+struct token_review {
+	const char *user;    /* "system:serviceaccount:NS:NAME"; NULL = the token is not accepted, or not for us */
+	const char *pod_uid; /* "" = bound to none */
+};
+/* `why` is NULL, or the sentence why there is no answer (then the review is empty). All borrowed. */
+typedef void token_review_cb(void *arg, const struct token_review *t, const char *why);
+/* Exactly one callback, unless cancelled. 0, or -ENOMEM, then there is none. */
+int token_review(struct kubernetes *k, const char *token, size_t len, token_review_cb *cb,
+		 void *arg, struct token_call **tp);
+void token_cancel(struct token_call *t); /* NULL ok; also when the client has gone */
+
+/* --- previews.c ----------------------------------------------------------------------------------------------------- */
+
+/* As its status has it; what is damaged is left out. */
+void preview_restore(struct record *r, const json_t *object);
+void preview_drop(struct record *r);
+/* status.preview, JSON's null without one. */
+json_t *preview_status(const struct record *r);
+json_t *preview_ingress_json(const struct preview_ingress *i);
+json_t *preview_shares_json(const struct preview *p);
+/* "" where there is no gateway. */
+void preview_url(char *to, size_t size, const struct record *r);
+void previews_tick(struct kubernetes *k); /* links expire */
+void preview_call(struct control_conn *c, const json_t *params, struct rpc_request *req);
+void preview_remove_call(struct control_conn *c, const json_t *params, struct rpc_request *req);
+void share_call(struct control_conn *c, const json_t *params, struct rpc_request *req);
+void unshare_call(struct control_conn *c, const json_t *params, struct rpc_request *req);
+/* --- target.c: sans-IO ---------------------------------------------------------------------------------------------- */
+
+enum { OWN_ADDRESSES = 32, OWN_NAMES = 4 };
+
+/* Where no gateway may be sent to: the manager, the gateway, the API server. */
+struct own_targets {
+	unsigned naddresses, nnames;
+	struct own_address {
+		struct ipaddr ip;
+		uint16_t port; /* 0 = any */
+	} address[OWN_ADDRESSES];
+	char name[OWN_NAMES][2 * K8S_NAME_MAX + 2]; /* SERVICE.NAMESPACE */
+	const char *domain;			    /* the cluster's */
+};
+/* May a gateway dial it for a visitor, and ask for that layer-5 host? -EINVAL with the sentence. */
+int target_check(const struct own_targets *own, const struct preview_ingress *i, struct error *e);
+
+/* --- lookup.c ------------------------------------------------------------------------------------------------------- */
+
+void ingress_call(struct control_conn *c, const json_t *params, struct rpc_request *req);
+void lookups_free(struct kubernetes *k);
+
+/* --- tickets.c ------------------------------------------------------------------------------------------------------ */
+
+enum { TICKET_LEN = 43 }; /* base64url of 32 bytes */
+
+int tickets_new(struct tickets **tp);
+void tickets_free(struct tickets *t);
+/* The oldest goes where there is no room. */
+int ticket_make(struct tickets *t, const char *user, const char *login, nsec_t now,
+		char ticket[static TICKET_LEN + 1]);
+/* Good once. False: unknown, used or too old. `user` and `login`: malloc'ed. */
+bool ticket_redeem(struct tickets *t, const char *ticket, nsec_t now, char **user, char **login);
+/* 32 random bytes as base64url, and the hash by which they are known. */
+void secret_make(char text[static TICKET_LEN + 1], char hash[static SHARE_HASH_LEN + 1]);
+void secret_hash(const char *text, char hash[static SHARE_HASH_LEN + 1]);
+
+/* --- gateways.c ----------------------------------------------------------------------------------------------------- */
+
+int gateways_new(struct kubernetes *k);
+void gateways_free(struct gateways *g);
+/* GET /gateway */
+void gateways_request(struct kubernetes *k, struct serve_request *r);
+/* What gateways are told has changed, or may have: told at the end of this turn, or within a second. */
+void gateways_changed(struct kubernetes *k);
+bool gateways_watch(const struct kubernetes *k); /* somebody looks at the live list */
+/* An agent's `requests`. */
+void gateways_requests(struct kubernetes *k, const struct peer *agent, const json_t *params);
+void dashboard_call(struct control_conn *c, const json_t *params, struct rpc_request *req);
+
+/* --- login.c -------------------------------------------------------------------------------------------------------- */
+
+/* k->login stays NULL where no issuer is configured (m->cfg->oidc). */
+int login_new(struct kubernetes *k, struct error *e);
+void login_free(struct login *l); /* NULL ok */
+/* Answers `login`; sets session->login. */
+void login_call(struct control_conn *c, const json_t *params, struct rpc_request *req);

@@ -19,7 +19,7 @@ enum {
 /* --- hello ------------------------------------------------------------------------------------------------- */
 
 /* One release apart works (decision 4): same major number, minor numbers next to each other. */
-static bool version_fits(const char *version)
+bool version_fits(const char *version)
 {
 	unsigned major, minor, own_major, own_minor;
 

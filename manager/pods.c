@@ -338,6 +338,8 @@ void slices_object(struct kubernetes *k, const json_t *o, bool deleted)
 	if (!s)
 		return;
 	s->generation = feed_generation(k, FEED_SLICES);
+	if (!strcmp(ns, "default") && !strcmp(service, "kubernetes"))
+		cluster_apiserver(k, o);
 	snprintf(s->ns, sizeof(s->ns), "%s", ns);
 	snprintf(s->service, sizeof(s->service), "%s", service);
 	take_endpoints(s, object_get(o, "endpoints", NULL), fresh);

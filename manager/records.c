@@ -171,6 +171,7 @@ static void record_end(struct record *r)
 		log_info("intercept %s/%s of %s: ended", r->o.in.ns, r->o.in.name, r->o.user);
 	if (r->announced)
 		announce(r, "InterceptEnded", "stopped");
+	preview_drop(r);
 	free(r);
 	records_changed(k);
 }
@@ -207,6 +208,7 @@ static struct record *record_new(struct kubernetes *k, const struct intercept_ob
 	r->k = k;
 	r->o = *o;
 	r->since = clock_boot();
+	preview_restore(r, object);
 	r->announced = phase_parse(&p, o->phase) && (p == PHASE_ACTIVE || p == PHASE_PARTIAL);
 	r->next = k->records;
 	k->records = r;
@@ -294,6 +296,7 @@ void records_free(struct kubernetes *k)
 		struct record *r = k->records;
 
 		k->records = r->next;
+		preview_drop(r);
 		free(r);
 	}
 	k->nrecords = 0;
@@ -351,11 +354,12 @@ static json_t *status_json(const struct record *r)
 		json_array_append_new(ports, json_pack("{s:i, s:s, s:i}", "port", in->port[i].port,
 						       "protocol", in->port[i].udp ? "UDP" : "TCP",
 						       "intake", in->port[i].overlay));
-	return json_pack("{s:s, s:s, s:i, s:i, s:o}", "phase",
+	return json_pack("{s:s, s:s, s:i, s:i, s:o, s:o}", "phase",
 			 phase_name(force ? r->coverage.phase : r->verdict.phase), "message",
 			 force ? r->coverage.message : r->verdict.message, "agents",
 			 force ? (int)r->coverage.agents : 0, "endpoints",
-			 force ? (int)r->coverage.endpoints : 0, "ports", ports);
+			 force ? (int)r->coverage.endpoints : 0, "ports", ports, "preview",
+			 preview_status(r));
 }
 
 static void write_status(struct record *r);
@@ -459,7 +463,7 @@ static void note_rules(struct record *r)
 		return;
 	}
 	assign_ports(r->k, r);
-	len = (size_t)snprintf(key, sizeof(key), "%s", r->o.session);
+	len = (size_t)snprintf(key, sizeof(key), "%s%s", r->o.session, r->preview ? " p" : "");
 	for (unsigned i = 0; i < r->o.in.nports && len < sizeof(key); i++)
 		len += (size_t)snprintf(key + len, sizeof(key) - len, " %u",
 					r->o.in.port[i].overlay);
@@ -598,6 +602,7 @@ void records_reconcile(struct kubernetes *k)
 		if (s->peer)
 			rules_push_to(s->peer);
 	}
+	gateways_changed(k);
 	come_back(k);
 }
 

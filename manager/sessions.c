@@ -186,6 +186,7 @@ static void session_end(struct session *s)
 	}
 	records_changed(k);
 	kube_cancel(s->status.request);
+	free(s->login);
 	free(s);
 }
 
@@ -343,6 +344,7 @@ void sessions_free(struct kubernetes *k)
 		struct session *s = k->sessions;
 
 		k->sessions = s->next;
+		free(s->login);
 		free(s); /* the client is gone: no answer comes */
 	}
 	hash_fini(&k->session_table);

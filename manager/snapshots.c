@@ -25,13 +25,23 @@ uint16_t rules_next_port(struct manager *m)
 	return m->next_port;
 }
 
-json_int_t rules_connections(const struct peer *agent, const struct intercept *i)
+static json_int_t total(const json_t *totals, const struct intercept *i)
 {
 	/* Names are the owner's, so two may be equal. */
 	char name[PEER_NAME_MAX + INTERCEPT_NAME_MAX + 2];
 
 	snprintf(name, sizeof(name), "%s/%s", i->owner, i->name);
-	return json_integer_value(json_object_get(agent->agent.connections, name));
+	return json_integer_value(json_object_get(totals, name));
+}
+
+json_int_t rules_connections(const struct peer *agent, const struct intercept *i)
+{
+	return total(agent->agent.connections, i);
+}
+
+json_int_t rules_requests(const struct peer *agent, const struct intercept *i)
+{
+	return total(agent->agent.requests, i);
 }
 
 void rules_append(json_t *list, const struct intercept *i, const struct peer *laptop)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What we serve over HTTP: the overlay as a WebSocket (through the API server, or a port-forward), probes, and over TLS the
- * webhook that puts agents into pods. Its certificate is made here, of the authority that install has made, and renewed in time.
+ * webhook that puts agents into pods, and the gateways' links. Its certificate is made here, of the authority that install has made, and renewed in time.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -73,18 +73,13 @@ static void on_plain(void *arg, struct serve_request *r)
 		answer(r, 404, "not here\n");
 }
 
-static void on_review(void *arg, struct serve_request *r)
+static void inject(struct web *w, struct serve_request *r)
 {
-	struct web *w = arg;
 	char *text = NULL;
 	const char *body;
 	struct error what;
 	size_t len = 0;
 
-	if (strcmp(serve_method(r), "POST") != 0 || !path_is(r, "/inject")) {
-		answer(r, 404, "not here\n");
-		return;
-	}
 	body = serve_body(r, &len);
 	if (inject_review(cluster_inject(w->k), body, len, &text, &what)) {
 		log_limited(&w->limit, 10 * NSEC_PER_SEC, "webhook: %s", what.text);
@@ -94,6 +89,18 @@ static void on_review(void *arg, struct serve_request *r)
 		serve_reply(r, 200, "application/json", text, strlen(text));
 	}
 	free(text);
+}
+
+static void on_tls(void *arg, struct serve_request *r)
+{
+	struct web *w = arg;
+
+	if (!strcmp(serve_method(r), "POST") && path_is(r, "/inject"))
+		inject(w, r);
+	else if (!strcmp(serve_method(r), "GET") && path_is(r, "/gateway"))
+		gateways_request(w->k, r);
+	else
+		answer(r, 404, "not here\n");
 }
 
 /* --- the certificate --------------------------------------------------------------------------------------------- */
@@ -131,7 +138,7 @@ static int make_leaf(struct web *w, char **cert, char **key, struct error *e)
 
 static int serve_tls(struct web *w, struct error *e)
 {
-	static const struct serve_ops ops = {on_review};
+	static const struct serve_ops ops = {on_tls};
 	cleanup(free_ptr) char *cert = NULL;
 	char *key = NULL;
 	int r = make_leaf(w, &cert, &key, e);
