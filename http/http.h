@@ -84,21 +84,23 @@ enum h1_step h1_answer_eof(struct h1 *h);
 /* The answer comes from somewhere else from the start (the first place gave none). */
 void h1_answer_restart(struct h1 *h);
 
-/* Of the message whose head was given last; the request's stays good until the next request's head, if the bytes do. */
-const struct http_head *h1_request_head(const struct h1 *h);
-const struct http_head *h1_answer_head(const struct h1 *h);
+/* Of the message whose head was given last, the other direction's too. Its fields lie in memory that the next head uses, whoever reads it. */
+const struct http_head *h1_head(const struct h1 *h);
+/* Reads a request's head again, whose bytes were kept. */
+void h1_head_again(struct h1 *h, const uint8_t *data, size_t n);
 /* Bytes of body that come next whatever they are (they may be spliced), UINT64_MAX = until the end of the stream; 0 = look at them. skip: so many have gone
- * past; all of them gone: the next step is H1_END. */
+ * past. All of a message gone: its next step, which needs no bytes, is H1_END. */
 uint64_t h1_request_left(const struct h1 *h);
 uint64_t h1_answer_left(const struct h1 *h);
 void h1_request_skip(struct h1 *h, uint64_t n);
 void h1_answer_skip(struct h1 *h, uint64_t n);
 
+bool h1_request_begun(const struct h1 *h); /* its head is there, and it or its answer is not over */
+bool h1_request_over(const struct h1 *h);
+bool h1_answer_begun(const struct h1 *h); /* with the final head */
 bool h1_done(const struct h1 *h); /* request and final answer are over: the next request may come */
-bool h1_keeps_client(
-	const struct h1 *h); /* then: may another request come on the client's connection? */
-bool h1_keeps_answerer(const struct h1 *h); /* and may the answering connection be used again? */
-const char *h1_why(const struct h1 *h);	    /* of the last H1_BAD, static text */
+bool h1_keeps(const struct h1 *h);	/* then: may both connections be used again? */
+const char *h1_why(const struct h1 *h); /* of the last H1_BAD, static text */
 
 /* --- HTTP/2, followed only ----------------------------------------------------------------------------------------- */
 

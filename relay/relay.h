@@ -41,6 +41,17 @@ int relay_join_held(struct event_base *base, struct stream *a, struct stream *b,
 /* Aborts both, no callback. */
 void relay_abort(struct relay *r);
 
+/*
+ * So many bytes of `in` to `out` (UINT64_MAX: until its end), moved in the same way, for who looks at what is before and behind
+ * them. The streams stay the caller's: it asks them for the events, and runs it when they come.
+ */
+struct relay_part;
+enum { PART_DONE, PART_WANTS_IN, PART_WANTS_OUT, PART_CUT /* `in` ended before */ };
+int relay_part_new(struct relay_part **pp, struct stream *in, struct stream *out, uint64_t len);
+/* One of those, or negative errno; *delivered: how many bytes it was this time. */
+int relay_part_run(struct relay_part *p, uint64_t *delivered);
+void relay_part_free(struct relay_part *p); /* NULL ok */
+
 /* --- dialling -------------------------------------------------------------- */
 
 struct dial;
