@@ -1,17 +1,700 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* HTTP/2 connections: joined with the application. */
-#include <sys/uio.h>
+/*
+ * An HTTP/2 connection on a port with http rules, split (http/): each stream goes to the laptop of the first rule that matches, else to
+ * the application. A leg is one connection of this client to one of them, made when its first stream comes, its frames written when it is open.
+ *
+ * What nghttp2's callbacks find out is only noted; settle() then writes what there is, ends legs that are over, and the whole. A stream of
+ * a leg that ends without an answer is routed anew (on_lost).
+ */
+#include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <sys/queue.h>
 
 #include "agent/internal.h"
+#include "base/log.h"
 #include "base/stream.h"
+#include "relay/relay.h"
+
+enum { READ_BUDGET = 512 << 10, TEXT_MAX = 512, IOV_MAX_READ = 16 };
+
+/* One of the connections, with what its stream did not take. */
+struct wire {
+	struct http2 *c;
+	struct stream *s; /* NULL = not open yet */
+	struct h2_end *end;
+	uint8_t *rest;
+	size_t at, len;
+	bool eof, dead;
+	bool heard, http1; /* something; and that was HTTP/1 */
+	unsigned later;	   /* events that came at the wrong time */
+};
+
+/* Why a leg ends. */
+enum verdict { BROKE, NO_ANSWER, TO_POD, RULE_GONE };
+
+struct leg {
+	LIST_ENTRY(leg) next;
+	struct wire wire;
+	bool app;	     /* the application's */
+	struct rule_ref ref; /* else whose */
+	struct ask *ask;
+	struct dial *dial;
+	bool ending;
+	enum verdict verdict;
+};
+
+struct request {
+	struct leg *leg; /* that it was sent to last */
+	bool by_laptop;
+	bool tag;
+	bool preview; /* of a visitor: the application must not answer in the laptop's place */
+	bool again;   /* it was sent anew */
+	int status;
+	struct journal_request journal;
+};
+
+struct http2 {
+	struct client base;
+	struct h2 *h2;
+	struct wire client;
+	LIST_HEAD(, leg)
+	legs;
+	struct event *later;
+	bool inside; /* settle() will be called */
+	bool goaway, rules_changed;
+	struct h2_counts told; /* of h2's, what the port's figures have */
+};
+
+/* --- wires ------------------------------------------------------------------------------------------------------------- */
+
+/* True if something was written. */
+static bool wire_flush(struct wire *w)
+{
+	uint8_t *buf = agent_scratch();
+	bool wrote = false;
+
+	while (w->s && !w->dead) {
+		ssize_t n;
+
+		if (!w->rest) {
+			w->len = h2_output(w->end, buf, AGENT_SCRATCH);
+			w->at = 0;
+			if (!w->len)
+				break;
+		}
+		n = stream_write(w->s, (w->rest ? w->rest : buf) + w->at, w->len);
+		if (n < 0 && n != -EAGAIN) {
+			w->dead = true;
+			break;
+		}
+		wrote |= n > 0;
+		w->at += n > 0 ? (size_t)n : 0;
+		w->len -= n > 0 ? (size_t)n : 0;
+		if (!w->len) {
+			free(w->rest);
+			w->rest = NULL;
+			continue;
+		}
+		if (!w->rest) {
+			w->rest = malloc(w->len);
+			if (!w->rest) {
+				w->dead = true;
+				break;
+			}
+			memcpy(w->rest, buf + w->at, w->len);
+			w->at = 0;
+		}
+		break;
+	}
+	return wrote;
+}
+
+static void wire_want(struct wire *w)
+{
+	if (w->s && !w->dead)
+		w->s->ops->want(w->s,
+				(w->eof ? 0 : STREAM_READABLE) | (w->rest ? STREAM_WRITABLE : 0));
+}
+
+static int wire_input(struct wire *w, const uint8_t *data, size_t len)
+{
+	if (!w->heard) {
+		w->heard = true;
+		w->http1 = len >= 5 && !memcmp(data, "HTTP/", 5);
+	}
+	return h2_input(w->end, data, len, clock_boot());
+}
+
+/* Where the stream has its bytes in memory (lwIP), they are taken there. */
+static ssize_t wire_peek(struct wire *w)
+{
+	struct iovec iov[IOV_MAX_READ];
+	int n = w->s->ops->peek(w->s, iov, IOV_MAX_READ);
+	size_t len = 0;
+
+	if (n <= 0)
+		return n;
+	for (int i = 0; i < n; i++) {
+		if (wire_input(w, iov[i].iov_base, iov[i].iov_len))
+			return -EPROTO;
+		len += iov[i].iov_len;
+	}
+	w->s->ops->consume(w->s, len);
+	return (ssize_t)len;
+}
+
+static ssize_t wire_copy(struct wire *w)
+{
+	uint8_t *buf = agent_scratch();
+	ssize_t n = stream_read(w->s, buf, AGENT_SCRATCH);
+
+	if (n > 0 && wire_input(w, buf, (size_t)n))
+		return -EPROTO;
+	return n;
+}
+
+static void wire_read(struct wire *w)
+{
+	ssize_t n = 1;
+
+	for (size_t all = 0; n > 0 && all < READ_BUDGET; all += (size_t)n) {
+		n = w->s->ops->peek ? wire_peek(w) : wire_copy(w);
+		if (!w->s->ops->peek && n < AGENT_SCRATCH)
+			break; /* mostly the next read would be for nothing */
+	}
+	if (n == 0 || n == -EPROTO) /* what nghttp2 has to say goes out */
+		w->eof = true;
+	else if (n < 0 && n != -EAGAIN)
+		w->dead = true;
+}
+
+static void wire_close(struct wire *w, bool gently)
+{
+	if (w->s && gently && !w->dead && !w->rest)
+		w->s->ops->close(w->s);
+	else if (w->s)
+		w->s->ops->abort(w->s);
+	w->s = NULL;
+	free(w->rest);
+	w->rest = NULL;
+}
+
+/* --- legs --------------------------------------------------------------------------------------------------------------- */
+
+static void on_wire(struct stream *s, unsigned ev, void *arg);
+static void settle(struct http2 *c);
+
+static void wire_open(struct wire *w, struct stream *s)
+{
+	w->s = s;
+	stream_set(s, on_wire, w);
+}
+
+static void leg_end(struct leg *l, enum verdict verdict)
+{
+	bool over = h2_over(l->wire.end);
+
+	l->ending = true;
+	l->verdict = verdict;
+	h2_leg_free(l->wire.end);
+	ask_cancel(l->ask);
+	if (l->dial)
+		dial_cancel(l->dial);
+	wire_close(&l->wire, over || l->wire.eof);
+	LIST_REMOVE(l, next);
+	free(l);
+}
+
+static struct leg *leg_new(struct http2 *c, bool app)
+{
+	struct leg *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return NULL;
+	*l = (struct leg){.app = app, .wire.c = c, .wire.end = h2_leg_new(c->h2, app)};
+	if (!l->wire.end) {
+		free(l);
+		return NULL;
+	}
+	LIST_INSERT_HEAD(&c->legs, l, next);
+	return l;
+}
+
+static void on_dialled(void *arg, struct stream *s, int error)
+{
+	static struct log_limit limit;
+	struct leg *l = arg;
+	struct http2 *c = l->wire.c;
+	char text[ADDR_STRLEN];
+
+	l->dial = NULL;
+	if (s) {
+		wire_open(&l->wire, s);
+	} else {
+		log_limited(&limit, 10 * NSEC_PER_SEC, "application %s: %s",
+			    sockaddr_format(&c->base.port->application, text), strerror(-error));
+		leg_end(l, NO_ANSWER);
+	}
+	settle(c);
+}
+
+static void on_asked(void *arg, enum ask_result result, struct stream *s)
+{
+	struct leg *l = arg;
+	struct http2 *c = l->wire.c;
+
+	l->ask = NULL;
+	if (result == ASK_LAPTOP)
+		wire_open(&l->wire, s);
+	else
+		leg_end(l, result == ASK_POD ? TO_POD : NO_ANSWER);
+	settle(c);
+}
+
+static bool leg_takes(const struct leg *l)
+{
+	return !l->ending && !l->wire.dead && !l->wire.eof && h2_leg_takes(l->wire.end);
+}
+
+static struct leg *app_leg(struct http2 *c)
+{
+	struct leg *l;
+
+	LIST_FOREACH (l, &c->legs, next) {
+		if (l->app && leg_takes(l))
+			return l;
+	}
+	l = leg_new(c, true);
+	if (!l)
+		return NULL;
+	if (!capture_dial(c->base.a, c->base.port, on_dialled, l, &l->dial))
+		return l;
+	leg_end(l, NO_ANSWER);
+	return NULL;
+}
+
+static struct leg *laptop_leg(struct http2 *c, struct rule *r)
+{
+	struct leg *l;
+
+	LIST_FOREACH (l, &c->legs, next) {
+		if (!l->app && leg_takes(l) && rule_ref_find(c->base.a, &l->ref) == r)
+			return l;
+	}
+	l = leg_new(c, false);
+	if (!l)
+		return NULL;
+	rule_ref_set(&l->ref, r);
+	if (!ask_start(&l->ask, c->base.a, r, on_asked, l))
+		return l;
+	leg_end(l, NO_ANSWER);
+	return NULL;
+}
+
+/* --- requests -------------------------------------------------------------------------------------------------------------- */
+
+/* OWNER of OWNER/NAME. */
+static const char *owner(const struct leg *l, char buf[static RULE_NAME_LEN])
+{
+	const char *slash = strrchr(l->ref.name, '/');
+
+	snprintf(buf, RULE_NAME_LEN, "%.*s",
+		 slash ? (int)(slash - l->ref.name) : (int)sizeof(l->ref.name), l->ref.name);
+	return buf;
+}
+
+static void answer(struct h2_stream *s, int status, const char *text)
+{
+	struct request *q = h2_stream_user(s);
+
+	q->status = status;
+	h2_answer(s, status, NULL, text);
+}
+
+/* Its laptop does not answer, and nobody else shall. */
+static void answer_away(struct h2_stream *s, const struct leg *l)
+{
+	struct request *q = h2_stream_user(s);
+	const char *slash = strrchr(l->ref.name, '/');
+	const char *name = slash ? slash + 1 : l->ref.name;
+	const struct http_field away = {.name = {"x-culvert-away", 14},
+					.value = {name, strlen(name)}};
+	char text[TEXT_MAX], who[RULE_NAME_LEN];
+
+	snprintf(text, sizeof(text),
+		 "The laptop of %s, which intercepts this with '%s', does not answer.",
+		 owner(l, who), name);
+	q->status = 503;
+	h2_answer(s, 503, q->preview ? &away : NULL, text);
+}
+
+static bool send_to(struct h2_stream *s, struct leg *l)
+{
+	struct request *q = h2_stream_user(s);
+	char who[RULE_NAME_LEN];
+	const char *tag = l && !l->app ? owner(l, who) : "pod";
+
+	q->leg = l;
+	q->by_laptop = l && !l->app;
+	return l && !h2_send(s, l->wire.end, q->tag ? tag : NULL);
+}
+
+static void to_app(struct http2 *c, struct h2_stream *s)
+{
+	if (!send_to(s, app_leg(c)))
+		answer(s, 502, "The application does not answer.");
+}
+
+static void route(struct http2 *c, struct h2_stream *s, struct rule *r)
+{
+	if (!r)
+		to_app(c, s);
+	else if (!send_to(s, laptop_leg(c, r)))
+		answer(s, 503, "The agent is out of memory.");
+}
+
+static void on_request(void *arg, struct h2_stream *s, const struct http_head *head)
+{
+	struct http2 *c = arg;
+	struct agent *a = c->base.a;
+	struct rule *r = rules_match(&a->rules, c->base.port->target, head);
+	struct request *q = calloc(1, sizeof(*q));
+
+	if (!q) {
+		h2_stream_reset(s);
+		return;
+	}
+	h2_stream_set(s, q);
+	journal_begin(&q->journal, r, head);
+	rules_http(&a->rules, c->base.port->target, &q->tag);
+	q->preview = http_field_find(head, "x-culvert-preview", NULL);
+	if (r) {
+		r->requests++;
+		a->rules.counted = true;
+	}
+	route(c, s, r);
+}
+
+/* What a leg that broke has said of itself. */
+static void answer_broken(struct h2_stream *s, const struct leg *l)
+{
+	char text[TEXT_MAX], who[RULE_NAME_LEN];
+
+	if (l->app)
+		snprintf(text, sizeof(text), "The application ended the connection.");
+	else if (l->wire.http1)
+		snprintf(text, sizeof(text),
+			 "The program on the laptop of %s speaks HTTP/1 only, and this is HTTP/2: "
+			 "let it speak "
+			 "HTTP/2 without TLS (prior knowledge).",
+			 owner(l, who));
+	else if (!h2_leg_spoke(l->wire.end))
+		snprintf(text, sizeof(text),
+			 "The program on the laptop of %s does not speak HTTP/2 without TLS (prior "
+			 "knowledge).",
+			 owner(l, who));
+	else
+		snprintf(text, sizeof(text), "The laptop of %s ended the connection.",
+			 owner(l, who));
+	answer(s, 502, text);
+}
+
+/* Sent once more, to whom the rules name now. */
+static void send_again(struct http2 *c, struct h2_stream *s)
+{
+	struct request *q = h2_stream_user(s);
+
+	q->again = true;
+	route(c, s, rules_match(&c->base.a->rules, c->base.port->target, h2_stream_head(s)));
+}
+
+static void on_lost(void *arg, struct h2_stream *s, enum h2_lost why, bool whole)
+{
+	struct http2 *c = arg;
+	struct request *q = h2_stream_user(s);
+	struct leg *l = q->leg;
+
+	if (why == H2_LOST_ANSWER) {
+		answer(s, 502,
+		       l->app ? "What the application answered is no HTTP/2."
+			      : "What the laptop answered is no HTTP/2.");
+		return;
+	}
+	if (why == H2_LOST_REFUSED || l->verdict == RULE_GONE) {
+		if (whole && !q->again)
+			send_again(c, s);
+		else
+			h2_stream_refuse(s);
+		return;
+	}
+	switch (l->verdict) {
+	case TO_POD:
+		if (q->preview)
+			answer_away(s, l);
+		else
+			to_app(c, s);
+		break;
+	case NO_ANSWER:
+		if (l->app)
+			answer(s, 502, "The application does not answer.");
+		else
+			answer_away(s, l);
+		break;
+	case RULE_GONE:
+	case BROKE:
+		if (whole && !q->again && (l->app || h2_leg_spoke(l->wire.end)))
+			send_again(c, s);
+		else
+			answer_broken(s, l);
+		break;
+	}
+}
+
+static void on_answered(void *arg, struct h2_stream *s, int status)
+{
+	struct request *q = h2_stream_user(s);
+
+	(void)arg;
+	q->status = status;
+}
+
+static void on_gone(void *arg, struct h2_stream *s)
+{
+	struct http2 *c = arg;
+	struct request *q = h2_stream_user(s);
+
+	if (q)
+		journal_add(c->base.a, &q->journal, q->status, q->by_laptop);
+	free(q);
+}
+
+static const struct h2_ops h2_ops = {
+	.request = on_request, .lost = on_lost, .answered = on_answered, .gone = on_gone};
+
+/* --- the connection ----------------------------------------------------------------------------------------------------------- */
+
+static void end(struct http2 *c, bool gently)
+{
+	struct leg *l;
+
+	c->inside = true;
+	wire_close(&c->client, gently);
+	h2_free(c->h2);
+	while ((l = LIST_FIRST(&c->legs))) {
+		ask_cancel(l->ask);
+		if (l->dial)
+			dial_cancel(l->dial);
+		wire_close(&l->wire, gently);
+		LIST_REMOVE(l, next);
+		free(l);
+	}
+	event_free(c->later);
+	client_remove(&c->base);
+	free(c);
+}
+
+/* What h2 has counted since it was last asked. */
+static void count(struct http2 *c)
+{
+	const struct h2_counts *now = h2_counts(c->h2);
+	struct port_figures *f;
+
+	if (now->bad_heads + now->floods == c->told.bad_heads + c->told.floods &&
+	    now->bad_answers == c->told.bad_answers)
+		return;
+	f = port_figures(c->base.a, c->base.port);
+	f->bad_heads += now->bad_heads - c->told.bad_heads + now->floods - c->told.floods;
+	f->bad_answers += now->bad_answers - c->told.bad_answers;
+	c->told = *now;
+}
+
+static bool flush_all(struct http2 *c)
+{
+	bool wrote = wire_flush(&c->client);
+	struct leg *l;
+
+	LIST_FOREACH (l, &c->legs, next)
+		wrote |= wire_flush(&l->wire);
+	return wrote;
+}
+
+static bool leg_over(const struct leg *l)
+{
+	const struct wire *w = &l->wire;
+
+	return w->dead || w->eof || h2_over(w->end) ||
+	       (!h2_leg_takes(w->end) && !h2_leg_streams(w->end) && !h2_has_output(w->end));
+}
+
+/* Ends one leg that is over; its streams may make new ones. */
+static bool reap(struct http2 *c)
+{
+	struct leg *l;
+
+	LIST_FOREACH (l, &c->legs, next) {
+		if (leg_over(l)) {
+			leg_end(l, BROKE);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* May free c. */
+static void settle(struct http2 *c)
+{
+	struct leg *l;
+
+	c->inside = true;
+	do {
+		while (flush_all(c))
+			;
+	} while (reap(c));
+	c->inside = false;
+	count(c);
+	if (c->client.dead || (c->client.eof && !h2_streams(c->h2)) || h2_over(c->client.end)) {
+		end(c, !c->client.dead);
+		return;
+	}
+	wire_want(&c->client);
+	LIST_FOREACH (l, &c->legs, next)
+		wire_want(&l->wire);
+}
+
+/* The laptop's streams whose rule has gone end, or go elsewhere if they can. */
+static void look_at_rules(struct http2 *c)
+{
+	bool again = true;
+	struct leg *l;
+
+	if (!c->goaway && rules_find(&c->base.a->rules, c->base.port->target, false)) {
+		c->goaway = true;
+		h2_goaway(c->h2, false);
+	}
+	while (again) {
+		again = false;
+		LIST_FOREACH (l, &c->legs, next) {
+			if (!l->app && !rule_ref_find(c->base.a, &l->ref)) {
+				leg_end(l, RULE_GONE);
+				again = true;
+				break;
+			}
+		}
+	}
+}
+
+static void take(struct wire *w, unsigned ev)
+{
+	if (ev & STREAM_ERROR)
+		w->dead = true;
+	else if (ev & STREAM_READABLE && !w->eof)
+		wire_read(w);
+}
+
+static void on_wire(struct stream *s, unsigned ev, void *arg)
+{
+	struct wire *w = arg;
+	struct http2 *c = w->c;
+
+	(void)s;
+	if (c->inside) { /* lwIP calls from within its operations */
+		w->later |= ev;
+		event_active(c->later, EV_TIMEOUT, 1);
+		return;
+	}
+	c->inside = true;
+	take(w, ev);
+	settle(c);
+}
+
+static void on_later(evutil_socket_t fd, short what, void *arg)
+{
+	struct http2 *c = arg;
+	struct leg *l;
+
+	(void)fd;
+	(void)what;
+	c->inside = true;
+	if (c->rules_changed) {
+		c->rules_changed = false;
+		look_at_rules(c);
+	}
+	take(&c->client, c->client.later);
+	c->client.later = 0;
+	LIST_FOREACH (l, &c->legs, next) {
+		take(&l->wire, l->wire.later);
+		l->wire.later = 0;
+	}
+	settle(c);
+}
+
+static void on_recheck(struct client *base)
+{
+	struct http2 *c = container_of(base, struct http2, base);
+
+	c->rules_changed = true;
+	if (!c->inside)
+		on_later(-1, 0, c);
+	else
+		event_active(c->later, EV_TIMEOUT, 1);
+}
+
+static void on_abort(struct client *base)
+{
+	end(container_of(base, struct http2, base), false);
+}
+
+static const struct client_ops ops = {.recheck = on_recheck, .abort = on_abort};
+
+static struct http2 *http2_new(struct agent *a, const struct agent_port *port)
+{
+	struct http2 *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->h2 = h2_new(&h2_ops, c);
+	c->later = evtimer_new(a->base, on_later, c);
+	if (!c->h2 || !c->later) {
+		h2_free(c->h2);
+		if (c->later)
+			event_free(c->later);
+		free(c);
+		return NULL;
+	}
+	client_add(&c->base, a, port, &ops);
+	c->client.c = c;
+	c->client.end = h2_client(c->h2);
+	return c;
+}
 
 void http2_start(struct agent *a, const struct agent_port *port, struct stream *client,
 		 struct stream *app, const uint8_t *first, size_t n)
 {
-	const struct iovec held[2] = {{.iov_base = (void *)(uintptr_t)first, .iov_len = n}};
+	struct http2 *c = NULL;
+	struct leg *l = NULL;
 
-	if (app)
-		capture_join(a, port, client, app, held);
-	else
+	if (app && !rules_http(&a->rules, port->target, NULL)) {
+		http2_pass(a, port, client, app, first, n);
+		return;
+	}
+	if (rules_http(&a->rules, port->target, NULL))
+		c = http2_new(a, port);
+	if (!c) {
 		client->ops->abort(client);
+		if (app)
+			app->ops->abort(app);
+		return;
+	}
+	c->inside = true;
+	wire_open(&c->client, client);
+	/* At once: what it offers concerns the client. */
+	l = app ? leg_new(c, true) : NULL;
+	if (l)
+		wire_open(&l->wire, app);
+	else if (app)
+		app->ops->abort(app);
+	if (wire_input(&c->client, first, n))
+		c->client.eof = true;
+	settle(c);
 }

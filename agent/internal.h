@@ -30,7 +30,7 @@ struct netstack;
 struct stream;
 
 enum {
-	RULES_MAX = 256,
+	RULES_MAX = INTERCEPT_RULES,
 	RULE_NAME_LEN = 2 * INTERCEPT_NAME_MAX + 2, /* OWNER/NAME and NUL */
 };
 
@@ -194,6 +194,9 @@ void http1_start(struct agent *a, const struct agent_port *port, struct stream *
 		 struct stream *app, const uint8_t *first, size_t n, bool redial);
 void http2_start(struct agent *a, const struct agent_port *port, struct stream *client,
 		 struct stream *app, const uint8_t *first, size_t n);
+/* Followed only (http2_pass.c). */
+void http2_pass(struct agent *a, const struct agent_port *port, struct stream *client,
+		struct stream *app, const uint8_t *first, size_t n);
 
 /* Of one port, since the start. */
 struct port_figures {

@@ -404,12 +404,22 @@ void h2_on_leg_closed(struct h2_stream *s, uint32_t code, enum h2_lost why)
 	}
 }
 
-void h2_stream_reset(struct h2_stream *s)
+static void end_both(struct h2_stream *s, uint32_t code)
 {
 	s->own = s->answered = true;
 	drop(s, &s->up);
 	reset_leg(s, NGHTTP2_CANCEL);
-	reset_client(s, NGHTTP2_INTERNAL_ERROR);
+	reset_client(s, code);
+}
+
+void h2_stream_reset(struct h2_stream *s)
+{
+	end_both(s, NGHTTP2_INTERNAL_ERROR);
+}
+
+void h2_stream_refuse(struct h2_stream *s)
+{
+	end_both(s, NGHTTP2_REFUSED_STREAM);
 }
 
 const struct http_head *h2_stream_head(const struct h2_stream *s)

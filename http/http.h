@@ -202,5 +202,6 @@ const struct http_head *h2_stream_head(const struct h2_stream *s);
 void h2_stream_set(struct h2_stream *s, void *user);
 void *h2_stream_user(const struct h2_stream *s);
 struct h2_end *h2_stream_leg(const struct h2_stream *s); /* NULL = none */
-/* To both ends. */
-void h2_stream_reset(struct h2_stream *s);
+void h2_stream_reset(struct h2_stream *s);		 /* to both ends */
+void h2_stream_refuse(
+	struct h2_stream *s); /* likewise: nobody has looked at it, the client may send it again */
