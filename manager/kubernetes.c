@@ -284,6 +284,7 @@ static const struct method methods[] = {
 	{"share", BY_LAPTOP, share_call},
 	{"unshare", BY_LAPTOP, unshare_call},
 	{"dashboard", BY_LAPTOP, dashboard_call},
+	{"login", BY_LAPTOP, login_call},
 	{"requests", BY_AGENT | NOTE_ONLY, requests},
 	{"intercept", BY_LAPTOP, elsewhere},
 	{"leave", BY_LAPTOP, elsewhere},
@@ -393,6 +394,8 @@ static int start(struct manager *m, struct error *e)
 	if (r == 0)
 		r = cluster_new(k, e);
 	if (r == 0)
+		r = login_new(k, e);
+	if (r == 0)
 		r = web_new(k, e);
 	if (r == 0)
 		r = feeds_start(k, e);
@@ -406,6 +409,8 @@ static void stop(struct manager *m)
 
 	if (!k)
 		return;
+	login_free(k->login);
+	k->login = NULL;
 	gateways_free(k->gateways);
 	k->gateways = NULL;
 	web_free(k->web);
