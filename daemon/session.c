@@ -448,6 +448,8 @@ static int on_hello(void *arg, json_t *answer)
 	}
 	if (s->state == SESSION_HOSTNET || s->state == SESSION_CONNECTED)
 		hostnet_apply(s->hostnet, &cfg);
+	if (s->state == SESSION_CONNECTED)
+		tunnel_ask_flows(s->tunnel);
 	return 0;
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/ip.h"
 #include "base/log.h"
+#include "daemon/flows.h"
 #include "daemon/intake.h"
 #include "daemon/tunnel.h"
 #include "netstack/netstack.h"
@@ -439,6 +440,18 @@ void tunnel_drop_tun(struct tunnel *t)
 	tun_close(t->tun);
 	t->tun = NULL;
 	t->v4 = t->v6 = (struct ipaddr){0};
+}
+
+static void to_kernel(void *arg, struct pkt *pkt)
+{
+	struct tunnel *t = arg;
+
+	tun_write(t->tun, pkt);
+}
+
+unsigned tunnel_ask_flows(struct tunnel *t)
+{
+	return t->tun ? flows_ask(&t->v4, &t->v6, to_kernel, t) : 0;
 }
 
 int tunnel_connect(struct tunnel *t, uint16_t port, nsec_t timeout, struct stream **sp)

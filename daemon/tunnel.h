@@ -76,5 +76,7 @@ int tunnel_set_prefixes(struct tunnel *t, const struct prefixes *set, struct err
 int tunnel_set_tun(struct tunnel *t, int fd, const struct ipaddr *v4, const struct ipaddr *v6,
 		   struct error *e);
 void tunnel_drop_tun(struct tunnel *t);
+/* The manager may have been restarted: has the kernel's connections into the cluster show themselves (daemon/flows.h). How many. */
+unsigned tunnel_ask_flows(struct tunnel *t);
 /* A TCP connection from our stack to the manager's. */
 int tunnel_connect(struct tunnel *t, uint16_t port, nsec_t timeout, struct stream **sp);

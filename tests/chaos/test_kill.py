@@ -8,6 +8,20 @@ from lab import Failed, Lab, step, story, wait_for
 
 CLEAN, BACK = 2.0, 5.0
 SLACK = 3.0  # for a machine that builds something else meanwhile
+# A server that says one word, and a client that waits for the next.
+SILENT = """
+import socket, time
+s = socket.create_server(("10.244.0.10", 7000))
+c, _ = s.accept()
+c.sendall(b"open")
+time.sleep(600)
+"""
+WAITING = """
+import socket
+s = socket.create_connection(("10.244.0.10", 7000))
+print(s.recv(9).decode(), flush=True)
+s.recv(9)
+"""
 
 
 def answers(lab, want, within=BACK + SLACK):
@@ -33,6 +47,15 @@ def main():
         lab.agent_shop.kill()
         lab.start_agent("shop")
         answers(lab, "hello from laptop")
+
+        step("manager: killed and restarted; a connection that only receives hears of it")
+        lab.start("web", "silent", "/usr/bin/python3", "-c", SILENT)
+        lab.wait_listening("web", 7000)
+        waiting = lab.start("laptop", "waiting", "/usr/bin/python3", "-c", WAITING)
+        wait_for("the connection", lambda: "open" in waiting.output())
+        lab.manager.kill()
+        lab.start_manager()
+        wait_for("its reset", lambda: "ConnectionResetError" in waiting.output(), BACK + SLACK)
 
         step("manager: killed; the agent serves the pod or the laptop; restarted, exit and intercept are there")
         lab.manager.kill()
