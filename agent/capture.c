@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 #include <event2/event.h>
+#include <sys/socket.h>
 
 #include "agent/internal.h"
 #include "base/log.h"
@@ -297,14 +298,24 @@ static void on_client(struct stream *s, unsigned ev, void *arg)
 
 /* --- the application ---------------------------------------------------------------------------------------------------- */
 
+/* An HTTP/2 server may greet before its client does: that says nothing, the client's preface will. */
+static bool greets_http2(struct stream *s)
+{
+	uint8_t head[H2_HEAD_LEN];
+
+	return recv(s->ops->fd(s), head, sizeof(head), MSG_PEEK) == sizeof(head) &&
+	       h2_greeting(head);
+}
+
 /* It speaks first, or is gone. */
 static void on_app(struct stream *s, unsigned ev, void *arg)
 {
 	struct capture *c = arg;
 
-	(void)s;
 	if (ev & STREAM_ERROR)
 		end(c);
+	else if (ev & STREAM_READABLE && greets_http2(s))
+		s->ops->want(s, 0);
 	else if (ev & STREAM_READABLE)
 		opaque(c, HTTP_OPAQUE, c->first, c->nfirst);
 }

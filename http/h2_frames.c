@@ -3,12 +3,26 @@
 #include "base/util.h"
 #include "http/http.h"
 
-enum { HEAD_LEN = 9, PREFACE_LEN = 24 };
-enum { TYPE_HEADERS = 1, TYPE_PUSH_PROMISE = 5, TYPE_GOAWAY = 7, TYPE_CONTINUATION = 9 };
+enum { PREFACE_LEN = 24, SETTING_LEN = 6 };
+enum {
+	TYPE_HEADERS = 1,
+	TYPE_SETTINGS = 4,
+	TYPE_PUSH_PROMISE = 5,
+	TYPE_GOAWAY = 7,
+	TYPE_CONTINUATION = 9
+};
 enum { END_HEADERS = 4 };
 
 const uint8_t h2_goaway_frame[H2_GOAWAY_LEN] = {0,    0,    8,	  TYPE_GOAWAY, 0, 0, 0, 0, 0,
 						0x7f, 0xff, 0xff, 0xff,	       0, 0, 0, 0};
+
+bool h2_greeting(const uint8_t head[static H2_HEAD_LEN])
+{
+	uint32_t len = get_be32(head) >> 8;
+
+	return len <= UINT16_MAX && len % SETTING_LEN == 0 && head[3] == TYPE_SETTINGS &&
+	       !head[4] && !get_be32(head + 5);
+}
 
 void h2_frames_init(struct h2_frames *f, bool from_client)
 {
@@ -47,11 +61,11 @@ size_t h2_frames_pass(struct h2_frames *f, const uint8_t *data, size_t len, bool
 			at += n;
 			continue;
 		}
-		n = MIN((size_t)(HEAD_LEN - f->have), len - at);
+		n = MIN((size_t)(H2_HEAD_LEN - f->have), len - at);
 		memcpy(f->head + f->have, data + at, n);
 		f->have = (uint8_t)(f->have + n);
 		at += n;
-		if (f->have == HEAD_LEN)
+		if (f->have == H2_HEAD_LEN)
 			on_head(f);
 	}
 	return at;

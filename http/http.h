@@ -104,10 +104,12 @@ const char *h1_why(const struct h1 *h); /* of the last H1_BAD, static text */
 
 /* --- HTTP/2, followed only ----------------------------------------------------------------------------------------- */
 
+enum { H2_HEAD_LEN = 9, H2_GOAWAY_LEN = 17 };
+
 /* The frames of one direction, by their 9-byte heads alone; nothing is held back. */
 struct h2_frames {
 	uint32_t left; /* of the preface or a payload, still to come */
-	uint8_t head[9], have;
+	uint8_t head[H2_HEAD_LEN], have;
 	bool started; /* its first frame is past */
 	bool open;    /* within a header block */
 	bool goaway;  /* one has gone past */
@@ -116,7 +118,8 @@ void h2_frames_init(struct h2_frames *f, bool from_client);
 /* Goes over the next bytes; if `stop`, no further than to the first place where a frame of ours may stand. Returns how many. */
 size_t h2_frames_pass(struct h2_frames *f, const uint8_t *data, size_t len, bool stop);
 bool h2_frames_between(const struct h2_frames *f); /* may a frame of ours stand here? */
-enum { H2_GOAWAY_LEN = 17 };
+/* Is this the head of the SETTINGS that an HTTP/2 server begins with? */
+bool h2_greeting(const uint8_t head[static H2_HEAD_LEN]);
 extern const uint8_t
 	h2_goaway_frame[H2_GOAWAY_LEN]; /* 2^31-1, NO_ERROR: later connections are better */
 
