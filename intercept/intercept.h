@@ -15,6 +15,7 @@ enum {
 	WORKLOAD_PORTS = 32,
 	WORKLOAD_SERVICES = 16,
 	INTERCEPT_PORTS = 16,
+	INTERCEPT_RULES = 256, /* an agent takes: ports of all intercepts of its workload */
 	INTERCEPT_NAME_MAX = 127,
 	ENVIRONMENT_JSON_MAX = 896
 			       << 10, /* of a workload, as JSON: fits a message beside the rest */
@@ -149,6 +150,8 @@ json_t *http_match_to_json(const struct http_match *m);
 int http_match_from_json(struct http_match *m, const json_t *j, struct error *e);
 /* May these two not be on one port (docs/http.md)? Whose ports they are is the caller's question. */
 bool http_match_clash(const struct intercept *a, const struct intercept *b);
+/* Does whatever clashes with `a` clash with `b`, too? Then `a` may take the place of `b`. */
+bool http_match_within(const struct intercept *a, const struct intercept *b);
 /* Whose is a request that matches both: < 0 = a's. `uid`s break ties, "" on the static platform. */
 int http_match_order(const struct intercept *a, const char *a_uid, const struct intercept *b,
 		     const char *b_uid);

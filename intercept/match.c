@@ -252,6 +252,20 @@ bool http_match_clash(const struct intercept *a, const struct intercept *b)
 	return paths_overlap(a->match.path, b->match.path) && (within(a, b) || within(b, a));
 }
 
+bool http_match_within(const struct intercept *a, const struct intercept *b)
+{
+	const struct http_match *ma = &a->match, *mb = &b->match;
+
+	if (a->mechanism == MECHANISM_TCP || b->mechanism == MECHANISM_TCP)
+		return b->mechanism == MECHANISM_TCP;
+	if (strncmp(ma->path, mb->path, strlen(mb->path)) != 0)
+		return false;
+	/* What clashes with auto is what takes everything. */
+	if (ma->mode == HTTP_MATCH_AUTO || mb->mode == HTTP_MATCH_ALL)
+		return true;
+	return within(a, b) && within(b, a);
+}
+
 int http_match_order(const struct intercept *a, const char *a_uid, const struct intercept *b,
 		     const char *b_uid)
 {

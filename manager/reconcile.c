@@ -109,15 +109,20 @@ static bool same_name(const struct claim *a, const struct claim *b)
 	return !strcmp(a->o->session, b->o->session) && !strcmp(a->o->in.name, b->o->in.name);
 }
 
-/* The port of `a` that `b` wants, too, or NULL. */
+static bool same_workload(const struct intercept *a, const struct intercept *b)
+{
+	return a->kind == b->kind && !strcmp(a->ns, b->ns) && !strcmp(a->workload, b->workload);
+}
+
+/* The port of `a` that `b` wants, too, or NULL. Requests that are told apart have room on one port. */
 static const struct intercept_port *clash(const struct intercept *a, const struct intercept *b)
 {
-	if (a->kind != b->kind || strcmp(a->ns, b->ns) || strcmp(a->workload, b->workload))
+	if (!same_workload(a, b))
 		return NULL;
 	for (unsigned i = 0; i < a->nports; i++) {
 		for (unsigned k = 0; k < b->nports; k++) {
 			if (same_target(&a->port[i], &b->port[k]))
-				return &a->port[i];
+				return http_match_clash(a, b) ? &a->port[i] : NULL;
 		}
 	}
 	return NULL;
@@ -141,13 +146,28 @@ static void tell_holder(struct verdict *v, const struct claim *me, const struct 
 {
 	const struct intercept *h = &holder->o->in;
 	bool own = !strcmp(holder->o->session, me->o->session);
+	char match[120];
 
+	http_match_text(match, sizeof(match), h, " and ");
 	v->phase = PHASE_CONFLICT;
 	snprintf(v->message, sizeof(v->message),
-		 "Port %u%s%s%s of %s %s is taken by %s intercept '%.127s'%s%.100s.", port->port,
-		 *port->name ? " (" : "", port->name, *port->name ? ")" : "",
+		 "Port %u%s%s%s of %s %s is taken by %s intercept '%.127s'%s%.100s, for %s.",
+		 port->port, *port->name ? " (" : "", port->name, *port->name ? ")" : "",
 		 workload_kind_name(h->kind), h->workload, own ? "your own" : "the", h->name,
-		 own ? "" : " of ", own ? "" : holder->o->user);
+		 own ? "" : " of ", own ? "" : holder->o->user, match);
+}
+
+/* What agents of one workload are told has a bound, and nobody may fill it up for those who are in. */
+static bool has_room(const struct candidate *list, size_t n, const struct candidate *me)
+{
+	unsigned rules = me->c->o->in.nports;
+
+	for (size_t i = 0; i < n; i++) {
+		if (list[i].v->in_force && !same_name(list[i].c, me->c) &&
+		    same_workload(&list[i].c->o->in, &me->c->o->in))
+			rules += list[i].c->o->in.nports;
+	}
+	return rules <= INTERCEPT_RULES;
 }
 
 static void replace(struct candidate *old, const struct claim *by)
@@ -176,6 +196,14 @@ static void settle(struct candidate *list, size_t n, struct candidate *me)
 		tell_holder(me->v, me->c, holder, port);
 		return;
 	}
+	if (!has_room(list, n, me)) {
+		me->v->phase = PHASE_CONFLICT;
+		snprintf(me->v->message, sizeof(me->v->message),
+			 "%s %s has as many intercepts as its agents take: %d ports of them.",
+			 workload_kind_title(me->c->o->in.kind), me->c->o->in.workload,
+			 INTERCEPT_RULES);
+		return;
+	}
 	*me->v = (struct verdict){.in_force = true, .phase = PHASE_PENDING};
 	for (size_t i = 0; i < n; i++) {
 		if (&list[i] != me && list[i].v->in_force && same_name(list[i].c, me->c))
@@ -201,9 +229,11 @@ static void settle_all(struct candidate *list, size_t n, enum phase which)
 	}
 }
 
-/* All ports of `a` are among those of `b`. */
+/* Who would clash with `a` would with `b`, too: its ports and its requests are among those of `b`. */
 static bool within(const struct intercept *a, const struct intercept *b)
 {
+	if (!same_workload(a, b) || !http_match_within(a, b))
+		return false;
 	for (unsigned i = 0; i < a->nports; i++) {
 		unsigned k = 0;
 
@@ -212,7 +242,7 @@ static bool within(const struct intercept *a, const struct intercept *b)
 		if (k == b->nports)
 			return false;
 	}
-	return clash(a, b) != NULL;
+	return a->nports > 0;
 }
 
 /* What the older one of its name holds, the newer one may take over without losing its place. */
@@ -231,6 +261,19 @@ static void inherit(struct candidate *list, size_t n)
 	}
 }
 
+/* An id names one intercept: its header, its preview. One that copies another's is none; one that is moved may take it along. */
+static bool copies_id(const struct claim *c, size_t n, size_t me)
+{
+	const char *id = c[me].o->in.id;
+	size_t first = me;
+
+	for (size_t i = 0; *id && i < n; i++) {
+		if (!strcmp(c[i].o->in.id, id) && !c[i].o->deleting && older(c[i].o, c[first].o))
+			first = i;
+	}
+	return first != me && !same_name(&c[first], &c[me]);
+}
+
 int reconcile(struct verdict *v, const struct claim *c, size_t n)
 {
 	cleanup(free_ptr) struct candidate *list = calloc(n + 1, sizeof(*list));
@@ -242,6 +285,13 @@ int reconcile(struct verdict *v, const struct claim *c, size_t n)
 		v[i] = (struct verdict){.phase = PHASE_PENDING};
 		if (c[i].o->deleting || why_failed(&c[i], v[i].message, sizeof(v[i].message))) {
 			v[i].phase = PHASE_FAILED;
+			continue;
+		}
+		if (copies_id(c, n, i)) {
+			v[i].phase = PHASE_FAILED;
+			snprintf(v[i].message, sizeof(v[i].message),
+				 "Its id is another intercept's; make it anew with an id of its "
+				 "own.");
 			continue;
 		}
 		list[m++] = (struct candidate){.c = &c[i], .v = &v[i], .holds = is_holding(&c[i])};
@@ -279,14 +329,23 @@ void coverage(struct coverage *c, const struct endpoint *e, size_t n)
 {
 	char pods[400];
 	unsigned without, leaving = 0;
+	const char *old = NULL;
 
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		leaving += e[i].leaving;
+		old = e[i].old ? e[i].pod : old;
+	}
 	*c = (struct coverage){.endpoints = (unsigned)n - leaving, .phase = PHASE_PENDING};
 	for (size_t i = 0; i < n; i++)
 		c->agents += e[i].connected && e[i].confirmed;
 	name_pods(pods, sizeof(pods), e, n, &without);
-	if (c->endpoints == 0)
+	if (old) {
+		c->phase = c->agents ? PHASE_PARTIAL : PHASE_PENDING;
+		snprintf(c->message, sizeof(c->message),
+			 "The agent of pod %.253s is of an older culvert, which cannot tell "
+			 "requests apart; restart the pods.",
+			 old);
+	} else if (c->endpoints == 0)
 		snprintf(c->message, sizeof(c->message), "No pod of the service is ready.");
 	else if (c->agents == c->endpoints && !leaving)
 		c->phase = PHASE_ACTIVE;

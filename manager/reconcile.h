@@ -3,7 +3,7 @@
  * reconcile: which Intercepts are in force and what their status says, from what is known of all of them. Sans-IO: structs in,
  * verdicts out, the same for the same input; so a restarted manager comes to the same.
  *
- * Who holds a port keeps it while its laptop is there or was lately (`stale` says it was not). Among those that hold nothing yet
+ * Who holds a port, or of http some requests to it, keeps it while its laptop is there or was lately (`stale` says it was not). Among those that hold nothing yet
  * the earlier creation wins, then the lower uid. Of one session's intercepts of one name the newest that can be is in
  * force, and of the ports of an older one it inherits its place: so one is moved without a moment in which another could take it.
  */
@@ -25,7 +25,7 @@ struct claim {
 struct verdict {
 	bool in_force;
 	enum phase phase; /* of one in force: PENDING, until coverage() says more */
-	char message[512];
+	char message[640];
 };
 
 enum { RECONCILE_MAX = 1024 };
@@ -39,6 +39,7 @@ struct endpoint {
 	bool marked;	/* an agent was put in, so it will come */
 	bool connected; /* its agent is here and stands for the workload */
 	bool confirmed; /* ... and has the rule */
+	bool old;	/* its agent is here and cannot take such a rule */
 	bool leaving;	/* without an agent, no more ready: a proxy may not know yet */
 };
 

@@ -144,6 +144,134 @@ static void test_tcp_and_udp_of_one_number_are_two(void **unused)
 	not_in_force(b, PHASE_CONFLICT, "taken by the intercept 'dns' of ana");
 }
 
+/* --- http --- */
+
+static const char *const ids[MOST] = {
+	"00000000000000000000000000000000", "11111111111111111111111111111111",
+	"22222222222222222222222222222222", "33333333333333333333333333333333",
+	"44444444444444444444444444444444", "55555555555555555555555555555555",
+	"66666666666666666666666666666666", "77777777777777777777777777777777",
+};
+
+/* "auto", "all" or "NAME=REGEX"; and maybe a path. */
+static struct claim *http(const char *user, const char *name, uint64_t created, const char *match,
+			  const char *path)
+{
+	struct claim *c = add(user, name, created, 8080);
+	struct intercept *in = &of(c)->in;
+	struct error e;
+	bool given = false;
+
+	in->mechanism = MECHANISM_HTTP;
+	snprintf(in->id, sizeof(in->id), "%s", ids[c - claim]);
+	assert_int_equal(http_match_parse(&in->match, &given, match, &e), 0);
+	if (path)
+		assert_int_equal(http_path_parse(&in->match, path, &e), 0);
+	return c;
+}
+
+static void test_requests_share_a_port(void **unused)
+{
+	struct claim *ana = http("ana", "cart", 1, "x-user=ana", NULL),
+		     *bob = http("bob", "cart", 2, "x-user=bob", NULL),
+		     *eve = http("eve", "cart", 3, "auto", NULL),
+		     *own = http("ana", "other", 4, "auto", NULL);
+
+	(void)unused;
+	in_force(ana);
+	in_force(bob);
+	in_force(eve);
+	in_force(own);
+}
+
+static void test_same_requests_clash(void **unused)
+{
+	struct claim *ana = http("ana", "cart", 1, "x-user=ana", NULL),
+		     *bob = http("bob", "cart", 2, "X-User=ana", NULL);
+
+	(void)unused;
+	in_force(ana);
+	not_in_force(bob, PHASE_CONFLICT,
+		     "is taken by the intercept 'cart' of ana, for header(\"x-user\") ~= "
+		     "regexp(\"ana\").");
+}
+
+static void test_all_and_tcp_clash_with_everything(void **unused)
+{
+	struct claim *ana = http("ana", "cart", 1, "auto", NULL),
+		     *all = http("bob", "cart", 2, "all", NULL), *tcp = add("eve", "cart", 3, 8080),
+		     *other = http("zoe", "cart", 4, "x-a=b", "/api");
+
+	(void)unused;
+	in_force(ana);
+	not_in_force(all, PHASE_CONFLICT, "taken by the intercept 'cart' of ana");
+	not_in_force(tcp, PHASE_CONFLICT, "taken by the intercept 'cart' of ana");
+	in_force(other);
+	of(ana)->deleting = true;
+	of(other)->deleting = true;
+	in_force(all);
+	not_in_force(tcp, PHASE_CONFLICT, "for all HTTP requests");
+	of(all)->deleting = true;
+	in_force(tcp);
+	of(other)->deleting = false;
+	not_in_force(other, PHASE_CONFLICT, "for all TCP connections");
+}
+
+static void test_paths_apart_do_not_clash(void **unused)
+{
+	struct claim *api = http("ana", "cart", 1, "all", "/api"),
+		     *web = http("bob", "cart", 2, "all", "/web"),
+		     *deep = http("eve", "cart", 3, "auto", "/api/v2");
+
+	(void)unused;
+	in_force(api);
+	in_force(web);
+	not_in_force(deep, PHASE_CONFLICT, "path-prefix(\"/api\")");
+}
+
+/* One that is widened would otherwise take what others hold, by the age of what it was. */
+static void test_a_wider_match_does_not_inherit(void **unused)
+{
+	struct claim *old = http("ana", "cart", 1, "x-user=ana", NULL),
+		     *bob = http("bob", "cart", 2, "x-user=bob", NULL),
+		     *wide = add("ana", "cart", 3, 8080);
+
+	(void)unused;
+	snprintf(of(old)->phase, sizeof(of(old)->phase), "Active");
+	snprintf(of(bob)->phase, sizeof(of(bob)->phase), "Active");
+	in_force(bob);
+	in_force(old);
+	not_in_force(wide, PHASE_CONFLICT, "'cart' of bob");
+}
+
+static void test_a_narrower_match_inherits(void **unused)
+{
+	struct claim *old = add("ana", "cart", 1, 8080),
+		     *bob = http("bob", "cart", 2, "auto", NULL),
+		     *narrow = http("ana", "cart", 3, "x-user=ana", NULL);
+
+	(void)unused;
+	snprintf(of(old)->phase, sizeof(of(old)->phase), "Active");
+	in_force(narrow);
+	not_in_force(old, PHASE_FAILED, "Replaced");
+	in_force(bob); /* there is room for him now */
+}
+
+static void test_an_id_is_one_intercepts(void **unused)
+{
+	struct claim *ana = http("ana", "cart", 1, "auto", NULL),
+		     *eve = http("eve", "mine", 2, "auto", NULL),
+		     *moved = http("ana", "cart", 3, "auto", NULL);
+
+	(void)unused;
+	memcpy(of(eve)->in.id, of(ana)->in.id, sizeof(of(ana)->in.id));
+	memcpy(of(moved)->in.id, of(ana)->in.id, sizeof(of(ana)->in.id));
+	snprintf(of(eve)->phase, sizeof(of(eve)->phase), "Active");
+	not_in_force(eve, PHASE_FAILED, "id is another intercept's");
+	in_force(moved);
+	not_in_force(ana, PHASE_FAILED, "Replaced");
+}
+
 static void test_deleting_holds_nothing(void **unused)
 {
 	struct claim *a = add("ana", "cart", 1, 8080), *b = add("bob", "cart", 2, 8080);
@@ -202,7 +330,7 @@ static void test_own_other_name_clashes_too(void **unused)
 
 	(void)unused;
 	in_force(a);
-	not_in_force(b, PHASE_CONFLICT, "your own intercept 'a'.");
+	not_in_force(b, PHASE_CONFLICT, "your own intercept 'a', for all TCP connections.");
 }
 
 static void test_holder_keeps_what_it_has(void **unused)
@@ -272,6 +400,22 @@ static void test_moving_to_a_taken_port_keeps_the_old(void **unused)
 }
 
 /* Whatever is in force clashes with nothing else in force, and of a name there is one; in whatever order they are named. */
+/* Half of them take requests. */
+static void random_match(struct intercept *in, uint32_t *seed)
+{
+	static const char *const matches[] = {"auto", "all", "a=1", "a=2", "b=1"};
+	static const char *const paths[] = {"", "/x", "/y"};
+	bool given = false;
+
+	*seed = *seed * 1664525 + 1013904223;
+	if ((*seed >> 10) % 2)
+		return;
+	in->mechanism = MECHANISM_HTTP;
+	snprintf(in->id, sizeof(in->id), "%s", ids[(*seed >> 12) % MOST]);
+	http_match_parse(&in->match, &given, matches[(*seed >> 16) % 5], NULL);
+	snprintf(in->match.path, sizeof(in->match.path), "%s", paths[(*seed >> 20) % 3]);
+}
+
 static void test_random_sets(void **unused)
 {
 	static const char *const users[] = {"ana", "bob", "cid"};
@@ -292,6 +436,7 @@ static void test_random_sets(void **unused)
 			c->stale = (seed >> 22) % 4 == 0;
 			snprintf(of(c)->phase, sizeof(of(c)->phase), "%s",
 				 phases[(seed >> 25) % 5]);
+			random_match(&of(c)->in, &seed);
 		}
 		assert_int_equal(reconcile(verdict, claim, n), 0);
 		for (int i = 0; i < MOST; i++) {
@@ -299,7 +444,8 @@ static void test_random_sets(void **unused)
 			assert_true(force[i] || *verdict[i].message);
 			for (int k = 0; k < i; k++) {
 				bool same = object[i].in.port[0].target ==
-					    object[k].in.port[0].target,
+						    object[k].in.port[0].target &&
+					    http_match_clash(&object[i].in, &object[k].in),
 				     name = !strcmp(object[i].session, object[k].session) &&
 					    !strcmp(object[i].in.name, object[k].in.name);
 
@@ -420,6 +566,13 @@ int main(void)
 		cmocka_unit_test_setup(test_newest_of_a_name_wins, begin),
 		cmocka_unit_test_setup(test_moving_inherits_against_who_waits, begin),
 		cmocka_unit_test_setup(test_moving_to_a_taken_port_keeps_the_old, begin),
+		cmocka_unit_test_setup(test_requests_share_a_port, begin),
+		cmocka_unit_test_setup(test_same_requests_clash, begin),
+		cmocka_unit_test_setup(test_all_and_tcp_clash_with_everything, begin),
+		cmocka_unit_test_setup(test_paths_apart_do_not_clash, begin),
+		cmocka_unit_test_setup(test_a_wider_match_does_not_inherit, begin),
+		cmocka_unit_test_setup(test_a_narrower_match_inherits, begin),
+		cmocka_unit_test_setup(test_an_id_is_one_intercepts, begin),
 		cmocka_unit_test(test_random_sets),
 		cmocka_unit_test(test_coverage),
 		cmocka_unit_test(test_coverage_names_a_few),
