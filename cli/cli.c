@@ -8,9 +8,9 @@
 #include "cli/internal.h"
 
 const struct command *const commands[] = {
-	&cmd_connect, &cmd_list,     &cmd_intercept, &cmd_leave, &cmd_status,
-	&cmd_quit,    &cmd_install,  &cmd_uninstall, &cmd_help,	 &cmd_completion,
-	&cmd_man,     &cmd_complete, NULL,
+	&cmd_connect, &cmd_list,       &cmd_intercept, &cmd_leave,     &cmd_status,  &cmd_quit,
+	&cmd_login,   &cmd_logout,     &cmd_preview,   &cmd_dashboard, &cmd_install, &cmd_uninstall,
+	&cmd_help,    &cmd_completion, &cmd_man,       &cmd_complete,  NULL,
 };
 
 const struct command *command_find(const char *name)

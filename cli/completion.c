@@ -140,8 +140,7 @@ static int exec_complete(const struct args *a)
 	}
 	if (a->child[n - 1][0] == '-') {
 		for (f = c->flags; f->name; f++)
-			if (f->type != FLAG_LATER)
-				printf("--%s\n", f->name);
+			printf("--%s\n", f->name);
 		puts("--help");
 	} else if (c->complete) {
 		c->complete();

@@ -88,8 +88,7 @@ static int unknown_flag(const struct command *cmd, const char *name, struct erro
 	unsigned i, n = 0;
 
 	for (i = 0; cmd->flags[i].name; i++)
-		if (cmd->flags[i].type != FLAG_LATER)
-			names[n++] = cmd->flags[i].name;
+		names[n++] = cmd->flags[i].name;
 	names[n++] = "help";
 	names[n] = NULL;
 	near = nearest(name, names);
@@ -128,8 +127,6 @@ static int check_value(const struct flag *f, const char **value, struct error *e
 			return 0;
 		error_set(e, -EINVAL, "--%s %s: write %s", f->name, *value, f->value);
 		return -EINVAL;
-	case FLAG_LATER:
-		return error_set(e, -EINVAL, "--%s: %s", f->name, f->help);
 	case FLAG_TEXT:
 	case FLAG_FILE:
 		return **value ? 0 : error_set(e, -EINVAL, "--%s: the value is empty", f->name);
@@ -161,8 +158,6 @@ static int take_found(struct args *a, unsigned i, const char *value, const char 
 
 	if (!value && f->type == FLAG_BOOL)
 		value = "true";
-	if (!value && f->type == FLAG_LATER)
-		return check_value(f, &value, e);
 	if (!value) {
 		if (!next)
 			return error_set(e, -EINVAL, "--%s needs a value: %s", f->name, f->value);

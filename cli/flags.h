@@ -13,8 +13,6 @@ enum flag_type {
 	FLAG_FILE,   /* as text; the shell completes a path */
 	FLAG_CIDR,   /* a prefix, checked */
 	FLAG_CHOICE, /* one of `choices` */
-	FLAG_LATER,  /* of the page, not in this version: refused with `help` as the sentence; not
-			shown */
 };
 
 struct flag {
@@ -27,7 +25,7 @@ struct flag {
 	const char *const *choices; /* NULL-ended */
 };
 
-enum { FLAGS_MAX = 24, VALUES_MAX = 64, POSITIONAL_MAX = 4 };
+enum { FLAGS_MAX = 40, VALUES_MAX = 64, POSITIONAL_MAX = 4 };
 
 struct args;
 

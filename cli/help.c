@@ -38,8 +38,7 @@ void help_command(FILE *out, const struct command *c)
 		fprintf(out, "%s\n\n", c->about);
 	fputs("Flags:\n", out);
 	for (f = c->flags; f->name; f++)
-		if (f->type != FLAG_LATER)
-			print_flag(out, f);
+		print_flag(out, f);
 	print_flag(out, &help);
 	fprintf(out, "\nExample:\n  %s\n", c->example);
 }

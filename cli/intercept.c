@@ -4,8 +4,7 @@
 #include <signal.h>
 
 #include "base/duration.h"
-#include "cli/internal.h"
-#include "intercept/intercept.h"
+#include "cli/choice.h"
 #include "rpc/rpc.h"
 
 /* --- the request --- */
@@ -17,23 +16,6 @@ static int copy_name(char *to, size_t size, const char *what, const char *from, 
 	if (strlen(from) >= size)
 		return error_set(e, -EINVAL, "%s is longer than %zu characters", what, size - 1);
 	memcpy(to, from, strlen(from) + 1);
-	return 0;
-}
-
-static int check_later(const struct args *a, struct error *e)
-{
-	const char *mechanism = args_text(a, "mechanism");
-
-	if (mechanism && !strcmp(mechanism, "http"))
-		return error_set(e, -EINVAL,
-				 "--mechanism http: this version takes all TCP connections of a "
-				 "port; choosing HTTP "
-				 "requests comes in a later one. Use --mechanism tcp");
-	if (args_bool(a, "preview-url"))
-		return error_set(
-			e, -EINVAL,
-			"--preview-url: this version makes no preview URLs; a later one does. Use "
-			"--preview-url=false");
 	return 0;
 }
 
@@ -70,8 +52,8 @@ static const char *split_kind(const char *text, const char **kind, struct error 
 	return slash + 1;
 }
 
-static int make_request(struct intercept_request *r, const struct args *a, const char **kind,
-			struct error *e)
+static int make_request(struct intercept_request *r, struct choice *c, const struct args *a,
+			const char **kind, struct error *e)
 {
 	const char *given = args_text(a, "workload");
 	const char *split = split_kind(given ? given : a->pos[0], kind, e);
@@ -79,7 +61,7 @@ static int make_request(struct intercept_request *r, const struct args *a, const
 	const char *ns = args_text(a, "namespace"), *on_down = args_text(a, "on-down");
 	const char *const *ports;
 	unsigned n = args_many(a, "port", &ports), i;
-	int err = split ? check_later(a, e) : -EINVAL;
+	int err = split ? 0 : -EINVAL;
 
 	memset(r, 0, sizeof(*r));
 	r->ns_given = ns != NULL;
@@ -96,6 +78,8 @@ static int make_request(struct intercept_request *r, const struct args *a, const
 		err = intercept_port_parse(r, ports[i], e);
 	if (!err && on_down)
 		err = intercept_on_down_parse(r, on_down, e);
+	if (!err)
+		err = choice_from_flags(c, r, a, e);
 	if (!err && !n)
 		err = error_set(e, -EINVAL,
 				"intercept needs --port LOCAL[:SERVICEPORT]: where your process "
@@ -129,45 +113,6 @@ static int add_options(json_t *params, const struct args *a, const char *kind, s
 	if (args_bool(a, "yes"))
 		json_object_set_new(params, "yes", json_true());
 	return err;
-}
-
-/* --- the report ------------------------------------------------------------------------------------- */
-
-static const char *title(const char *kind)
-{
-	enum workload_kind k;
-
-	return workload_kind_parse(&k, kind) ? kind : workload_kind_title(k);
-}
-
-static void report(FILE *out, const json_t *result)
-{
-	const json_t *in = json_object_get(result, "intercept");
-	json_t *p;
-	size_t i;
-
-	fprintf(out, "Using %s %s\nintercepted\n", title(get_text(in, "kind")),
-		get_text(in, "workload"));
-	fprintf(out, "    Intercept name         : %s\n", get_text(in, "name"));
-	fprintf(out, "    State                  : %s\n", get_text(result, "state"));
-	fprintf(out, "    Workload kind          : %s\n", title(get_text(in, "kind")));
-	json_array_foreach(json_object_get(in, "ports"), i, p)
-	{
-		fprintf(out, "    Destination            : 127.0.0.1:%lld\n",
-			(long long)get_int(p, "local"));
-		if (*get_text(p, "name"))
-			fprintf(out, "    Service Port Identifier: %s\n", get_text(p, "name"));
-		else
-			fprintf(out, "    Service Port Identifier: %lld\n",
-				(long long)get_int(p, "port"));
-	}
-	fprintf(out, "    Intercepting           : %s\n", taken_text(json_object_get(in, "ports")));
-	if (!strcmp(get_text(result, "state"), "PARTIAL"))
-		fprintf(stderr, "Part of the connections only: %s\n", get_text(result, "message"));
-	if (!strcmp(get_text(result, "state"), "WAITING"))
-		fputs("No agent of this workload is connected to the manager; it begins when one "
-		      "is.\n",
-		      stderr);
 }
 
 /* --- doing it --- */
@@ -204,9 +149,72 @@ static int run(const struct args *a, const json_t *result)
 {
 	int code;
 
-	report(stderr, result);
+	report_intercept(stderr, result);
 	code = run_command(a->child, json_object_get(result, "environment"));
 	leave(result);
+	return code;
+}
+
+/* What being logged in makes of what the flags left open, and the questions about the ingress: all before anything is made. 0, or the exit
+ * code with the sentence. */
+static int settle(struct choice *c, struct intercept_request *r, const char *kind, struct error *e)
+{
+	json_t *login = NULL, *about;
+	struct error note;
+	int code;
+
+	if (choice_is_open(c) && client_once("login", json_object(), NULL, &login, e))
+		return EXIT_FAILED;
+	code = choice_settle(c, r, login, &note, e) ? EXIT_FAILED : 0;
+	json_decref(login);
+	if (code)
+		return code;
+	if (*note.text)
+		fprintf(stderr, "%s\n", note.text);
+	if (c->preview != SAID_YES)
+		return 0;
+	about = json_pack("{s:s,s:s,s:s}", "workload", *r->workload ? r->workload : r->name, "kind",
+			  kind ? kind : "", "service", r->service);
+	if (r->ns_given)
+		json_object_set_new(about, "namespace", json_string(r->ns));
+	code = ingress_settle(&c->ingress, about, e);
+	json_decref(about);
+	return code;
+}
+
+/* It is in force: the preview, if one is wanted, and the files. */
+static int complete(const struct args *a, const struct choice *c, json_t *result, struct error *e)
+{
+	int err = 0;
+
+	if (c->preview == SAID_YES)
+		err = preview_make(result, &c->ingress, e);
+	if (!err && client_interrupted())
+		err = error_set(e, -EINTR, "interrupted");
+	return err ? err : write_files(a, json_object_get(result, "environment"), e);
+}
+
+static int intercept(const struct args *a, const struct choice *c, json_t *params)
+{
+	json_t *result;
+	struct error e;
+	int code = EXIT_OK;
+
+	client_catch_signals();
+	/* Interrupted: the connection closes, and the daemon leaves what the manager may grant yet. */
+	if (client_once("intercept", params, "Intercepting", &result, &e))
+		return cli_fail(&e);
+	if (complete(a, c, result, &e)) {
+		leave(result);
+		code = cli_fail(&e);
+	} else if (a->child) {
+		code = run(a, result);
+	} else if (output_of(a) == OUTPUT_TEXT) {
+		report_intercept(stdout, result);
+	} else {
+		output_print(output_of(a), result, stdout);
+	}
+	json_decref(result);
 	return code;
 }
 
@@ -214,34 +222,22 @@ static int exec_intercept(const struct args *a)
 {
 	struct intercept_request req;
 	const char *kind = NULL;
-	json_t *params, *result;
+	struct choice choice;
+	json_t *params;
 	struct error e;
-	int code = EXIT_OK;
+	int code;
 
-	if (make_request(&req, a, &kind, &e))
+	if (make_request(&req, &choice, a, &kind, &e))
 		return cli_fail_usage(a->cmd, &e);
+	code = settle(&choice, &req, kind, &e);
+	if (code)
+		return code == EXIT_USAGE ? cli_fail_usage(a->cmd, &e) : cli_fail(&e);
 	params = intercept_request_to_json(&req);
 	if (add_options(params, a, kind, &e)) {
 		json_decref(params);
 		return cli_fail_usage(a->cmd, &e);
 	}
-	client_catch_signals();
-	/* Interrupted: the connection closes, and the daemon leaves what the manager may grant yet. */
-	if (client_once("intercept", params, "Intercepting", &result, &e))
-		return cli_fail(&e);
-	if ((client_interrupted() && error_set(&e, -EINTR, "interrupted")) ||
-	    write_files(a, json_object_get(result, "environment"), &e)) {
-		leave(result);
-		code = cli_fail(&e);
-	} else if (a->child) {
-		code = run(a, result);
-	} else if (output_of(a) == OUTPUT_TEXT) {
-		report(stdout, result);
-	} else {
-		output_print(output_of(a), result, stdout);
-	}
-	json_decref(result);
-	return code;
+	return intercept(a, &choice, params);
 }
 
 static void complete_workloads(void)
@@ -258,11 +254,6 @@ static void complete_workloads(void)
 	json_decref(result);
 }
 
-#define LATER_HTTP                                                                                 \
-	"this version takes all TCP connections of a port; choosing HTTP requests comes in a "     \
-	"later one"
-#define LATER_PREVIEW "this version makes no preview URLs; a later one does"
-
 static const char *const mechanisms[] = {"tcp", "http", NULL};
 static const char *const syntaxes[] = {"docker", "sh", "json", NULL};
 static const struct flag flags[] = {
@@ -276,9 +267,22 @@ static const struct flag flags[] = {
 	{"namespace", 'n', FLAG_TEXT, false, "NAME", "the workload's namespace", NULL},
 	{"service", 0, FLAG_TEXT, false, "NAME", "the service, if several select the workload",
 	 NULL},
-	{"mechanism", 0, FLAG_CHOICE, false, "tcp", "what is taken: all TCP connections",
+	{"mechanism", 0, FLAG_CHOICE, false, "tcp|http",
+	 "what is taken: all TCP connections, or HTTP requests (default http when logged in)",
 	 mechanisms},
-	{"preview-url", 0, FLAG_BOOL, false, NULL, "must be false in this version", NULL},
+	{"http-match", 0, FLAG_TEXT, true, "auto|all|HEADER=REGEX",
+	 "which requests: those with the intercept's own header, all, or those whose header's "
+	 "whole "
+	 "value the regular expression matches (default auto)",
+	 NULL},
+	{"http-path-prefix", 0, FLAG_TEXT, false, "PATH", "and whose path begins so", NULL},
+	{"tag-responses", 0, FLAG_BOOL, false, NULL,
+	 "add the header x-culvert-served-by to answers: who served", NULL},
+	{"preview-url", 0, FLAG_BOOL, false, NULL,
+	 "make a URL at which others see your version (default true when logged in; "
+	 "--preview-url=false: none)",
+	 NULL},
+	FLAGS_INGRESS,
 	{"on-down", 0, FLAG_TEXT, false, "pod|hold[=TIME]|fail",
 	 "when your process is down: the pod serves (default), clients wait (30s unless said), or "
 	 "they are refused",
@@ -292,12 +296,6 @@ static const struct flag flags[] = {
 	 NULL},
 	{"yes", 'y', FLAG_BOOL, false, NULL, "even if nobody serves for a moment", NULL},
 	FLAG_OUTPUT,
-	{"http-match", 0, FLAG_LATER, true, "auto|all|HEADER=REGEX", LATER_HTTP, NULL},
-	{"http-path-prefix", 0, FLAG_LATER, false, "P", LATER_HTTP, NULL},
-	{"ingress-host", 0, FLAG_LATER, false, "HOST", LATER_PREVIEW, NULL},
-	{"ingress-port", 0, FLAG_LATER, false, "PORT", LATER_PREVIEW, NULL},
-	{"ingress-tls", 0, FLAG_LATER, false, "BOOL", LATER_PREVIEW, NULL},
-	{"ingress-l5", 0, FLAG_LATER, false, "HOST", LATER_PREVIEW, NULL},
 	{0},
 };
 
@@ -310,7 +308,12 @@ const struct command cmd_intercept = {
 		 "NAME-NAMESPACE. Intercepting again with another port moves it. With a command "
 		 "after -- the intercept lasts as\n"
 		 "long as the command, which gets the workload's environment and whose exit code "
-		 "is ours (128 + n for signal n).",
+		 "is ours (128 + n for signal n).\n"
+		 "Who is logged in takes HTTP requests with the intercept's own header, and gets a "
+		 "preview URL; four questions about\n"
+		 "the cluster's ingress are asked, or answered by --ingress-...; all others take "
+		 "all "
+		 "TCP connections.",
 	.flags = flags,
 	.min_args = 1,
 	.max_args = 1,

@@ -12,7 +12,8 @@
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 extern const struct command cmd_connect, cmd_list, cmd_intercept, cmd_leave, cmd_status, cmd_quit,
-	cmd_install, cmd_uninstall, cmd_completion, cmd_help, cmd_man, cmd_complete;
+	cmd_login, cmd_logout, cmd_preview, cmd_dashboard, cmd_install, cmd_uninstall,
+	cmd_completion, cmd_help, cmd_man, cmd_complete;
 extern const struct command *const commands[]; /* NULL-ended */
 const struct command *command_find(const char *name);
 
@@ -88,6 +89,9 @@ const char *taken_text(const json_t *ports);
 json_int_t get_int(const json_t *j, const char *key);
 double get_number(const json_t *j, const char *key);
 
+/* Here and now: "2026-11-23 14:05". */
+void time_text(json_int_t when, char text[static 32]);
+
 /* What others wrote must not steer a terminal: each control character but newline and tab (C0, DEL, C1) becomes '?'. */
 void text_clean(char *s);
 /* The same for all strings in `j`; an "environment" is for programs, and stays what it is. */
@@ -95,6 +99,18 @@ void json_clean(json_t *j);
 
 /* Columns: all but the last as wide as the widest cell. `cells` has rows * cols strings. */
 void table_print(FILE *out, const char *const *cells, unsigned rows, unsigned cols);
+
+/* --- report.c: what an intercept is --- */
+
+/* Of a result of `intercept`. */
+void report_intercept(FILE *out, const json_t *result);
+/* What an intercept object takes: "all TCP connections", "HTTP requests that match A and B"; each condition behind `between`. */
+void report_taken(FILE *out, const json_t *intercept, const char *first, const char *between);
+
+/* --- browser.c --- */
+
+/* Shows the URL to the person at the screen, if there are both; false: nobody was shown anything. */
+bool browser_open(const char *url);
 
 /* --- env.c: the workload's environment --- */
 

@@ -1,31 +1,68 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* culvert list: the workloads, and who intercepts them. */
 #include "cli/internal.h"
+#include "intercept/intercept.h"
 
 enum { STATE_LEN = 512 };
 
-/* "http, 81" or "tcp" of one who holds it. */
-static void append_holder(char *text, size_t size, const json_t *in, bool first)
+/* A text that is cut where it is full. */
+static void printf_like(2, 3) append(char text[static STATE_LEN], const char *fmt, ...)
 {
-	size_t len = strlen(text), i;
-	json_t *v;
+	size_t len = strlen(text);
+	va_list ap;
 
-	len += (size_t)snprintf(text + len, size - len, "%s%s (%s",
-				first ? "intercepted by " : "; ", get_text(in, "owner"),
-				get_text(in, "mechanism"));
+	va_start(ap, fmt);
+	vsnprintf(text + len, STATE_LEN - len, fmt, ap);
+	va_end(ap);
+}
+
+/* ", x-culvert-intercept-id" or ", x-user, /api": by what requests are told. */
+static void append_match(char text[static STATE_LEN], const json_t *match)
+{
+	const char *mode = get_text(match, "mode");
+	json_t *v;
+	size_t i;
+
+	if (!strcmp(mode, "auto"))
+		append(text, ", " HTTP_ID_HEADER);
+	else if (!strcmp(mode, "all"))
+		append(text, ", all");
+	json_array_foreach(json_object_get(match, "conditions"), i, v)
+	{
+		append(text, ", %s", get_text(v, "name"));
+	}
+	if (*get_text(match, "path"))
+		append(text, ", %s", get_text(match, "path"));
+}
+
+/* "tcp, http" or "http, x-culvert-intercept-id" of one who holds it; where there is but one port http needs not name it. */
+static void append_holder(char text[static STATE_LEN], const json_t *in, bool one_port)
+{
+	const json_t *match = json_object_get(in, "match");
+	json_t *v;
+	size_t i;
+
+	append(text, "%s%s (%s", *text ? "; " : "intercepted by ", get_text(in, "owner"),
+	       get_text(in, "mechanism"));
 	json_array_foreach(json_object_get(in, "ports"), i, v)
 	{
-		if (len >= size)
-			return;
+		if (match && one_port)
+			break;
 		if (json_is_integer(v))
-			len += (size_t)snprintf(text + len, size - len, ", %" JSON_INTEGER_FORMAT,
-						json_integer_value(v));
+			append(text, ", %" JSON_INTEGER_FORMAT, json_integer_value(v));
 		else
-			len += (size_t)snprintf(text + len, size - len, ", %s",
-						json_string_value(v));
+			append(text, ", %s", json_string_value(v));
 	}
-	if (len < size)
-		snprintf(text + len, size - len, ")");
+	append_match(text, match);
+	append(text, ")");
+}
+
+static bool has_one_port(const json_t *item)
+{
+	const json_t *services = json_object_get(json_object_get(item, "workload"), "services");
+
+	return json_array_size(services) == 1 &&
+	       json_array_size(json_object_get(json_array_get(services, 0), "ports")) == 1;
 }
 
 static bool has_services(const json_t *item)
@@ -41,7 +78,7 @@ static void describe(char text[static STATE_LEN], const json_t *item)
 	text[0] = 0;
 	json_array_foreach(json_object_get(item, "intercepts"), i, v)
 	{
-		append_holder(text, STATE_LEN, v, i == 0);
+		append_holder(text, v, has_one_port(item));
 	}
 	if (text[0])
 		return;

@@ -54,8 +54,6 @@ static int exec_man(const struct args *a)
 	if (c->flags->name)
 		section("OPTIONS");
 	for (f = c->flags; f->name; f++) {
-		if (f->type == FLAG_LATER)
-			continue;
 		help_flag_text(f, left, sizeof(left));
 		fputs(".TP\n.B ", stdout);
 		roff(left + strspn(left, " "));

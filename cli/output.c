@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* -o text|json|yaml: columns, and a small writer of YAML for what jansson holds. */
+#include <time.h>
+
 #include "cli/internal.h"
 
 enum { DIGITS = 6 /* of a measured number */ };
@@ -48,6 +50,15 @@ json_int_t get_int(const json_t *j, const char *key)
 double get_number(const json_t *j, const char *key)
 {
 	return json_number_value(json_object_get(j, key));
+}
+
+void time_text(json_int_t when, char text[static 32])
+{
+	time_t t = (time_t)when;
+	struct tm tm;
+
+	if (!localtime_r(&t, &tm) || !strftime(text, 32, "%Y-%m-%d %H:%M", &tm))
+		snprintf(text, 32, "%lld", (long long)when);
 }
 
 void text_clean(char *s)

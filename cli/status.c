@@ -164,9 +164,18 @@ static void print_state(const json_t *item)
 		printf(" (%s)", message);
 }
 
+/* ", 1 request" */
+static void print_count(const json_t *item, const char *what)
+{
+	json_int_t n = get_int(item, what);
+
+	printf(", %lld %.*s", (long long)n, (int)strlen(what) - (n == 1), what);
+}
+
 static void print_intercept(const json_t *item, const char *connected)
 {
 	const json_t *in = json_object_get(item, "intercept");
+	const json_t *preview = json_object_get(item, "preview");
 	json_t *p;
 	size_t i;
 
@@ -182,10 +191,37 @@ static void print_intercept(const json_t *item, const char *connected)
 			printf("%s port %lld", i ? "," : "", (long long)get_int(p, "port"));
 		printf(" -> 127.0.0.1:%lld", (long long)get_int(p, "local"));
 	}
-	printf(", %s", taken_text(json_object_get(in, "ports")));
+	fputs(", ", stdout);
+	report_taken(stdout, in, " ", " and ");
 	print_state(item);
-	printf(", %lld connection%s\n", (long long)get_int(item, "connections"),
-	       get_int(item, "connections") == 1 ? "" : "s");
+	if (json_object_get(item, "requests"))
+		print_count(item, "requests");
+	print_count(item, "connections");
+	putchar('\n');
+	if (*get_text(item, "header"))
+		printf("        %s\n", get_text(item, "header"));
+	if (*get_text(preview, "url"))
+		printf("        Preview URL: %s%s\n", get_text(preview, "url"),
+		       get_int(preview, "shares") ? " (shared)" : "");
+}
+
+static void print_login(const json_t *login)
+{
+	const char *why = get_text(login, "why"), *issuer = get_text(login, "issuer");
+	char until[32];
+
+	if (!login)
+		return;
+	label("Login");
+	if (json_is_true(json_object_get(login, "logged_in")))
+		printf("%s (%s)", get_text(login, "name"), *issuer ? issuer : "Kubernetes");
+	else
+		fputs("not logged in", stdout);
+	if (json_is_true(json_object_get(login, "logged_in")) && get_int(login, "expires")) {
+		time_text(get_int(login, "expires"), until);
+		printf(", until %s, then renewed", until);
+	}
+	printf("%s%s\n", *why ? ": " : "", why);
 }
 
 static void print_text(const json_t *j)
@@ -211,6 +247,7 @@ static void print_text(const json_t *j)
 	print_manager(j);
 	if (json_object_get(j, "routes")) {
 		print_network(j);
+		print_login(json_object_get(j, "login"));
 		label("Intercepts");
 		printf("%zu\n", json_array_size(intercepts));
 		json_array_foreach((json_t *)(uintptr_t)intercepts, i, v)

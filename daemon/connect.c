@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "daemon/account.h"
 #include "daemon/cluster.h"
 #include "daemon/hostnet.h"
 #include "daemon/internal.h"
@@ -197,6 +198,8 @@ static void on_connected(void *arg)
 		rpc_reply(d->connect_req, describe(d->session, false));
 	d->connect_req = NULL;
 	d->connecting = NULL;
+	if (session_cluster(d->session))
+		account_start(d);
 }
 
 static void on_failed(void *arg, int code, const char *text)
@@ -209,6 +212,7 @@ static void on_failed(void *arg, int code, const char *text)
 	d->connect_req = NULL;
 	d->connecting = NULL;
 	workloads_session_end(d);
+	account_end(d);
 	session_free(d->session);
 	d->session = NULL;
 	daemon_check_idle(d);
@@ -359,6 +363,7 @@ static void on_session_closed(void *arg)
 
 	method_link_down(d);
 	workloads_session_end(d);
+	account_end(d);
 	if (d->session)
 		snprintf(d->left_behind, sizeof(d->left_behind), "%s",
 			 session_left_behind(d->session));

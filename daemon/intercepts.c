@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "crypto/crypto.h"
 #include "daemon/intake.h"
 #include "daemon/intercepts.h"
 #include "intercept/intercept.h"
@@ -99,4 +100,26 @@ void intercepts_left(struct intercepts *in, const char *name)
 		return;
 	drop(list, name);
 	replace(in, list);
+}
+
+void intercepts_new_id(char id[static HTTP_ID_LEN + 1])
+{
+	uint8_t random[HTTP_ID_LEN / 2];
+
+	crypto_random(random, sizeof(random));
+	for (size_t i = 0; i < sizeof(random); i++)
+		snprintf(id + 2 * i, 3, "%02x", random[i]);
+}
+
+void intercepts_set_header(json_t *to, const json_t *intercept)
+{
+	char value[HTTP_ID_TEXT_LEN], header[sizeof(HTTP_ID_HEADER) + 1 + sizeof(value)];
+	struct intercept in;
+
+	if (intercept_from_json(&in, intercept, NULL) || in.mechanism != MECHANISM_HTTP ||
+	    (in.match.mode != HTTP_MATCH_AUTO && !in.preview))
+		return;
+	http_id_text(value, in.id, in.name);
+	snprintf(header, sizeof(header), HTTP_ID_HEADER ": %s", value);
+	json_object_set_new(to, "header", json_string(header));
 }

@@ -11,6 +11,7 @@
 #include "base/userdir.h"
 #include "rpc/rpc.h"
 
+struct account;
 struct control;
 struct control_client;
 struct event_base;
@@ -41,7 +42,8 @@ struct daemon {
 	TAILQ_HEAD(errand_list, errand)
 	errands; /* questions under way at the manager */
 	struct workloads
-		*workloads; /* on Kubernetes: what this session does with them; may be NULL */
+		*workloads;	 /* on Kubernetes: what this session does with them; may be NULL */
+	struct account *account; /* on Kubernetes, once connected; may be NULL */
 };
 
 /* control.c: the Unix socket. */
@@ -72,3 +74,6 @@ const char *path_text(struct session *s, char remote[static ADDR_STRLEN]);
 /* status.c: what is so now, each line measured. `round_trip` of a ping to the manager, 0 = no
  * answer. */
 json_t *status_json(struct daemon *d, nsec_t round_trip);
+void status_warn(json_t *warnings, const char *fmt, ...) printf_like(2, 3);
+/* status_intercepts.c: what this laptop has intercepted, and what is in the way of it. */
+json_t *status_intercepts(struct session *s, json_t *warnings);

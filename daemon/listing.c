@@ -75,6 +75,18 @@ static bool is_there(const struct intercept_object *o)
 	return !o->deleting && strcmp(o->phase, "Conflict") != 0 && strcmp(o->phase, "Failed") != 0;
 }
 
+static json_t *holder_json(const struct intercept_object *o, const char *owner, json_t *ports)
+{
+	bool http = o->in.mechanism == MECHANISM_HTTP;
+	json_t *j =
+		json_pack("{s:s, s:s, s:o, s:s, s:s}", "name", o->in.name, "owner", owner, "ports",
+			  ports, "mechanism", http ? "http" : "tcp", "phase", o->phase);
+
+	if (http)
+		json_object_set_new(j, "match", http_match_to_json(&o->in.match));
+	return j;
+}
+
 static json_t *holders(const struct listing *l, const struct workload *w)
 {
 	json_t *out = json_array(), *ports;
@@ -95,9 +107,7 @@ static json_t *holders(const struct listing *l, const struct workload *w)
 							     ? json_string(o.in.port[k].name)
 							     : json_integer(o.in.port[k].port));
 		holder_name(owner, sizeof(owner), &o, l->g.answer[LIST_SESSIONS].object);
-		json_array_append_new(out, json_pack("{s:s, s:s, s:o, s:s, s:s}", "name", o.in.name,
-						     "owner", owner, "ports", ports, "mechanism",
-						     "tcp", "phase", o.phase));
+		json_array_append_new(out, holder_json(&o, owner, ports));
 	}
 	return out;
 }

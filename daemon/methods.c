@@ -4,93 +4,19 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "daemon/account.h"
+#include "daemon/errand.h"
+#include "daemon/intercepts.h"
 #include "daemon/internal.h"
 #include "daemon/link.h"
+#include "daemon/previews.h"
 #include "daemon/session.h"
 #include "daemon/workloads.h"
 #include "intercept/intercept.h"
 
 enum { SNAPSHOT_LIMIT = 1 /* s */ };
 
-#define MANAGER_TIMEOUT (5 * NSEC_PER_SEC)
-#define PING_TIMEOUT	(1 * NSEC_PER_SEC) /* status waits no longer */
-
-/* A question that the manager is asked on behalf of a client. */
-struct errand {
-	TAILQ_ENTRY(errand) entry;
-	struct daemon *daemon;
-	struct control_client *client; /* NULL = it went away */
-	struct rpc_request *req;
-	char ns[64];
-	bool all;
-	bool pinging; /* status: since `sent` */
-	nsec_t sent;
-	char name[128];	     /* leave: whose */
-	json_t *granted;     /* intercept: what the manager said */
-	struct event *limit; /* and how long its snapshot is waited for */
-};
-
-static struct errand *errand_new(struct daemon *d, struct control_client *cl,
-				 struct rpc_request *req)
-{
-	struct errand *er = calloc(1, sizeof(*er));
-
-	if (!er) {
-		rpc_fail(req, RPC_INTERNAL, "out of memory");
-		return NULL;
-	}
-	er->daemon = d;
-	er->client = cl;
-	er->req = req;
-	TAILQ_INSERT_TAIL(&d->errands, er, entry);
-	return er;
-}
-
-static void errand_end(struct errand *er)
-{
-	TAILQ_REMOVE(&er->daemon->errands, er, entry);
-	json_decref(er->granted);
-	if (er->limit)
-		event_free(er->limit);
-	free(er);
-}
-
-static void errand_fail(struct errand *er, int code, const char *message)
-{
-	/* A ping finds out whether the connection lives, so that the next question need not wait as
-	 * long. */
-	if (code == RPC_TIMEOUT && er->daemon->session)
-		link_kick(session_link(er->daemon->session));
-	if (code == RPC_TIMEOUT)
-		message = "the manager did not answer in time; `culvert status -w` shows when it "
-			  "does";
-	rpc_fail(er->req, code, "%s", message);
-	errand_end(er);
-}
-
-static bool connected(struct daemon *d, struct rpc_request *req)
-{
-	if (!d->session || session_state(d->session) != SESSION_CONNECTED) {
-		rpc_fail(req, RPC_NOT_CONNECTED, "not connected; run `culvert connect` first");
-		return false;
-	}
-	if (!link_up(session_link(d->session))) {
-		rpc_fail(req, RPC_NOT_CONNECTED,
-			 "the manager does not answer at the moment; `culvert status -w` shows "
-			 "when it does");
-		return false;
-	}
-	return true;
-}
-
-static void ask(struct errand *er, const char *method, json_t *params, rpc_cb *cb)
-{
-	int err = link_call(session_link(er->daemon->session), method, params, MANAGER_TIMEOUT, cb,
-			    er);
-
-	if (err)
-		errand_fail(er, RPC_NOT_CONNECTED, strerror(-err));
-}
+#define PING_TIMEOUT (1 * NSEC_PER_SEC) /* status waits no longer */
 
 /* --- list --- */
 
@@ -124,14 +50,14 @@ static void list(struct daemon *d, struct control_client *cl, json_t *params,
 	const char *ns = json_string_value(json_object_get(params, "namespace"));
 	struct errand *er;
 
-	if (!connected(d, req))
+	if (!errand_connected(d, req))
 		return;
 	er = errand_new(d, cl, req);
 	if (!er)
 		return;
 	er->all = json_is_true(json_object_get(params, "all"));
 	snprintf(er->ns, sizeof(er->ns), "%s", ns ? ns : session_namespace(d->session));
-	ask(er, "workloads", json_object(), on_workloads);
+	errand_ask(er, "workloads", json_object(), on_workloads);
 }
 
 /* --- intercept and leave --- */
@@ -167,6 +93,7 @@ static void answer_granted(struct errand *er)
 	json_t *answer = json_copy(er->granted);
 
 	json_object_set_new(answer, "state", json_string(state_of(er->daemon, name)));
+	intercepts_set_header(answer, json_object_get(answer, "intercept"));
 	rpc_reply(er->req, answer);
 	errand_end(er);
 }
@@ -189,7 +116,7 @@ void method_snapshot(struct daemon *d)
 
 	if (on_kubernetes(d))
 		workloads_snapshot(d);
-
+	account_link_up(d);
 	for (er = TAILQ_FIRST(&d->errands); er; er = next) {
 		next = TAILQ_NEXT(er, entry);
 		if (er->granted)
@@ -203,7 +130,7 @@ static void undo_grant(struct daemon *d, const json_t *in)
 	json_t *name = json_object_get(in, "name");
 
 	(void)link_call(session_link(d->session), "leave", json_pack("{s:O}", "name", name),
-			MANAGER_TIMEOUT, on_stray_left, NULL);
+			ERRAND_TIMEOUT, on_stray_left, NULL);
 	session_left(d->session, json_string_value(name));
 }
 
@@ -235,6 +162,7 @@ static void intercept(struct daemon *d, struct control_client *cl, json_t *param
 		      struct rpc_request *req)
 {
 	struct intercept_request r;
+	char id[HTTP_ID_LEN + 1];
 	struct error e;
 	struct errand *er;
 	json_t *call;
@@ -243,7 +171,7 @@ static void intercept(struct daemon *d, struct control_client *cl, json_t *param
 		rpc_fail(req, RPC_USAGE, "%s", e.text);
 		return;
 	}
-	if (!connected(d, req))
+	if (!errand_connected(d, req))
 		return;
 	er = errand_new(d, cl, req);
 	if (!er)
@@ -251,7 +179,11 @@ static void intercept(struct daemon *d, struct control_client *cl, json_t *param
 	call = intercept_request_to_json(&r);
 	json_object_set_new(call, "namespace_connected",
 			    json_string(session_namespace(d->session)));
-	ask(er, "intercept", call, on_intercepted);
+	if (r.mechanism == MECHANISM_HTTP) {
+		intercepts_new_id(id);
+		json_object_set_new(call, "id", json_string(id));
+	}
+	errand_ask(er, "intercept", call, on_intercepted);
 }
 
 static void on_left(void *arg, json_t *result, int code, const char *message)
@@ -277,13 +209,13 @@ static void leave(struct daemon *d, struct control_client *cl, json_t *params,
 		rpc_fail(req, RPC_BAD_PARAMS, "leave needs a name");
 		return;
 	}
-	if (!connected(d, req))
+	if (!errand_connected(d, req))
 		return;
 	er = errand_new(d, cl, req);
 	if (!er)
 		return;
 	snprintf(er->name, sizeof(er->name), "%s", json_string_value(name));
-	ask(er, "leave", json_pack("{s:O}", "name", name), on_left);
+	errand_ask(er, "leave", json_pack("{s:O}", "name", name), on_left);
 }
 
 /* --- status --- */
@@ -339,7 +271,7 @@ static void list_workloads(struct daemon *d, struct control_client *cl, json_t *
 static void intercept_workload(struct daemon *d, struct control_client *cl, json_t *params,
 			       struct rpc_request *req)
 {
-	if (connected(d, req))
+	if (errand_connected(d, req))
 		workloads_intercept(d, cl, params, req);
 }
 
@@ -372,9 +304,11 @@ void method_call(struct daemon *d, struct control_client *cl, const char *method
 		p->intercept(d, cl, params, req);
 	else if (!strcmp(method, "leave"))
 		p->leave(d, cl, params, req);
+	else if (!strcmp(method, "login"))
+		account_call(d, req);
 	else if (!strcmp(method, "quit"))
 		daemon_quit(d, req);
-	else
+	else if (!previews_call(d, cl, method, params, req))
 		rpc_fail(req, RPC_NO_METHOD, "this daemon (%s) knows no method %s", CULVERT_VERSION,
 			 method);
 }
@@ -400,6 +334,7 @@ void method_client_gone(struct daemon *d, struct control_client *cl)
 
 void method_link_down(struct daemon *d)
 {
+	account_link_down(d);
 	while (!TAILQ_EMPTY(&d->errands)) {
 		struct errand *er = TAILQ_FIRST(&d->errands);
 

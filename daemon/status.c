@@ -9,9 +9,9 @@
 #include <stdio.h>
 
 #include "base/file.h"
+#include "daemon/account.h"
 #include "daemon/cluster.h"
 #include "daemon/hostnet.h"
-#include "daemon/intake.h"
 #include "daemon/internal.h"
 #include "daemon/link.h"
 #include "daemon/session.h"
@@ -20,7 +20,7 @@
 #include "node/node.h"
 #include "tun/tun.h"
 
-static void printf_like(2, 3) warn(json_t *warnings, const char *fmt, ...)
+void status_warn(json_t *warnings, const char *fmt, ...)
 {
 	char text[1024];
 	va_list ap;
@@ -62,15 +62,16 @@ static json_t *manager_json(struct session *s, nsec_t round_trip, json_t *warnin
 	if (session_state(s) != SESSION_CONNECTED)
 		return j;
 	if (!alive)
-		warn(warnings,
-		     "the manager has been silent for %llu s; calling it again until it answers. "
-		     "Intercepts and routes are kept",
-		     (unsigned long long)(age / NSEC_PER_SEC));
+		status_warn(warnings,
+			    "the manager has been silent for %llu s; calling it again until it "
+			    "answers. "
+			    "Intercepts and routes are kept",
+			    (unsigned long long)(age / NSEC_PER_SEC));
 	else if (!control)
-		warn(warnings,
-		     "the control connection to the manager broke; it is being made again");
+		status_warn(warnings,
+			    "the control connection to the manager broke; it is being made again");
 	else if (!round_trip)
-		warn(warnings, "the manager did not answer a ping within 1 s");
+		status_warn(warnings, "the manager did not answer a ping within 1 s");
 	return j;
 }
 
@@ -139,7 +140,7 @@ static void cluster_json(struct session *s, json_t *j, json_t *warnings)
 				      cluster_manager_namespace(c), "user", cluster_user(c),
 				      "session", cluster_session_name(c)));
 	if (session_state(s) == SESSION_CONNECTED && *cluster_trouble(c))
-		warn(warnings, "%s", cluster_trouble(c));
+		status_warn(warnings, "%s", cluster_trouble(c));
 }
 
 /* --- routes
@@ -179,12 +180,13 @@ static json_t *routes_json(struct session *s, json_t *warnings)
 			json_array_append_new(missing, json_string(buf));
 	}
 	if (json_array_size(missing) && hostnet_up(h))
-		warn(warnings,
-		     "%zu of %u routes are not in the kernel's table: somebody removed them",
-		     json_array_size(missing), c->routes.n);
+		status_warn(warnings,
+			    "%zu of %u routes are not in the kernel's table: somebody removed them",
+			    json_array_size(missing), c->routes.n);
 	if (!session_ipv6(s))
-		warn(warnings, "IPv6 is switched off on this laptop: the cluster's IPv6 addresses "
-			       "are not routed");
+		status_warn(warnings,
+			    "IPv6 is switched off on this laptop: the cluster's IPv6 addresses "
+			    "are not routed");
 	return json_pack("{s:s,s:o,s:o}", "device", rs.dev, "prefixes", prefixes, "missing",
 			 missing);
 }
@@ -233,15 +235,18 @@ static json_t *dns_json(struct session *s, json_t *warnings)
 	if (!c->dns.ndomains)
 		return NULL;
 	if (st && !in_force)
-		warn(warnings,
-		     "%s was changed by somebody else: names of the cluster do not resolve. Run "
-		     "`culvert quit` and connect again",
-		     resolved ? "systemd-resolved's link" : "/etc/resolv.conf");
+		status_warn(
+			warnings,
+			"%s was changed by somebody else: names of the cluster do not resolve. Run "
+			"`culvert quit` and connect again",
+			resolved ? "systemd-resolved's link" : "/etc/resolv.conf");
 	if (left_out)
-		warn(warnings,
-		     "the cluster has more namespaces than this resolver takes: names such as "
-		     "SERVICE.NAMESPACE of %u of them may not resolve; SERVICE.NAMESPACE.svc does",
-		     left_out);
+		status_warn(
+			warnings,
+			"the cluster has more namespaces than this resolver takes: names such as "
+			"SERVICE.NAMESPACE of %u of them may not resolve; SERVICE.NAMESPACE.svc "
+			"does",
+			left_out);
 	return json_pack("{s:o,s:o,s:s,s:s,s:s,s:s,s:b,s:I,s:I}", "domains",
 			 strings(c->dns.domain[0], sizeof(c->dns.domain[0]), c->dns.ndomains),
 			 "search", strings(c->search[0], sizeof(c->search[0]), c->nsearch),
@@ -250,34 +255,6 @@ static json_t *dns_json(struct session *s, json_t *warnings)
 			 resolved ? hostnet_tun_name(h) : "", "in_force", in_force, "queries",
 			 (json_int_t)(st ? st->cluster : 0), "timeouts",
 			 (json_int_t)(st ? st->timeouts : 0));
-}
-
-/* --- intercepts
- * -------------------------------------------------------------------------------------------------
- */
-
-static json_t *intercepts_json(struct session *s)
-{
-	json_t *out = json_array(), *v;
-	size_t i;
-
-	json_array_foreach(session_intercepts(s), i, v)
-	{
-		json_t *one = json_deep_copy(v);
-		const char *name = json_string_value(
-			json_object_get(json_object_get(one, "intercept"), "name"));
-		unsigned open = 0;
-		uint64_t total = 0;
-
-		if (name)
-			intake_count(tunnel_intake(session_tunnel(s)), name, &open, &total);
-		/* Counted here, where they arrive; the manager's number comes from agents a second
-		 * later. */
-		json_object_set_new(one, "connections", json_integer((json_int_t)total));
-		json_object_set_new(one, "connections_open", json_integer(open));
-		json_array_append_new(out, one);
-	}
-	return out;
 }
 
 static void session_json(struct session *s, nsec_t round_trip, json_t *j, json_t *warnings)
@@ -307,19 +284,19 @@ static void session_json(struct session *s, nsec_t round_trip, json_t *j, json_t
 		return;
 	json_object_set_new(j, "helper", json_boolean(hostnet_up(h)));
 	if (!hostnet_up(h))
-		warn(warnings, "%s",
-		     *hostnet_trouble(h) ? hostnet_trouble(h)
-					 : "routes and DNS are being set up again");
+		status_warn(warnings, "%s",
+			    *hostnet_trouble(h) ? hostnet_trouble(h)
+						: "routes and DNS are being set up again");
 	dns = dns_json(s, warnings);
 	if (dns)
 		json_object_set_new(j, "dns", dns);
 	json_object_set_new(j, "routes", routes_json(s, warnings));
-	json_object_set_new(j, "intercepts", intercepts_json(s));
+	json_object_set_new(j, "intercepts", status_intercepts(s, warnings));
 }
 
 json_t *status_json(struct daemon *d, nsec_t round_trip)
 {
-	json_t *warnings = json_array();
+	json_t *warnings = json_array(), *login;
 	json_t *j = json_pack("{s:{s:b,s:s,s:i,s:I}}", "daemon", "running", 1, "version",
 			      CULVERT_VERSION, "pid", (int)getpid(), "uptime_s",
 			      (json_int_t)((clock_boot() - d->started) / NSEC_PER_SEC));
@@ -329,9 +306,12 @@ json_t *status_json(struct daemon *d, nsec_t round_trip)
 		session_json(d->session, round_trip, j, warnings);
 	else
 		json_object_set_new(j, "state", json_string("not connected"));
+	login = account_json(d);
+	if (login)
+		json_object_set_new(j, "login", login);
 	workloads_warnings(d, warnings);
 	if (*d->ended)
-		warn(warnings, "%s", d->ended);
+		status_warn(warnings, "%s", d->ended);
 	json_object_set_new(j, "warnings", warnings);
 	return j;
 }

@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "daemon/intercepts.h"
 #include "daemon/link.h"
 #include "daemon/refusal.h"
 #include "daemon/rollout.h"
@@ -158,12 +159,13 @@ static void drop_older(const struct take *t)
 static void answer(struct take *t, json_t *environment)
 {
 	bool partial = !strcmp(t->phase, "Partial");
+	json_t *j = json_pack("{s:o, s:b, s:O, s:s, s:s, s:s, s:s}", "intercept",
+			      intercept_to_json(&t->in), "replaced", t->replaced, "environment",
+			      environment, "state", partial ? "PARTIAL" : "ACTIVE", "phase",
+			      t->phase, "message", partial ? t->message : "", "uid", t->taken->uid);
 
-	rpc_reply(t->req,
-		  json_pack("{s:o, s:b, s:O, s:s, s:s, s:s, s:s}", "intercept",
-			    intercept_to_json(&t->in), "replaced", t->replaced, "environment",
-			    environment, "state", partial ? "PARTIAL" : "ACTIVE", "phase", t->phase,
-			    "message", partial ? t->message : "", "uid", t->taken->uid));
+	intercepts_set_header(j, json_object_get(j, "intercept"));
+	rpc_reply(t->req, j);
 	take_end(t);
 }
 
@@ -502,6 +504,8 @@ static int check(struct take *t, struct error *e)
 	r = intercept_resolve(&t->in, &t->want, all, 1, t->ns, e);
 	if (r)
 		return r == INTERCEPT_NOT_FOUND ? RPC_NOT_FOUND : RPC_USAGE;
+	if (t->in.mechanism == MECHANISM_HTTP)
+		intercepts_new_id(t->in.id);
 	r = check_holders(&t->in, cluster_session_name(c), g->answer[TAKE_INTERCEPTS].object,
 			  g->answer[TAKE_SESSIONS].object, e);
 	for (o = LIST_FIRST(&t->w->taken); o; o = LIST_NEXT(o, entry))

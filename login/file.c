@@ -68,7 +68,7 @@ static int check_private(const char *path, struct error *e)
 	if (lstat(path, &st))
 		return error_errno(e, -errno, "%s", path);
 	if (!S_ISREG(st.st_mode) || st.st_uid != getuid() || st.st_mode & 077)
-		return error_set(e, -ENOENT,
+		return error_set(e, -EINVAL,
 				 "%s is somebody else's or open to others: it does not count; run: "
 				 "culvert login",
 				 path);
@@ -93,7 +93,7 @@ int login_load(struct login *l, const char *state, const struct login_place *p, 
 	if (j && !is_for(j, p))
 		err = error_set(e, -ENOENT, "not logged in");
 	else if (!j || !parse(l, j))
-		err = error_set(e, -ENOENT, "%s is damaged; run: culvert login", path);
+		err = error_set(e, -EINVAL, "%s is damaged; run: culvert login", path);
 	json_decref(j);
 	return err;
 }

@@ -28,8 +28,8 @@ struct login {
 	int64_t expires; /* of id_token, seconds since 1970; 0 = never */
 };
 
-/* Of `state`, the user's state folder (base/userdir.h). -ENOENT: not logged in there, also where the file is damaged, open to others or
- * somebody else's: then the sentence says so. */
+/* Of `state`, the user's state folder (base/userdir.h). -ENOENT: not logged in there. -EINVAL: there is a file that does not count, damaged,
+ * open to others or somebody else's; the sentence has the remedy. */
 int login_load(struct login *l, const char *state, const struct login_place *p, struct error *e);
 /* 0600, whole or not at all. */
 int login_save(const struct login *l, const char *state, const struct login_place *p,

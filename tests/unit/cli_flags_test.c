@@ -110,8 +110,8 @@ static void errors_name_the_remedy(void **state)
 		{"connect --invite f --also-proxy 10.1.2.3/8", "prefix length"},
 		{"connect --invite f --never-proxy ten", "10.0.0.0/8"},
 		{"connect --invite=", "empty"},
-		{"intercept x --port 1 --http-match all", "later"},
-		{"intercept x --port 1 --ingress-host", "later"},
+		{"intercept x --port 1 --mechanism udp", "tcp|http"},
+		{"intercept x --port 1 --ingress-host", "HOST"},
 	};
 	struct args a;
 	struct error e;
