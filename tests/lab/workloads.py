@@ -134,11 +134,17 @@ def all_at(kube, space, name, who, **kw):
     return f"{found[who]} requests through service {name}, {found[who]} answered by {who}"
 
 
+def settled_pods(kube, space, name):
+    """No pod behind a service is ending."""
+    found = ",".join(f"{k}={v}" for k, v in kube.get("-n", space, "service", name)["spec"]["selector"].items())
+    wait_for(f"the end of old pods of {name} in {space}", lambda: not any(
+        "deletionTimestamp" in p["metadata"] for p in kube.get("-n", space, "pods", "-l", found)["items"]), 60)
+
+
 def settled(kube, space, name, who, **kw):
     """An intercept is in force when every ready pod has an agent; the nodes' kube-proxy follows a little later (up to its period of 1 s)."""
-    found = [] if name.count(".") == 3 else [f"{k}={v}" for k, v in kube.get("-n", space, "service", name)["spec"]["selector"].items()]
-    wait_for(f"the end of old pods of {name} in {space}", lambda: not found or not any(
-        "deletionTimestamp" in p["metadata"] for p in kube.get("-n", space, "pods", "-l", ",".join(found))["items"]), 60)
+    if name.count(".") != 3:
+        settled_pods(kube, space, name)
     wait_for(f"the nodes to lead {name} in {space} to {who} alone", lambda: set(ask(kube, space, name, **kw)) == {who}, 15)
 
 
