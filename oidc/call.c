@@ -163,7 +163,8 @@ static void check(struct oidc_call *c)
 		r = oidc_claims_check(jwt.claims, &rules, (int64_t)(clock_real() / NSEC_PER_SEC),
 				      &who, &e);
 	oidc_jwt_clear(&jwt);
-	if (r == -ENOKEY && o->keys_at < c->began)
+	/* Another key may have come, even under an old one's name. */
+	if ((r == -ENOKEY || r == -EBADMSG) && o->keys_at < c->began)
 		oidc_need(c, OIDC_NEED_NEW_KEYS, check);
 	else
 		oidc_call_end(c, r ? OIDC_REFUSED : 0, &who, &e);

@@ -75,6 +75,20 @@ static int keep(struct oidc_call *c, const json_t *answer, const char *device_co
 	return c->form ? 0 : -ENOMEM;
 }
 
+/* There is nothing in the request but the client and the scopes: one that is "invalid" is of a client that may not. */
+static void not_this_way(struct oidc_call *c, const struct fetch_reply *reply)
+{
+	struct oidc_refusal r;
+
+	oidc_refusal_parse(&r, reply->body, reply->len);
+	if (!strcmp(r.code, "invalid_request"))
+		oidc_call_fail(c, OIDC_UNSUPPORTED,
+			       "the issuer %s does not let the client '%s' do this: %s",
+			       c->o->issuer, c->o->client_id, r.text);
+	else
+		oidc_refused(c, reply);
+}
+
 static void on_codes(void *arg, const struct fetch_reply *reply)
 {
 	struct oidc_call *c = arg;
@@ -83,7 +97,7 @@ static void on_codes(void *arg, const struct fetch_reply *reply)
 
 	c->fetch = NULL;
 	if (reply->status != 200) {
-		oidc_refused(c, reply);
+		not_this_way(c, reply);
 		return;
 	}
 	answer = json_loadb(reply->body, reply->len, JSON_REJECT_DUPLICATES, NULL);

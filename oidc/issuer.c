@@ -3,7 +3,7 @@
  * What the issuer publishes of itself: its endpoints and its keys. Kept for an hour, then asked for anew by the next call that
  * needs them; an issuer that does not answer is taken at its old word for a day.
  *
- * A token by an unknown key has the keys asked for once more, since issuers change them: but no more often than every ten
+ * A token by an unknown key, or with a wrong signature, has the keys asked for once more, since issuers change them: but no more often than every ten
  * seconds, until when such calls wait, so that rubbish costs the issuer nothing. Keys that were asked for after the token came
  * are not asked for again.
  */

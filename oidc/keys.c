@@ -279,6 +279,5 @@ int oidc_keys_verify(const struct oidc_keys *k, const struct oidc_jwt *j, const 
 				 "the token is signed with a key that the issuer does not have "
 				 "('%.80s')",
 				 j->kid);
-	/* Without a name it may as well be by the issuer's next key. */
-	return error_set(e, *j->kid ? -EBADMSG : -ENOKEY, "the token's signature is wrong");
+	return error_set(e, fitting ? -EBADMSG : -ENOKEY, "the token's signature is wrong");
 }

@@ -45,8 +45,10 @@ async function pace(ctx, next) {
   if (ctx.path === "/device/auth" && ctx.status === 200 && config.interval)
     ctx.body = { ...ctx.body, interval: config.interval };
   if (code && ctx.body?.error === "authorization_pending") {
-    if (before - (asked.get(code) ?? 0) < (config.pace ?? 0) * 1000)
+    if (before - (asked.get(code) ?? 0) < (config.pace ?? 0) * 1000) {
       ctx.body = { error: "slow_down", error_description: "you are polling too quickly" };
+      console.log("slow_down");
+    }
     asked.set(code, before);
   }
 }

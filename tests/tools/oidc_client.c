@@ -197,6 +197,7 @@ int main(int argc, char **argv)
 	event_base_dispatch(base);
 	event_free(in);
 	oidc_free(issuer);
+	free((char *)(uintptr_t)cfg.ca);
 	event_base_free(base);
 	return 0;
 }
