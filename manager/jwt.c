@@ -1,36 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads a token's claims. */
+/* A service account's claims. */
 #include "manager/jwt.h"
 
 #include <errno.h>
 #include <jansson.h>
-#include <stdio.h>
 
-/* base64url without padding (RFC 7515, 2). Bytes written, or -EINVAL. */
-static long decode(uint8_t *to, size_t size, const char *from, size_t len)
-{
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-	uint32_t bits = 0;
-	unsigned n = 0;
-	size_t out = 0;
-
-	for (size_t i = 0; i < len; i++) {
-		const char *d = from[i] ? strchr(digits, from[i]) : NULL;
-
-		if (!d)
-			return -EINVAL;
-		bits = bits << 6 | (uint32_t)(d - digits);
-		n += 6;
-		if (n < 8)
-			continue;
-		n -= 8;
-		if (out == size)
-			return -EINVAL;
-		to[out++] = (uint8_t)(bits >> n);
-	}
-	return len % 4 == 1 ? -EINVAL : (long)out;
-}
+#include "oidc/oidc.h"
 
 static bool names(const json_t *aud, const char *audience)
 {
@@ -81,23 +56,16 @@ static int claims(struct jwt *j, const json_t *o, const char *audience, struct e
 
 int jwt_read(struct jwt *j, const char *token, size_t len, const char *audience, struct error *e)
 {
-	uint8_t json[JWT_MAX];
-	const char *payload = memchr(token, '.', len), *end = NULL;
 	struct jwt out = {.expires = 0};
-	json_t *o;
-	long n;
+	json_t *o = NULL;
 	int r;
 
-	if (payload && len <= JWT_MAX) {
-		payload++;
-		end = memchr(payload, '.', len - (size_t)(payload - token));
-	}
-	if (!end || memchr(end + 1, '.', len - (size_t)(end + 1 - token)))
-		return error_set(e, -EINVAL, "this is no token");
-	n = decode(json, sizeof(json), payload, (size_t)(end - payload));
-	o = n < 0 ? NULL : json_loadb((const char *)json, (size_t)n, JSON_REJECT_DUPLICATES, NULL);
-	if (!o)
-		return error_set(e, -EINVAL, "the token's claims are damaged");
+	if (len > JWT_MAX)
+		return error_set(e, -EINVAL, "this is no token: it is longer than %d bytes",
+				 JWT_MAX);
+	r = oidc_read(&o, token, len, e);
+	if (r)
+		return r;
 	r = claims(&out, o, audience, e);
 	json_decref(o);
 	if (r == 0)

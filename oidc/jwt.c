@@ -35,7 +35,7 @@ static int split(struct parts *p, const char *text, size_t len, struct error *e)
 	dot = memchr(text, '.', len);
 	second = dot ? memchr(dot + 1, '.', (size_t)(end - dot - 1)) : NULL;
 	if (!second || memchr(second + 1, '.', (size_t)(end - second - 1)))
-		return error_set(e, -EINVAL, "this is no signed token: it has not three parts");
+		return error_set(e, -EINVAL, "this is no token: it has not three parts");
 	*p = (struct parts){
 		.header = text,
 		.header_len = (size_t)(dot - text),

@@ -51,7 +51,7 @@ static void test_rubbish(void **unused)
 		{"no_pod", "no usable 'name'"},
 		{"exp_text", "no 'exp'"},
 		{"long", "no usable 'iss'"},
-		{"array", "no usable 'iss'"},
+		{"array", "damaged"},
 		{"base64", "damaged"},
 		{"padded", "damaged"},
 		{"twice", "damaged"},
