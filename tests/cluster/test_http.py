@@ -12,7 +12,7 @@ import ingress
 import installed
 import workloads
 from kube import Kube
-from lab import Failed, step, story, wait_for
+from lab import NOBODY, Failed, step, story, wait_for
 
 SPACE, NAME, EACH = "shop", "web", 1000
 PEOPLE = {"laptop": "ana", "other": "ben", "third": "cem"}
@@ -64,7 +64,7 @@ def laptop_up(kube, on):
     os.chmod(folder, 0o777)
     conf = kube.write(f"nginx-{who}.conf", NGINX.format(folder=folder, address="127.0.0.1:", status=STATUS[who], who=who))
     kube.start(on, f"nginx-{who}", "nginx", "-e", "stderr", "-c", conf)
-    grpc = kube.start(on, f"grpc-{who}", *grpcapp.local(kube), *grpcapp.serve("127.0.0.1:8082", who))
+    grpc = kube.start(on, f"grpc-{who}", grpcapp.program(), *grpcapp.serve("127.0.0.1:8082", who), user=NOBODY)
     for _, port in PORTS:
         kube.wait_listening(on, port)
     workloads.developer(kube, who, SPACE, on=on)
@@ -115,6 +115,14 @@ def h2load_said(kube):
     return said
 
 
+def grpc_client(kube, ip, who, kind, count=EACH):
+    return on_node(kube, *grpcapp.ask(f"{ip}:8082", kind, count, *field(who, None, "x-user={}")[1:]))
+
+
+def grpc_said(out, _):
+    return grpcapp.said(out)
+
+
 def name_of(status):
     return next((who for who, s in STATUS.items() if s == status), f"status {status}")
 
@@ -143,9 +151,9 @@ def grpc_streams(kube, ip, stopped):
     step("gRPC streams that match wait for a laptop that stands still; those that do not match never do")
     stopped.popen.send_signal(signal.SIGSTOP)
     try:
-        held = subprocess.Popen(on_node(kube, *grpcapp.ask(kube, f"{ip}:8082", "both", 1, "ana")), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        held = subprocess.Popen(grpc_client(kube, ip, "ana", "bidi", 1), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for kind in grpcapp.KINDS:
-            got = run_all({"pod": on_node(kube, *grpcapp.ask(kube, f"{ip}:8082", kind, 100, None))}, grpcapp.said)["pod"]
+            got = run_all({"pod": grpc_client(kube, ip, "pod", kind, 100)}, grpc_said)["pod"]
             if dict(got) != {"pod": 100}:
                 raise Failed(f"{kind}, while a laptop stands still: {dict(got)}")
         if held.poll() is not None:
@@ -153,7 +161,7 @@ def grpc_streams(kube, ip, stopped):
     finally:
         stopped.popen.send_signal(signal.SIGCONT)
     out, err = held.communicate(timeout=60)
-    if dict(grpcapp.said(out.decode(), "ana")) != {"ana": 1}:
+    if dict(grpcapp.said(out.decode())) != {"ana": 1}:
         raise Failed(f"after the laptop went on: {out} {err}")
 
 
@@ -179,7 +187,7 @@ def main():
         everybody(kube, "curl", lambda who: curl(kube, ip, who), curl_said)
         everybody(kube, "h2load", lambda who: h2load(kube, ip, who), h2load_said(kube))
         for kind in grpcapp.KINDS:
-            everybody(kube, f"gRPC, {kind}", lambda who, k=kind: on_node(kube, *grpcapp.ask(kube, f"{ip}:8082", k, EACH, who if who != "pod" else None)), grpcapp.said)
+            everybody(kube, f"gRPC, {kind}", lambda who, k=kind: grpc_client(kube, ip, who, k), grpc_said)
         grpc_streams(kube, ip, grpc["ana"])
         counted(kube)
         step("who leaves gives back his own alone")
