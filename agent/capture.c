@@ -155,18 +155,21 @@ static void join(struct capture *c, struct stream *other, const struct iovec hel
 }
 
 void capture_join(struct agent *a, const struct agent_port *port, struct stream *client,
-		  struct stream *application, const struct iovec held[2])
+		  struct stream *other, const struct iovec held[2], const struct rule_ref *rule)
 {
 	struct capture *c = calloc(1, sizeof(*c));
 
 	if (!c) {
 		client->ops->abort(client);
-		application->ops->abort(application);
+		other->ops->abort(other);
 		return;
 	}
 	client_add(&c->base, a, port, &ops);
 	c->client = client;
-	join(c, application, held);
+	c->laptops = rule;
+	if (rule)
+		c->rule = *rule;
+	join(c, other, held);
 }
 
 /* It is nothing that requests could be told apart in. Owns nothing new. */

@@ -166,10 +166,12 @@ void clients_free(struct agent *a);
 
 /* A connection that was accepted. Owns the client's stream. */
 void capture_start(struct agent *a, const struct agent_port *port, struct stream *client);
-/* Joins for good, whatever it is; `held` are the bytes that were read of the client and the application does not have yet,
- * and the other way round. Owns both streams. */
+/*
+ * Joins for good, whatever it is. `held` are the bytes that were read of the client and the other does not have yet, and the other
+ * way round. `rule`: whose laptop the other is; NULL = it is the application. Owns both streams.
+ */
 void capture_join(struct agent *a, const struct agent_port *port, struct stream *client,
-		  struct stream *application, const struct iovec held[2]);
+		  struct stream *other, const struct iovec held[2], const struct rule_ref *rule);
 /* The application, as dial_tcp(). */
 int capture_dial(struct agent *a, const struct agent_port *port,
 		 void (*cb)(void *arg, struct stream *s, int error), void *arg, struct dial **dp);

@@ -195,6 +195,11 @@ bool h1_answer_begun(const struct h1 *h)
 	return h->answer.state != HEAD;
 }
 
+bool h1_answer_over(const struct h1 *h)
+{
+	return h->answer.state == OVER;
+}
+
 uint64_t h1_request_left(const struct h1 *h)
 {
 	return body_left(&h->request);

@@ -98,6 +98,7 @@ void h1_answer_skip(struct h1 *h, uint64_t n);
 bool h1_request_begun(const struct h1 *h); /* its head is there, and it or its answer is not over */
 bool h1_request_over(const struct h1 *h);
 bool h1_answer_begun(const struct h1 *h); /* with the final head */
+bool h1_answer_over(const struct h1 *h);
 bool h1_done(const struct h1 *h); /* request and final answer are over: the next request may come */
 bool h1_keeps(const struct h1 *h);	/* then: may both connections be used again? */
 const char *h1_why(const struct h1 *h); /* of the last H1_BAD, static text */

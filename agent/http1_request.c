@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the client of an HTTP/1 connection sends, and who gets it. */
+#include <event2/event.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "agent/http1.h"
+
+/* --- whose it is ------------------------------------------------------------------------------------------------------ */
+
+void http1_run(struct http1 *h)
+{
+	h->phase = RUNNING;
+	h->again = true;
+}
+
+static void on_dialled(void *arg, struct stream *s, int error)
+{
+	struct http1 *h = arg;
+
+	(void)error;
+	h->dial = NULL;
+	http1_opened(h, &h->app, s);
+}
+
+void http1_to_application(struct http1 *h)
+{
+	h->way = &h->app;
+	if (h->app.end.s) {
+		http1_run(h);
+		return;
+	}
+	h->phase = ASKING;
+	if (!h->redial || capture_dial(h->base.a, h->base.port, on_dialled, h, &h->dial))
+		http1_end(h, false);
+}
+
+/* Its name has the form OWNER/NAME. */
+static void not_served(struct http1 *h, bool preview)
+{
+	char text[RULE_NAME_LEN + 80];
+
+	snprintf(text, sizeof(text), "culvert: the laptop of %s does not answer.", h->asked.name);
+	http1_reply(h, 503, preview ? h->asked.name : NULL, text);
+}
+
+static void on_asked(void *arg, enum ask_result result, struct stream *s)
+{
+	struct http1 *h = arg;
+	struct answerer *w;
+
+	h->ask = NULL;
+	if (result == ASK_LAPTOP) {
+		w = calloc(1, sizeof(*w));
+		if (!w) {
+			s->ops->abort(s);
+			http1_end(h, false);
+		} else {
+			*w = (struct answerer){
+				.is_laptop = true, .rule = h->asked, .next = h->laptops};
+			h->laptops = h->way = w;
+			http1_opened(h, w, s);
+			return;
+		}
+	} else if (result == ASK_POD && !h->preview) {
+		http1_to_application(h);
+	} else {
+		not_served(h, h->preview);
+	}
+	http1_turn(h);
+}
+
+void http1_to_laptop(struct http1 *h, struct rule *r)
+{
+	h->phase = ASKING;
+	rule_ref_set(&h->asked, r);
+	if (ask_start(&h->ask, h->base.a, r, on_asked, h))
+		http1_end(h, false);
+}
+
+static struct answerer *kept_laptop(struct http1 *h, const struct rule *r)
+{
+	for (struct answerer *w = h->laptops; w; w = w->next) {
+		if (rule_ref_find(h->base.a, &w->rule) == r)
+			return w;
+	}
+	return NULL;
+}
+
+/* May it be sent again, whole, should a kept connection prove to be dead (RFC 9110, 9.2.2)? */
+static bool may_repeat(const struct http_head *head)
+{
+	static const char *const names[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"};
+
+	if (http_field_find(head, "content-length", NULL) ||
+	    http_field_find(head, "transfer-encoding", NULL))
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (http_text_is(head->method, names[i]))
+			return true;
+	}
+	return false;
+}
+
+void http1_route(struct http1 *h)
+{
+	struct rules *rules = &h->base.a->rules;
+	const struct http_head *head = h1_head(h->h1);
+	struct rule *r = NULL;
+
+	/* What has gone to the application is the application's. */
+	if (rules->n && h->up.sent == h->up.start)
+		r = rules_match(rules, h->base.port->target, head);
+	rules_http(rules, h->base.port->target, &h->tag);
+	h->is_head = http_text_is(head->method, "HEAD");
+	h->preview = http_field_find(head, "x-culvert-preview", NULL);
+	journal_begin(&h->journal, r, head);
+	h->status = 0;
+	h->retried = h->up.hold = false;
+	if (!r) {
+		/* A kept connection that has been idle while laptops answered may be dead by now. */
+		h->up.hold = h->redial && h->way && h->way->is_laptop && may_repeat(head);
+		http1_to_application(h);
+		return;
+	}
+	r->requests++;
+	rules->counted = true;
+	h->way = kept_laptop(h, r);
+	if (!h->way) {
+		http1_to_laptop(h, r);
+		return;
+	}
+	h->asked = h->way->rule;
+	h->up.hold = may_repeat(head);
+	http1_run(h);
+}
+
+/* --- what the parser refuses ------------------------------------------------------------------------------------------- */
+
+static void bad_request(struct http1 *h)
+{
+	port_figures(h->base.a, h->base.port)->bad_heads++;
+	if (h->phase == IDLE || !h->way->is_laptop)
+		http1_join(h, h->phase == IDLE ? &h->app : h->way);
+	else if (h1_answer_begun(h->h1) || h->down.p)
+		http1_end(h, false);
+	else
+		http1_reply(h, 400, NULL, "culvert: the body of the request is malformed.");
+}
+
+/* --- reading ------------------------------------------------------------------------------------------------------------- */
+
+/* With nobody to tell them apart for, the bytes of a head need not wait for its end. */
+static bool eager(const struct http1 *h)
+{
+	return h->phase == IDLE && h->app.end.s &&
+	       (h->up.sent > h->up.start ||
+		!rules_http(&h->base.a->rules, h->base.port->target, NULL));
+}
+
+static void take_head(struct http1 *h, size_t n)
+{
+	h->head_len = n;
+	h->up.ready += n;
+	if (h->timer)
+		event_del(h->timer);
+	http1_route(h);
+}
+
+/* The client has ended its direction. */
+static void client_ended(struct http1 *h)
+{
+	if (h->phase != IDLE)
+		h->cut = true;
+	else if (h->up.end > h->up.ready)
+		http1_join(h, &h->app);
+	else
+		http1_end(h, true);
+}
+
+/* Part of a head is here: it may wait for the rest for so long, and in so much memory. */
+static void wait_for_head(struct http1 *h)
+{
+	struct agent *a = h->base.a;
+
+	if (h->up.end == h->up.ready)
+		return;
+	if (a->heads_held > HEADS_HELD_MAX) {
+		port_figures(a, h->base.port)->slow_heads++;
+		http1_join(h, &h->app);
+	} else if (!http1_timer(h, HEAD_S)) {
+		http1_end(h, false);
+	}
+}
+
+/* False: nothing more now. */
+static bool read_more(struct http1 *h)
+{
+	bool first = h->phase == IDLE;
+	size_t n = http1_read(h, &h->client, &h->up, first ? HTTP1_HEAD_READ : AGENT_SCRATCH);
+
+	if (n)
+		return true;
+	if (h->client.eof && !h->over)
+		client_ended(h);
+	else if (!h->over && first)
+		wait_for_head(h);
+	return false;
+}
+
+/* Bytes whose number is known need not be looked at. */
+static bool start_part(struct http1 *h)
+{
+	uint64_t left = h1_request_left(h->h1);
+
+	if (left < HTTP1_PART_MIN || h->up.ready < h->up.end || h->up.sent < h->up.ready)
+		return false;
+	if (relay_part_new(&h->up_part, h->client.s, h->way->end.s, left)) {
+		http1_end(h, false);
+		return false;
+	}
+	return true;
+}
+
+static bool run_part(struct http1 *h)
+{
+	struct end *out = &h->way->end;
+	uint64_t n;
+	int r;
+
+	if (out->blocked || !h->client.can_read)
+		return false;
+	r = relay_part_run(h->up_part, &n);
+	h1_request_skip(h->h1, n);
+	switch (r) {
+	case PART_DONE:
+		relay_part_free(steal_ptr(h->up_part));
+		return true;
+	case PART_WANTS_IN:
+		h->client.can_read = false;
+		return false;
+	case PART_WANTS_OUT:
+		out->blocked = true;
+		return false;
+	case PART_CUT:
+		h->client.eof = h->cut = true;
+		return false;
+	default:
+		/* Whose fault it was is not told: an answerer that wants no more may have said why. */
+		out->deaf = out->blocked = true;
+		h->way->end.can_read = true;
+		h->again = true;
+		return false;
+	}
+}
+
+/* --- the whole ------------------------------------------------------------------------------------------------------------ */
+
+/* False: nothing more now. */
+static bool step(struct http1 *h)
+{
+	const struct buf *b = &h->up;
+	size_t n;
+
+	switch (h1_request(h->h1, buf_at(b), b->end - b->ready, &n)) {
+	case H1_MORE:
+		if (eager(h) && !http1_send(&h->app.end, &h->up, true))
+			return false;
+		return read_more(h);
+	case H1_HEAD:
+		h->up.start = h->up.ready;
+		take_head(h, n);
+		return true;
+	case H1_BODY:
+	case H1_END:
+		h->up.ready += n;
+		return true;
+	case H1_TUNNEL:
+	case H1_BAD:
+		break;
+	}
+	bad_request(h);
+	return false;
+}
+
+/* The client may go away while it waits for its answer: who makes that wants to know. The next request is not read yet. */
+static void look_for_the_end(struct http1 *h)
+{
+	struct end *way = &h->way->end;
+	int fd = h->client.s->ops->fd(h->client.s);
+	char c;
+
+	if (h->client.can_read && !h->client.eof && recv(fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+		h->client.eof = true;
+	if (h->client.eof && !h->passed_end && h->phase == RUNNING && way->s) {
+		h->passed_end = true;
+		way->s->ops->shutdown(way->s);
+	}
+}
+
+void http1_requests(struct http1 *h)
+{
+	bool more = true;
+
+	while (more && !h->over && (h->phase == IDLE || h->phase == RUNNING)) {
+		if (h->phase == RUNNING && !http1_send(&h->way->end, &h->up, false))
+			break;
+		if (h->phase == RUNNING && (h->cut || h1_request_over(h->h1))) {
+			look_for_the_end(h);
+			break;
+		}
+		more = h->up_part || (h->phase == RUNNING && start_part(h)) ? run_part(h) : step(h);
+	}
+}
