@@ -4,9 +4,8 @@
 
 #include "base/base64.h"
 #include "base/duration.h"
-#include "cli/kube.h"
+#include "cli/install.h"
 #include "crypto/crypto.h"
-#include "deploy/deploy.h"
 #include "pki/pki.h"
 
 enum {
@@ -25,13 +24,14 @@ struct install {
 	struct progress *p;
 	json_t *objects;
 	bool keep_ns;	  /* the namespace is somebody else's: left as it is */
+	bool no_gateway;  /* there was one, and is none any more */
 	unsigned made;	  /* objects that were not there */
 	unsigned seconds; /* how long to wait */
 };
 
 /* --- the values --------------------------------------------------------------------------------------------- */
 
-static int copy(char *to, size_t size, const struct args *a, const char *flag, struct error *e)
+int copy_flag(char *to, size_t size, const struct args *a, const char *flag, struct error *e)
 {
 	const char *text = args_text(a, flag);
 
@@ -43,8 +43,8 @@ static int copy(char *to, size_t size, const struct args *a, const char *flag, s
 	return 0;
 }
 
-static int copy_number(unsigned *to, const struct args *a, const char *flag, unsigned max,
-		       struct error *e)
+int copy_number(unsigned *to, const struct args *a, const char *flag, unsigned max,
+		struct error *e)
 {
 	const char *text = args_text(a, flag);
 	char *end;
@@ -94,28 +94,30 @@ static int values_of(struct install *in, struct error *e)
 	const struct args *a = in->a;
 	struct deploy_values *v = &in->v;
 	cleanup(free_ptr) char *text = NULL;
-	int err = copy(v->ns, sizeof(v->ns), a, "namespace", e);
+	int err = copy_flag(v->ns, sizeof(v->ns), a, "namespace", e);
 
 	if (!err)
-		err = copy(v->manager_image, sizeof(v->manager_image), a, "manager-image", e);
+		err = copy_flag(v->manager_image, sizeof(v->manager_image), a, "manager-image", e);
 	if (!err)
-		err = copy(v->agent_image, sizeof(v->agent_image), a, "agent-image", e);
+		err = copy_flag(v->agent_image, sizeof(v->agent_image), a, "agent-image", e);
 	if (!err)
-		err = copy(v->pull_policy, sizeof(v->pull_policy), a, "pull-policy", e);
+		err = copy_flag(v->pull_policy, sizeof(v->pull_policy), a, "pull-policy", e);
 	if (!err)
-		err = copy(v->udp_service, sizeof(v->udp_service), a, "udp-service", e);
+		err = copy_flag(v->udp_service, sizeof(v->udp_service), a, "udp-service", e);
 	if (!err)
 		err = copy_number(&v->udp_node_port, a, "udp-node-port", 65535, e);
 	if (!err)
-		err = copy(v->holder_timeout, sizeof(v->holder_timeout), a, "holder-timeout", e);
+		err = copy_flag(v->holder_timeout, sizeof(v->holder_timeout), a, "holder-timeout", e);
 	if (!err)
-		err = copy(v->session_timeout, sizeof(v->session_timeout), a, "session-timeout", e);
+		err = copy_flag(v->session_timeout, sizeof(v->session_timeout), a, "session-timeout", e);
 	if (!err)
-		err = copy(v->prefixes, sizeof(v->prefixes), a, "prefixes", e);
+		err = copy_flag(v->prefixes, sizeof(v->prefixes), a, "prefixes", e);
 	if (!err)
 		err = copy_groups(v, a, e);
 	if (!err)
 		err = copy_seconds(&in->seconds, a, "timeout", e);
+	if (!err)
+		err = gateway_values(v, a, e);
 	if (!err && !*v->ns)
 		snprintf(v->ns, sizeof(v->ns), "culvert");
 	return err ? err : deploy_render_yaml(v, &text, e); /* are they what they may be? */
@@ -296,6 +298,8 @@ static int look(struct install *in, struct error *e)
 		err = check_namespace(in, e);
 	if (!err)
 		err = find_keys(in, e);
+	if (!err)
+		err = gateway_find_keys(&in->c, &in->v, e);
 	if (!err && minor < MINOR_CIDR && !*in->v.prefixes)
 		err = find_service_range(in, e);
 	json_decref(in->objects);
@@ -371,23 +375,27 @@ static int apply_all(struct install *in, struct error *e)
 			 in->v.ns);
 		err = cluster_delete(&in->c, e, path, NULL);
 	}
+	if (!err && !deploy_has_gateway(&in->v))
+		err = gateway_remove(&in->c, &in->v, &in->no_gateway, e);
 	return err;
 }
 
 /* --- waiting ------------------------------------------------------------------------------------------------ */
 
 /* 1 = it serves, 0 = not yet. */
-static int is_ready(struct install *in, json_t **deployment, struct error *e)
+static int is_ready(struct install *in, const char *part, json_t **deployment, struct error *e)
 {
 	char path[160];
 	json_t *told = NULL;
 	int err, ready;
 
-	snprintf(path, sizeof(path), "/apis/apps/v1/namespaces/%s/deployments/culvert-manager",
-		 in->v.ns);
+	snprintf(path, sizeof(path), "/apis/apps/v1/namespaces/%s/deployments/culvert-%s",
+		 in->v.ns, part);
 	err = cluster_get(&in->c, deployment, e, path, NULL);
 	if (err || !rollout_done(*deployment))
 		return -abs(err);
+	if (strcmp(part, "manager") != 0)
+		return 1;
 	snprintf(path, sizeof(path), "/api/v1/namespaces/%s/configmaps/culvert", in->v.ns);
 	err = cluster_get(&in->c, &told, e, path, NULL);
 	ready = !strcmp(object_text(told, "data", "ready"), "true");
@@ -395,44 +403,52 @@ static int is_ready(struct install *in, json_t **deployment, struct error *e)
 	return err ? -abs(err) : ready;
 }
 
-static int give_up(const struct install *in, const char *why, struct error *e)
+static int give_up(const struct install *in, const char *part, const char *why, struct error *e)
 {
 	if (!*why)
 		return error_set(e, -ETIMEDOUT,
-				 "the manager is not ready after %u s, and nothing says why; see: "
-				 "kubectl -n %s logs deployment/culvert-manager",
-				 in->seconds, in->v.ns);
-	return error_set(e, -ETIMEDOUT, "the manager does not start: %s; %s", why,
-			 strstr(why, "Image")
-				 ? "name an image that the nodes can pull with --manager-image"
-				 : "all objects are in place, and Kubernetes goes on trying");
+				 "the %s is not ready after %u s, and nothing says why; see: "
+				 "kubectl -n %s logs deployment/culvert-%s",
+				 part, in->seconds, in->v.ns, part);
+	if (strstr(why, "Image"))
+		return error_set(e, -ETIMEDOUT,
+				 "the %s does not start: %s; name an image that the nodes can pull "
+				 "with --%s-image",
+				 part, why, part);
+	return error_set(e, -ETIMEDOUT,
+			 "the %s does not start: %s; all objects are in place, and Kubernetes goes "
+			 "on trying",
+			 part, why);
 }
 
-static int wait_ready(struct install *in, struct error *e)
+/* `part`: manager, gateway. */
+static int wait_ready(struct install *in, const char *part, struct error *e)
 {
 	nsec_t begin = clock_boot(), end = begin + in->seconds * NSEC_PER_SEC, told = begin;
 	struct error why = {""}, before = {""};
-	char text[600];
+	char text[600], deploy[32];
 
-	progress_say(in->p, "Waiting for the manager");
+	snprintf(deploy, sizeof(deploy), "culvert-%s", part);
+	snprintf(text, sizeof(text), "Waiting for the %s", part);
+	progress_say(in->p, text);
 	for (;;) {
 		json_t *deployment = NULL;
-		int r = is_ready(in, &deployment, e);
+		int r = is_ready(in, part, &deployment, e);
 		nsec_t now = clock_boot();
 		bool vain = false;
 
 		if (r == 0 && (now - told > QUIET_S * NSEC_PER_SEC || now >= end)) {
 			told = now - (QUIET_S - 1) * NSEC_PER_SEC; /* then once a second */
-			vain = rollout_reason(&in->c, in->v.ns, "culvert-manager",
+			vain = rollout_reason(&in->c, in->v.ns, deploy,
 					      object_get(deployment, "spec", "selector"), &why);
 		}
 		json_decref(deployment);
 		if (r)
 			return r == 1 ? 0 : r;
 		if (vain || now >= end)
-			return give_up(in, why.text, e);
+			return give_up(in, part, why.text, e);
 		if (strcmp(why.text, before.text) != 0 && *why.text) {
-			snprintf(text, sizeof(text), "Waiting for the manager: %.500s", why.text);
+			snprintf(text, sizeof(text), "Waiting for the %s: %.500s", part, why.text);
 			progress_say(in->p, text);
 			before = why;
 		}
@@ -450,6 +466,9 @@ static int print_objects(struct install *in)
 	json_t *list;
 	struct error e;
 	int err = make_keys(&in->v, &e);
+
+	if (!err)
+		err = gateway_keys(&in->v, &e);
 
 	if (!err && output_of(in->a) != OUTPUT_JSON) {
 		err = deploy_render_yaml(&in->v, &text, &e);
@@ -483,6 +502,23 @@ static void say_who_may(struct install *in)
 	json_decref(binding);
 }
 
+static void say_gateway(const struct install *in)
+{
+	const struct deploy_values *v = &in->v;
+
+	if (in->no_gateway)
+		puts("The gateway of an earlier install was removed: --preview-domain or "
+		     "--preview-host keep it.");
+	if (*v->preview_domain)
+		printf("Previews: https://*.%s/, dashboard: https://dashboard.%s/; both names "
+		       "have to lead to the Service culvert-gateway.\n",
+		       v->preview_domain, v->preview_domain);
+	else if (*v->preview_host)
+		printf("Previews: https://%s/p/*/; the name has to lead to the Service "
+		       "culvert-gateway.\n",
+		       v->preview_host);
+}
+
 static int install(struct install *in)
 {
 	nsec_t begin = clock_boot();
@@ -495,7 +531,9 @@ static int install(struct install *in)
 	if (!err)
 		err = apply_all(in, &e);
 	if (!err)
-		err = wait_ready(in, &e);
+		err = wait_ready(in, "manager", &e);
+	if (!err && deploy_has_gateway(&in->v))
+		err = wait_ready(in, "gateway", &e);
 	if (err) {
 		progress_end(in->p, NULL);
 		return cluster_fail(&in->c, &e);
@@ -506,6 +544,7 @@ static int install(struct install *in)
 		 (double)(clock_boot() - begin) / (double)NSEC_PER_SEC);
 	progress_end(in->p, text);
 	say_who_may(in);
+	say_gateway(in);
 	return EXIT_OK;
 }
 
@@ -565,6 +604,7 @@ static const struct flag flags[] = {
 	{"output", 'o', FLAG_CHOICE, false, "yaml|json", "with --dry-run (default yaml)", outputs},
 	{"yes", 'y', FLAG_BOOL, false, NULL, "into a namespace that culvert did not make, too",
 	 NULL},
+	FLAGS_GATEWAY,
 	FLAGS_KUBE,
 	{0},
 };

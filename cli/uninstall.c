@@ -56,7 +56,8 @@ static int look(struct uninstall *u, struct error *e)
 				"culvert is installed in the namespace %s: use -n %s, or no -n",
 				found, found);
 	json_decref(binding);
-	/* With all that may be there: the bindings of groups, the UDP service. */
+	/* With all that may be there: the bindings of groups, the UDP service, the gateway. */
+	snprintf(u->v.preview_host, sizeof(u->v.preview_host), "any");
 	u->v.ngroups = 1;
 	snprintf(u->v.group[0], sizeof(u->v.group[0]), "any");
 	if (!err)

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 
-enum { DEPLOY_GROUPS = 16 };
+enum { DEPLOY_GROUPS = 16, DEPLOY_ALLOW = 16 };
 
 /* Values of an installation; "" and 0 = the default. Keys of the Helm chart have the same names. */
 struct deploy_values {
@@ -24,7 +24,27 @@ struct deploy_values {
 	char service_prefix[64]; /* before 1.33: found at install */
 	/* The Secret's content: kept from the cluster when it is there, else made. Base64 of the files. */
 	char *overlay_key, *ca_cert, *ca_key;
+
+	/* Who may log in: "" = whoever the API server knows. */
+	char oidc_issuer[512], oidc_client_id[256], oidc_scopes[256];
+	unsigned nallow;
+	char allow[DEPLOY_ALLOW][254]; /* --oidc-allow CLAIM=VALUE */
+	char *oidc_ca;		       /* base64 of PEM, or NULL */
+
+	/* The gateway; both "" = none. Hosts may have ":PORT". */
+	char preview_domain[262], preview_host[262];
+	char dashboard_host[262];   /* with preview_host; "" = the same name, at its own port */
+	char preview_tls_secret[254]; /* its certificate in place of ours; "" = none */
+	char gateway_service[16];     /* LoadBalancer | NodePort | ClusterIP */
+	unsigned gateway_node_port, dashboard_node_port; /* 0 = any */
+	char gateway_image[512];
+	char *ingress_ca; /* base64 of PEM, or NULL */
+	/* Its Secret's content, base64; as above. */
+	char *cookie_key, *gateway_cert, *gateway_key, *oidc_secret;
 };
+bool deploy_has_gateway(const struct deploy_values *v);
+/* Host names (without ports) that the gateway's certificate has to hold, NULL-ended; valid until the next call. */
+const char *const *deploy_gateway_names(const struct deploy_values *v);
 void deploy_values_clear(struct deploy_values *v);
 
 /* All objects in the order they are to be applied, a new array. Labelled app.kubernetes.io/managed-by=culvert. */

@@ -10,7 +10,7 @@
 
 #include "deploy/internal.h"
 
-enum { NESTED_MAX = 8, LINE_MAX_ = 1024 };
+enum { NESTED_MAX = 8, LINE_MAX_ = 1024, MADE_MAX = DEPLOY_ALLOW * 512 };
 
 /* One #if or #each that is open. */
 struct block {
@@ -32,20 +32,150 @@ static const char *or_default(const char *text, const char *otherwise)
 	return *text ? text : otherwise;
 }
 
-/* Changes when the configuration does: FNV-1a of what stands in manager.yaml. */
+/* FNV-1a. */
+static void add_hash(uint64_t *h, const char *const *parts, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		for (const char *s = parts[i] ? parts[i] : ""; *s; s++)
+			*h = (*h ^ (uint8_t)*s) * 0x100000001b3;
+		*h *= 0x100000001b3;
+	}
+}
+
+/* What manager.yaml and gateway.yaml have in common. */
+static uint64_t common_hash(const struct deploy_values *v)
+{
+	const char *const parts[] = {v->oidc_issuer,  v->oidc_client_id, v->oidc_scopes, v->oidc_ca,
+				     v->preview_host, v->preview_domain, v->dashboard_host};
+	uint64_t h = 0xcbf29ce484222325;
+
+	add_hash(&h, parts, ARRAY_SIZE(parts));
+	for (unsigned i = 0; i < v->nallow; i++) {
+		const char *const claim[] = {v->allow[i]};
+
+		add_hash(&h, claim, 1);
+	}
+	return h;
+}
+
+/* Changes when the configuration does: what stands in manager.yaml. */
 static uint64_t config_hash(const struct deploy_values *v)
 {
 	const char *const parts[] = {v->agent_image,	v->pull_policy,	    v->udp_service,
 				     v->holder_timeout, v->session_timeout, v->prefixes,
 				     v->service_prefix, v->ca_cert,	    v->overlay_key};
-	uint64_t h = 0xcbf29ce484222325;
+	uint64_t h = common_hash(v);
 
-	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
-		for (const char *s = parts[i] ? parts[i] : ""; *s; s++)
-			h = (h ^ (uint8_t)*s) * 0x100000001b3;
-		h *= 0x100000001b3;
-	}
+	add_hash(&h, parts, ARRAY_SIZE(parts));
 	return h;
+}
+
+static uint64_t gateway_hash(const struct deploy_values *v)
+{
+	const char *const parts[] = {v->ca_cert,     v->cookie_key,   v->gateway_cert,
+				     v->oidc_secret, v->ingress_ca,   v->preview_tls_secret};
+	uint64_t h = common_hash(v);
+
+	add_hash(&h, parts, ARRAY_SIZE(parts));
+	return h;
+}
+
+bool deploy_has_gateway(const struct deploy_values *v)
+{
+	return *v->preview_domain || *v->preview_host;
+}
+
+/* The dashboard's host where previews have paths: it must not be of one origin with them. */
+static void dashboard_host(const struct deploy_values *v, char *buf, size_t size)
+{
+	int name = (int)strcspn(v->preview_host, ":");
+
+	*buf = '\0';
+	if (*v->dashboard_host)
+		snprintf(buf, size, "%s", v->dashboard_host);
+	else if (*v->preview_host)
+		snprintf(buf, size, "%.*s:%u", name, v->preview_host,
+			 v->dashboard_node_port ? v->dashboard_node_port : 8444);
+}
+
+const char *const *deploy_gateway_names(const struct deploy_values *v)
+{
+	static char first[264], second[264];
+	static const char *names[3];
+	char dashboard[264];
+
+	memset(names, 0, sizeof(names));
+	names[0] = first;
+	if (*v->preview_domain) {
+		snprintf(first, sizeof(first), "%.*s", (int)strcspn(v->preview_domain, ":"),
+			 v->preview_domain);
+		snprintf(second, sizeof(second), "*.%.*s", 255, first);
+		names[1] = second;
+		return names;
+	}
+	dashboard_host(v, dashboard, sizeof(dashboard));
+	snprintf(first, sizeof(first), "%.*s", (int)strcspn(v->preview_host, ":"), v->preview_host);
+	snprintf(second, sizeof(second), "%.*s", (int)strcspn(dashboard, ":"), dashboard);
+	if (strcmp(first, second) != 0)
+		names[1] = second;
+	return names;
+}
+
+static void allow_list(const struct deploy_values *v, char *buf, size_t size)
+{
+	json_t *list = json_array();
+	size_t n;
+
+	for (unsigned i = 0; i < v->nallow; i++)
+		json_array_append_new(list, json_string(v->allow[i]));
+	n = json_dumpb(list, buf, size - 1, JSON_ENSURE_ASCII);
+	buf[n < size ? n : 0] = '\0';
+	json_decref(list);
+}
+
+static void gateway_names(const struct deploy_values *v, char *buf, size_t size)
+{
+	const char *const *names = deploy_gateway_names(v);
+
+	snprintf(buf, size, "%s%s%s", names[0], names[1] ? "," : "", names[1] ? names[1] : "");
+}
+
+static void put_port(unsigned port, char *buf, size_t size)
+{
+	if (port)
+		snprintf(buf, size, "%u", port);
+}
+
+/* Values that are made: false = there is none of that name. */
+static bool make_value(const struct deploy_values *v, const char *name, char *buf, size_t size)
+{
+	*buf = '\0';
+	if (!strcmp(name, "configHash"))
+		snprintf(buf, size, "%016llx", (unsigned long long)config_hash(v));
+	else if (!strcmp(name, "gatewayHash"))
+		snprintf(buf, size, "%016llx", (unsigned long long)gateway_hash(v));
+	else if (!strcmp(name, "dashboardHost"))
+		dashboard_host(v, buf, size);
+	else if (!strcmp(name, "gatewayNames"))
+		gateway_names(v, buf, size);
+	else if (!strcmp(name, "oidcAllow"))
+		allow_list(v, buf, size);
+	else if (!strcmp(name, "udpNodePort"))
+		put_port(v->udp_node_port, buf, size);
+	else if (!strcmp(name, "gatewayNodePort"))
+		put_port(v->gateway_node_port, buf, size);
+	else if (!strcmp(name, "dashboardNodePort"))
+		put_port(v->dashboard_node_port, buf, size);
+	else if (!strcmp(name, "groups"))
+		put_port(v->ngroups, buf, size);
+	else
+		return false;
+	return true;
+}
+
+static const char *or_none(const char *text)
+{
+	return text ? text : "";
 }
 
 /* The value called `name`, or NULL. `buf` is for those that are made. */
@@ -58,30 +188,36 @@ static const char *value_of(const struct deploy_values *v, const char *name, cha
 		{"ns", or_default(v->ns, "culvert")},
 		{"managerImage", or_default(v->manager_image, "culvert/manager:" CULVERT_VERSION)},
 		{"agentImage", or_default(v->agent_image, "culvert/agent:" CULVERT_VERSION)},
+		{"gatewayImage", or_default(v->gateway_image, "culvert/gateway:" CULVERT_VERSION)},
 		{"pullPolicy", or_default(v->pull_policy, "IfNotPresent")},
 		{"udpService", udp ? or_default(v->udp_service, "NodePort") : ""},
 		{"holderTimeout", or_default(v->holder_timeout, "10m")},
 		{"sessionTimeout", or_default(v->session_timeout, "24h")},
 		{"prefixes", v->prefixes},
 		{"servicePrefix", v->service_prefix},
-		{"overlayKey", v->overlay_key ? v->overlay_key : ""},
-		{"caCert", v->ca_cert ? v->ca_cert : ""},
-		{"caKey", v->ca_key ? v->ca_key : ""},
+		{"overlayKey", or_none(v->overlay_key)},
+		{"caCert", or_none(v->ca_cert)},
+		{"caKey", or_none(v->ca_key)},
+		{"oidcIssuer", v->oidc_issuer},
+		{"oidcClientId", v->oidc_client_id},
+		{"oidcScopes", v->oidc_scopes},
+		{"oidcCa", or_none(v->oidc_ca)},
+		{"oidcSecret", or_none(v->oidc_secret)},
+		{"gateway", deploy_has_gateway(v) ? "true" : ""},
+		{"previewDomain", v->preview_domain},
+		{"previewHost", v->preview_host},
+		{"previewTlsSecret", v->preview_tls_secret},
+		{"gatewayService", or_default(v->gateway_service, "LoadBalancer")},
+		{"ingressCa", or_none(v->ingress_ca)},
+		{"cookieKey", or_none(v->cookie_key)},
+		{"gatewayCert", or_none(v->gateway_cert)},
+		{"gatewayKey", or_none(v->gateway_key)},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(values); i++)
 		if (!strcmp(values[i].name, name))
 			return values[i].value;
-	*buf = '\0';
-	if (!strcmp(name, "configHash"))
-		snprintf(buf, size, "%016llx", (unsigned long long)config_hash(v));
-	else if (!strcmp(name, "udpNodePort") && v->udp_node_port)
-		snprintf(buf, size, "%u", v->udp_node_port);
-	else if (!strcmp(name, "groups") && v->ngroups)
-		snprintf(buf, size, "%u", v->ngroups);
-	else if (strcmp(name, "udpNodePort") != 0 && strcmp(name, "groups") != 0)
-		return NULL;
-	return buf;
+	return make_value(v, name, buf, size) ? buf : NULL;
 }
 
 static bool is_active(const struct filler *f)
@@ -115,7 +251,7 @@ static int put_group(struct filler *f)
 static int put_value(struct filler *f, const char *name)
 {
 	const char *value;
-	char buf[32];
+	char buf[MADE_MAX];
 
 	if (!strcmp(name, "group"))
 		return put_group(f);
@@ -146,7 +282,7 @@ static int open_block(struct filler *f, const char *line, const char *body)
 {
 	struct block b = {.each = line[1] == 'e', .body = body};
 	const char *name = strchr(line, ' ') + 1, *value;
-	char buf[32];
+	char buf[MADE_MAX];
 
 	value = value_of(f->v, name, buf, sizeof(buf));
 	if (!value || f->depth == NESTED_MAX)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "base/addr.h"
 #include "pki/pki.h"
 
 enum {
@@ -179,14 +180,17 @@ static int alternative_names(const char *const *dns, char *buf, size_t size, str
 	size_t len = 0, i;
 
 	for (i = 0; dns[i]; i++) {
-		size_t n = strlen(dns[i]);
+		size_t n = strlen(dns[i]), star = strncmp(dns[i], "*.", 2) ? 0 : 2;
+		struct ipaddr ip;
 
-		if (!n || n > NAME_LEN_MAX || i == NAMES_MAX ||
-		    dns[i][strspn(dns[i], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-					  "0123456789.-")])
+		if (n <= star || n > NAME_LEN_MAX || i == NAMES_MAX ||
+		    dns[i][star + strspn(dns[i] + star,
+					 "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+					 "0123456789.-")])
 			return error_set(e, -EINVAL, "a certificate for '%.100s': no DNS name",
 					 dns[i]);
-		len += (size_t)snprintf(buf + len, size - len, "%sDNS:%s", i ? "," : "", dns[i]);
+		len += (size_t)snprintf(buf + len, size - len, "%s%s:%s", i ? "," : "",
+					ipaddr_parse(&ip, dns[i]) ? "DNS" : "IP", dns[i]);
 	}
 	return i ? 0 : error_set(e, -EINVAL, "a certificate needs a DNS name");
 }

@@ -9,7 +9,7 @@
 
 /* Valid from an hour ago for `days`. */
 int pki_make_ca(const char *name, unsigned days, char **cert, char **key, struct error *e);
-/* A server's certificate for these DNS names (NULL-ended), never longer than the CA's own; *cert holds the leaf alone. */
+/* A server's certificate for these DNS names (NULL-ended; the first label may be '*', and IPv4 addresses are taken), never longer than the CA's own; *cert holds the leaf alone. */
 int pki_make_leaf(const char *ca_cert, const char *ca_key, const char *const *dns, unsigned hours,
 		  char **cert, char **key, struct error *e);
 /* Seconds since 1970 at which the certificate stops to hold; -EINVAL with the sentence. */
