@@ -146,7 +146,8 @@ static int open_issuer(struct signin *s, const struct login_offer *offer)
 	const struct oidc_config cfg = {.issuer = offer->issuer,
 					.client_id = offer->client_id,
 					.scopes = offer->scopes,
-					.ca = *offer->ca ? offer->ca : NULL};
+					.ca = *offer->ca ? offer->ca : NULL,
+					.offline = true};
 
 	return oidc_new(&s->oidc, s->c->base, &cfg, s->e);
 }

@@ -4,7 +4,6 @@
 #include <stdio.h>
 
 #include "base/log.h"
-#include "crypto/crypto.h"
 #include "daemon/intake.h"
 #include "daemon/intercepts.h"
 #include "intercept/intercept.h"
@@ -100,15 +99,6 @@ void intercepts_left(struct intercepts *in, const char *name)
 		return;
 	drop(list, name);
 	replace(in, list);
-}
-
-void intercepts_new_id(char id[static HTTP_ID_LEN + 1])
-{
-	uint8_t random[HTTP_ID_LEN / 2];
-
-	crypto_random(random, sizeof(random));
-	for (size_t i = 0; i < sizeof(random); i++)
-		snprintf(id + 2 * i, 3, "%02x", random[i]);
 }
 
 void intercepts_set_header(json_t *to, const json_t *intercept)

@@ -23,7 +23,5 @@ void intercepts_granted(struct intercepts *in, const json_t *intercept);
 /* And this one was left. */
 void intercepts_left(struct intercepts *in, const char *name);
 
-/* The id of an intercept of HTTP requests: by it its own header is known (docs/http.md). */
-void intercepts_new_id(char id[static HTTP_ID_LEN + 1]);
 /* "header" in `to`: what has to be sent to be taken by `intercept`, ready to paste; none where the header is of no use. */
 void intercepts_set_header(json_t *to, const json_t *intercept);

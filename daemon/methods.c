@@ -162,7 +162,6 @@ static void intercept(struct daemon *d, struct control_client *cl, json_t *param
 		      struct rpc_request *req)
 {
 	struct intercept_request r;
-	char id[HTTP_ID_LEN + 1];
 	struct error e;
 	struct errand *er;
 	json_t *call;
@@ -179,10 +178,6 @@ static void intercept(struct daemon *d, struct control_client *cl, json_t *param
 	call = intercept_request_to_json(&r);
 	json_object_set_new(call, "namespace_connected",
 			    json_string(session_namespace(d->session)));
-	if (r.mechanism == MECHANISM_HTTP) {
-		intercepts_new_id(id);
-		json_object_set_new(call, "id", json_string(id));
-	}
 	errand_ask(er, "intercept", call, on_intercepted);
 }
 

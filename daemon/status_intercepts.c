@@ -8,36 +8,17 @@
 #include "daemon/session.h"
 #include "daemon/tunnel.h"
 
-static json_int_t figure(const json_t *item, const char *group, const char *name)
+/* Of the manager: each begins a sentence of its own. */
+static void take_warnings(const json_t *item, const char *name, json_t *warnings)
 {
-	return json_integer_value(json_object_get(json_object_get(item, group), name));
-}
+	json_t *v;
+	size_t i;
 
-/* What agents have met on its ports, and HTTP matches are of no use with. */
-static void warn_http(const json_t *item, const char *name, json_t *warnings)
-{
-	json_int_t tls = figure(item, "seen", "tls"),
-		   limits = figure(item, "trouble", "regex_limits"),
-		   heads = figure(item, "trouble", "bad_heads");
-
-	if (tls)
-		status_warn(
-			warnings,
-			"intercept %s: %lld connections to its ports were TLS, in which requests "
-			"cannot be seen: they go to the application. Intercept with "
-			"--mechanism=tcp to take them",
-			name, (long long)tls);
-	if (limits)
-		status_warn(warnings,
-			    "intercept %s: a regular expression took too long %lld times, which "
-			    "counts as no match: make it simpler",
-			    name, (long long)limits);
-	if (heads)
-		status_warn(
-			warnings,
-			"intercept %s: %lld requests to its ports were no proper HTTP: they, and "
-			"what came behind them, went to the application",
-			name, (long long)heads);
+	json_array_foreach(json_object_get(item, "warnings"), i, v)
+	{
+		if (name && json_is_string(v))
+			status_warn(warnings, "intercept %s: %s", name, json_string_value(v));
+	}
 }
 
 json_t *status_intercepts(struct session *s, json_t *warnings)
@@ -60,8 +41,7 @@ json_t *status_intercepts(struct session *s, json_t *warnings)
 		json_object_set_new(one, "connections", json_integer((json_int_t)total));
 		json_object_set_new(one, "connections_open", json_integer(open));
 		intercepts_set_header(one, in);
-		if (name)
-			warn_http(one, name, warnings);
+		take_warnings(one, name, warnings);
 		json_array_append_new(out, one);
 	}
 	return out;

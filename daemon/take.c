@@ -480,6 +480,16 @@ static int check_mark(struct take *t, struct error *e)
 	return check_outage(t, e) ? RPC_FAILED : 0;
 }
 
+/* Who sends the header of the older one goes on to. */
+static void take_place_of(struct take *t, const struct taken *old)
+{
+	if (old->unwanted || strcmp(old->in.name, t->in.name) != 0)
+		return;
+	t->replaced = true;
+	if (t->in.mechanism == MECHANISM_HTTP && *old->in.id)
+		memcpy(t->in.id, old->in.id, sizeof(t->in.id));
+}
+
 static int check(struct take *t, struct error *e)
 {
 	const struct workload *all[] = {&t->workload};
@@ -505,11 +515,11 @@ static int check(struct take *t, struct error *e)
 	if (r)
 		return r == INTERCEPT_NOT_FOUND ? RPC_NOT_FOUND : RPC_USAGE;
 	if (t->in.mechanism == MECHANISM_HTTP)
-		intercepts_new_id(t->in.id);
+		http_id_make(t->in.id);
+	for (o = LIST_FIRST(&t->w->taken); o; o = LIST_NEXT(o, entry))
+		take_place_of(t, o);
 	r = check_holders(&t->in, cluster_session_name(c), g->answer[TAKE_INTERCEPTS].object,
 			  g->answer[TAKE_SESSIONS].object, e);
-	for (o = LIST_FIRST(&t->w->taken); o; o = LIST_NEXT(o, entry))
-		t->replaced |= !o->unwanted && !strcmp(o->in.name, t->in.name);
 	return r ? r : check_mark(t, e);
 }
 
