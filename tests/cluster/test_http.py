@@ -12,7 +12,7 @@ import ingress
 import installed
 import workloads
 from kube import Kube
-from lab import NOBODY, Failed, step, story, wait_for
+from lab import Failed, step, story, wait_for
 
 SPACE, NAME, EACH = "shop", "web", 1000
 PEOPLE = {"laptop": "ana", "other": "ben", "third": "cem"}
@@ -64,7 +64,7 @@ def laptop_up(kube, on):
     os.chmod(folder, 0o777)
     conf = kube.write(f"nginx-{who}.conf", NGINX.format(folder=folder, address="127.0.0.1:", status=STATUS[who], who=who))
     kube.start(on, f"nginx-{who}", "nginx", "-e", "stderr", "-c", conf)
-    grpc = kube.start(on, f"grpc-{who}", grpcapp.program(), *grpcapp.serve("127.0.0.1:8082", who), user=NOBODY)
+    grpc = kube.start(on, f"grpc-{who}", grpcapp.program(), *grpcapp.serve("127.0.0.1:8082", who))
     for _, port in PORTS:
         kube.wait_listening(on, port)
     workloads.developer(kube, who, SPACE, on=on)

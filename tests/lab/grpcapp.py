@@ -21,8 +21,8 @@ def serve(address, name):
 
 
 def ask(to, kind, count, *fields, at_once=8):
-    """argv of so many calls; each of `fields` is NAME=VALUE."""
-    return [program(), "call", "--to", to, "-n", str(count), "-c", str(min(at_once, count)), "--timeout", "60s", *[f for field in fields for f in ("-H", field)], kind]
+    """argv of so many calls, over several connections; each of `fields` is NAME=VALUE."""
+    return [program(), "call", "--to", to, "-n", str(count), "-c", str(min(at_once, count)), "--keep", "--timeout", "60s", *[f for field in fields for f in ("-H", field)], kind]
 
 
 def said(text):
