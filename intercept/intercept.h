@@ -52,6 +52,7 @@ struct workload {
 };
 
 enum mechanism { MECHANISM_TCP, MECHANISM_HTTP };
+const char *mechanism_name(enum mechanism m); /* "tcp" */
 
 enum {
 	HTTP_CONDITIONS = 8,
@@ -60,7 +61,8 @@ enum {
 	HTTP_MATCH_MAX = 1024, /* names and patterns of one intercept together */
 	HTTP_PATH_MAX = 255,
 	HTTP_ID_LEN = 32, /* hex digits */
-	HTTP_ID_TEXT_LEN = HTTP_ID_LEN + 1 + INTERCEPT_NAME_MAX + 1
+	HTTP_ID_TEXT_LEN = HTTP_ID_LEN + 1 + INTERCEPT_NAME_MAX + 1,
+	HTTP_MATCH_TEXT_LEN = 2048 /* of all of it, as people read it */
 };
 #define HTTP_ID_HEADER	 "x-culvert-intercept-id" /* ID:NAME */
 #define HTTP_BAGGAGE_KEY "culvert"		  /* ID */

@@ -128,6 +128,11 @@ static int get_list(const json_t *j, const char *key, size_t max, const json_t *
 	return 0;
 }
 
+const char *mechanism_name(enum mechanism m)
+{
+	return mechanisms[m];
+}
+
 /* --- match ------------------------------------------------------------------------------------------------ */
 
 json_t *http_match_to_json(const struct http_match *m)

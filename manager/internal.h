@@ -278,8 +278,22 @@ void methods_call(struct control_conn *c, const char *method, json_t *params,
 void rules_changed(struct manager *m, bool soon);
 void rules_push(struct manager *m);
 void rules_push_to(struct peer *p);
-/* The rules of one intercept for an agent, appended to `list`. */
-void rules_append(json_t *list, const struct intercept *i, const struct peer *laptop);
+/* An intercept of the agent's workload; its laptop may be NULL: then it has no rule. */
+struct rule_source {
+	const struct intercept *i;
+	const char *uid; /* of its object; "" on the static platform */
+	const struct peer *laptop;
+};
+/* `rules` for that agent, those that take requests in the order in which they are asked. */
+json_t *rules_json(const struct peer *agent, struct rule_source *s, size_t n);
+/* What agents have met on the ports of an intercept, all together. */
+struct rules_sum {
+	json_int_t connections, requests;
+	json_int_t tls[INTERCEPT_PORTS], limits[INTERCEPT_PORTS];
+};
+void rules_sum(struct rules_sum *s, const struct peer *agent, const struct intercept *i);
+/* Sentences: why a match may not do what its user means. */
+json_t *rules_warnings(const struct rules_sum *s, const struct intercept *i);
 /* What this agent has carried for it. */
 json_int_t rules_connections(const struct peer *agent, const struct intercept *i);
 json_int_t rules_requests(const struct peer *agent, const struct intercept *i);

@@ -75,28 +75,23 @@ uint64_t hash_json(const struct kubernetes *k, const json_t *j)
 	return text ? hash_of(&k->pod_table, text, strlen(text)) : 0;
 }
 
-static json_int_t connections(const struct record *r)
-{
-	json_int_t n = 0;
-
-	for (const struct pod *p = r->k->pods; p; p = p->next) {
-		if (p->peer && record_is_of(r, p))
-			n += rules_connections(p->peer, &r->o.in);
-	}
-	return n;
-}
-
 static json_t *record_json(const struct record *r)
 {
 	bool force = r->verdict.in_force;
 	enum phase phase = force ? r->coverage.phase : r->verdict.phase;
+	struct rules_sum sum = {.connections = 0};
 
-	return json_pack("{s:o, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:b, s:s}", "intercept",
-			 intercept_to_json(&r->o.in), "uid", r->o.uid, "object", r->o.object,
-			 "phase", phase_name(phase), "message",
+	for (const struct pod *p = r->k->pods; p; p = p->next) {
+		if (p->peer && record_is_of(r, p))
+			rules_sum(&sum, p->peer, &r->o.in);
+	}
+	return json_pack("{s:o, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:o, s:b, s:s}",
+			 "intercept", intercept_to_json(&r->o.in), "uid", r->o.uid, "object",
+			 r->o.object, "phase", phase_name(phase), "message",
 			 force ? r->coverage.message : r->verdict.message, "agents",
 			 force ? (int)r->coverage.agents : 0, "endpoints",
-			 force ? (int)r->coverage.endpoints : 0, "connections", connections(r),
+			 force ? (int)r->coverage.endpoints : 0, "connections", sum.connections,
+			 "requests", sum.requests, "warnings", rules_warnings(&sum, &r->o.in),
 			 "ready", phase == PHASE_ACTIVE, "state",
 			 phase == PHASE_ACTIVE || phase == PHASE_PARTIAL ? "ACTIVE" : "WAITING");
 }
@@ -138,19 +133,20 @@ static void on_rules_answered(void *arg, json_t *result, int code, const char *m
 	records_changed(k);
 }
 
-static json_t *rules_json(const struct kubernetes *k, const struct pod *pod)
+static json_t *rules_of_pod(const struct kubernetes *k, const struct pod *pod)
 {
-	json_t *list = json_array();
+	cleanup(free_ptr) struct rule_source *list = calloc(k->nrecords + 1, sizeof(*list));
+	size_t n = 0;
 
-	for (const struct record *r = k->records; r; r = r->next) {
+	for (const struct record *r = k->records; list && r; r = r->next) {
 		const struct session *s;
 
 		if (!r->verdict.in_force || !record_is_of(r, pod))
 			continue;
 		s = session_find(k, r->o.session);
-		rules_append(list, &r->o.in, s ? s->peer : NULL);
+		list[n++] = (struct rule_source){&r->o.in, r->o.uid, s ? s->peer : NULL};
 	}
-	return list;
+	return list ? rules_json(pod->peer, list, n) : NULL;
 }
 
 static void tell_agent(struct peer *p)
@@ -163,7 +159,9 @@ static void tell_agent(struct peer *p)
 
 	if (pod->calling)
 		return; /* its answer brings us here again */
-	list = rules_json(k, pod);
+	list = rules_of_pod(k, pod);
+	if (!list)
+		return; /* out of memory: again at the next change */
 	hash = hash_json(k, list);
 	if (pod->told && hash == pod->rules_hash) {
 		pod->confirmed_epoch = p->m->epoch;

@@ -344,22 +344,41 @@ static void assign_ports(struct kubernetes *k, struct record *r)
 
 /* --- status ------------------------------------------------------------------------------------------------------ */
 
+/* To be read, and the header to be copied. */
+static void add_match(json_t *status, const struct intercept *in)
+{
+	char match[HTTP_MATCH_TEXT_LEN], id[HTTP_ID_TEXT_LEN];
+
+	if (in->mechanism != MECHANISM_HTTP)
+		return;
+	http_match_text(match, sizeof(match), in, " and ");
+	json_object_set_new(status, "match", json_string(match));
+	http_id_text(id, in->id, in->name);
+	if (in->match.mode == HTTP_MATCH_AUTO || in->preview)
+		json_object_set_new(status, "header", json_sprintf(HTTP_ID_HEADER ": %s", id));
+	else
+		json_object_set_new(status, "header", json_null());
+}
+
 static json_t *status_json(const struct record *r)
 {
 	const struct intercept *in = &r->o.in;
 	bool force = r->verdict.in_force;
-	json_t *ports = json_array();
+	json_t *ports = json_array(), *status;
 
 	for (unsigned i = 0; force && i < in->nports; i++)
 		json_array_append_new(ports, json_pack("{s:i, s:s, s:i}", "port", in->port[i].port,
 						       "protocol", in->port[i].udp ? "UDP" : "TCP",
 						       "intake", in->port[i].overlay));
-	return json_pack("{s:s, s:s, s:i, s:i, s:o, s:o}", "phase",
-			 phase_name(force ? r->coverage.phase : r->verdict.phase), "message",
-			 force ? r->coverage.message : r->verdict.message, "agents",
-			 force ? (int)r->coverage.agents : 0, "endpoints",
-			 force ? (int)r->coverage.endpoints : 0, "ports", ports, "preview",
-			 preview_status(r));
+	status = json_pack("{s:s, s:s, s:i, s:i, s:o, s:o}", "phase",
+			   phase_name(force ? r->coverage.phase : r->verdict.phase), "message",
+			   force ? r->coverage.message : r->verdict.message, "agents",
+			   force ? (int)r->coverage.agents : 0, "endpoints",
+			   force ? (int)r->coverage.endpoints : 0, "ports", ports, "preview",
+			   preview_status(r));
+	if (status)
+		add_match(status, in);
+	return status;
 }
 
 static void write_status(struct record *r);
@@ -499,7 +518,8 @@ static void add_endpoint(struct record *r, struct endpoint *e, size_t *n,
 	*to = (struct endpoint){.pod = sp->name, .leaving = sp->left != 0};
 	to->marked = p && record_is_served(r, p);
 	to->connected = to->marked && p->peer && p->peer->online && p->peer->told;
-	to->confirmed = to->connected && p->confirmed_epoch >= r->rules_epoch;
+	to->old = to->connected && r->o.in.mechanism == MECHANISM_HTTP && !p->peer->agent.http;
+	to->confirmed = to->connected && !to->old && p->confirmed_epoch >= r->rules_epoch;
 	++*n;
 }
 

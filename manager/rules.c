@@ -77,15 +77,20 @@ json_t *rules_environment(const struct manager *m, const struct intercept *i)
 
 /* --- snapshots ------------------------------------------------------------------------------------------------ */
 
-static json_int_t connections(const struct manager *m, const struct intercept *i)
+static json_t *intercept_snapshot(const struct manager *m, const struct intercept *i)
 {
-	json_int_t n = 0;
+	const struct config_workload *cw = rules_workload(m, i->kind, i->workload, i->ns);
+	unsigned agents = cw ? rules_agents(m, &cw->w) : 0;
+	struct rules_sum sum = {.connections = 0};
 
 	for (const struct peer *p = m->peers; p; p = p->next) {
 		if (p->agent.workload && is_of(i, &p->agent.workload->w))
-			n += rules_connections(p, i);
+			rules_sum(&sum, p, i);
 	}
-	return n;
+	return json_pack("{s:o, s:i, s:I, s:I, s:o, s:s}", "intercept", intercept_to_json(i),
+			 "agents", (int)agents, "connections", sum.connections, "requests",
+			 sum.requests, "warnings", rules_warnings(&sum, i), "state",
+			 agents ? "ACTIVE" : "WAITING");
 }
 
 static json_t *laptop_snapshot(const struct peer *p)
@@ -94,16 +99,8 @@ static json_t *laptop_snapshot(const struct peer *p)
 	json_t *list = json_array();
 
 	for (unsigned k = 0; k < m->nintercepts; k++) {
-		const struct intercept *i = m->intercept[k];
-		const struct config_workload *cw = rules_workload(m, i->kind, i->workload, i->ns);
-		unsigned agents = cw ? rules_agents(m, &cw->w) : 0;
-
-		if (strcmp(i->owner, p->name))
-			continue;
-		json_array_append_new(list, json_pack("{s:o, s:i, s:I, s:s}", "intercept",
-						      intercept_to_json(i), "agents", (int)agents,
-						      "connections", connections(m, i), "state",
-						      agents ? "ACTIVE" : "WAITING"));
+		if (!strcmp(m->intercept[k]->owner, p->name))
+			json_array_append_new(list, intercept_snapshot(m, m->intercept[k]));
 	}
 	return json_pack("{s:I, s:o}", "epoch", (json_int_t)m->epoch, "intercepts", list);
 }
@@ -111,22 +108,33 @@ static json_t *laptop_snapshot(const struct peer *p)
 static json_t *agent_snapshot(const struct peer *p)
 {
 	const struct manager *m = p->m;
-	json_t *list = json_array();
+	cleanup(free_ptr) struct rule_source *list = calloc(m->nintercepts + 1, sizeof(*list));
+	size_t n = 0;
 
-	for (unsigned k = 0; k < m->nintercepts; k++) {
-		if (p->agent.workload && is_of(m->intercept[k], &p->agent.workload->w))
-			rules_append(list, m->intercept[k],
-				     peer_by_name(m, ROLE_LAPTOP, m->intercept[k]->owner));
+	for (unsigned k = 0; list && k < m->nintercepts; k++) {
+		const struct intercept *i = m->intercept[k];
+
+		if (p->agent.workload && is_of(i, &p->agent.workload->w))
+			list[n++] =
+				(struct rule_source){i, "", peer_by_name(m, ROLE_LAPTOP, i->owner)};
 	}
-	return json_pack("{s:I, s:o}", "epoch", (json_int_t)m->epoch, "rules", list);
+	if (!list)
+		return NULL; /* the old rules stay */
+	return json_pack("{s:I, s:o}", "epoch", (json_int_t)m->epoch, "rules",
+			 rules_json(p, list, n));
 }
 
 void rules_snapshot(struct peer *p)
 {
-	if (p->rec.role == ROLE_LAPTOP)
+	json_t *rules;
+
+	if (p->rec.role == ROLE_LAPTOP) {
 		rpc_notify(p->told, "intercepts", laptop_snapshot(p));
-	else
-		rpc_notify(p->told, "rules", agent_snapshot(p));
+		return;
+	}
+	rules = agent_snapshot(p);
+	if (rules)
+		rpc_notify(p->told, "rules", rules);
 }
 
 /* --- making and ending intercepts --------------------------------------------------------------------------- */
@@ -214,11 +222,16 @@ static int resolve(const struct manager *m, struct intercept *out,
 	}
 }
 
+static bool same_workload(const struct intercept *a, const struct intercept *b)
+{
+	return a->kind == b->kind && !strcmp(a->workload, b->workload) && !strcmp(a->ns, b->ns);
+}
+
 /* Which of the present ones stay beside `i`: fills `list`. 0, or the clash. */
 static int select_others(struct manager *m, const struct intercept *i, struct intercept **list,
 			 unsigned *n, struct intercept **old, struct error *e)
 {
-	unsigned mine = 0;
+	unsigned mine = 0, rules = i->nports;
 
 	for (unsigned k = 0; k < m->nintercepts; k++) {
 		struct intercept *o = m->intercept[k];
@@ -234,8 +247,14 @@ static int select_others(struct manager *m, const struct intercept *i, struct in
 			continue;
 		}
 		mine += !strcmp(o->owner, i->owner);
+		rules += same_workload(o, i) ? o->nports : 0;
 		list[(*n)++] = o;
 	}
+	if (rules > INTERCEPT_RULES)
+		return error_set(e, RPC_FAILED,
+				 "%s %s has as many intercepts as its agents take: %d ports of "
+				 "them; somebody has to leave one.",
+				 workload_kind_title(i->kind), i->workload, INTERCEPT_RULES);
 	if (mine >= INTERCEPTS_PER_LAPTOP || *n >= STATE_INTERCEPTS_MAX)
 		return error_set(e, RPC_FAILED,
 				 "There are too many intercepts (%u of yours); leave one first.",
@@ -292,6 +311,10 @@ int rules_intercept(struct manager *m, struct peer *owner, const struct intercep
 	if (r)
 		return r;
 	i->created = clock_real() / NSEC_PER_SEC;
+	if (i->mechanism == MECHANISM_HTTP && old && *old->id)
+		memcpy(i->id, old->id, sizeof(i->id)); /* who sends its header goes on to */
+	else if (i->mechanism == MECHANISM_HTTP)
+		http_id_make(i->id);
 	assign_ports(m, i, old);
 	list[n++] = i;
 	r = commit(m, steal_ptr(list), n, e);
@@ -375,6 +398,7 @@ static json_t *holders(const struct manager *m, const struct workload *w)
 
 	for (unsigned k = 0; k < m->nintercepts; k++) {
 		const struct intercept *i = m->intercept[k];
+		char match[HTTP_MATCH_TEXT_LEN];
 		json_t *ports;
 
 		if (!is_of(i, w))
@@ -384,9 +408,11 @@ static json_t *holders(const struct manager *m, const struct workload *w)
 			json_array_append_new(ports, *i->port[p].name
 							     ? json_string(i->port[p].name)
 							     : json_integer(i->port[p].port));
+		http_match_text(match, sizeof(match), i, " and ");
 		json_array_append_new(list,
-				      json_pack("{s:s, s:s, s:o, s:s}", "name", i->name, "owner",
-						i->owner, "ports", ports, "mechanism", "tcp"));
+				      json_pack("{s:s, s:s, s:o, s:s, s:s}", "name", i->name,
+						"owner", i->owner, "ports", ports, "mechanism",
+						mechanism_name(i->mechanism), "match", match));
 	}
 	return list;
 }

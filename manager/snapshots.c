@@ -44,24 +44,99 @@ json_int_t rules_requests(const struct peer *agent, const struct intercept *i)
 	return total(agent->agent.requests, i);
 }
 
-void rules_append(json_t *list, const struct intercept *i, const struct peer *laptop)
+/* --- what an agent is told --------------------------------------------------------------------------------------- */
+
+static json_t *rule_json(const struct rule_source *s, unsigned k)
 {
 	static const char *const on_down[] = {"pod", "hold", "fail"};
+	const struct intercept *i = s->i;
 	char address[ADDR_STRLEN];
+	json_t *j;
 
-	if (!laptop)
-		return;
-	ipaddr_format(&laptop->stack, address);
-	for (unsigned k = 0; k < i->nports; k++)
-		json_array_append_new(
-			list,
-			json_pack("{s:s, s:s, s:i, s:s, s:s, s:i, s:s, s:i, s:b, s:i}", "intercept",
-				  i->name, "owner", i->owner, "target", i->port[k].target,
-				  "protocol", i->port[k].udp ? "udp" : "tcp", "address", address,
-				  "port", i->port[k].overlay, "on_down", on_down[i->on_down],
-				  "hold_s", (int)i->hold_s, "online", laptop->online, "comings",
-				  (int)laptop->comings));
+	ipaddr_format(&s->laptop->stack, address);
+	j = json_pack("{s:s, s:s, s:i, s:s, s:s, s:i, s:s, s:i, s:b, s:i}", "intercept", i->name,
+		      "owner", i->owner, "target", i->port[k].target, "protocol",
+		      i->port[k].udp ? "udp" : "tcp", "address", address, "port",
+		      i->port[k].overlay, "on_down", on_down[i->on_down], "hold_s", (int)i->hold_s,
+		      "online", s->laptop->online, "comings", (int)s->laptop->comings);
+	if (!j || i->mechanism != MECHANISM_HTTP)
+		return j;
+	json_object_set_new(j, "mechanism", json_string("http"));
+	json_object_set_new(j, "id", json_string(i->id));
+	json_object_set_new(j, "uid", json_string(s->uid));
+	json_object_set_new(j, "match", http_match_to_json(&i->match));
+	json_object_set_new(j, "tag", json_boolean(i->tag_responses));
+	json_object_set_new(j, "preview", json_boolean(i->preview));
+	return j;
 }
+
+static int by_precedence(const void *a, const void *b)
+{
+	const struct rule_source *x = a, *y = b;
+
+	return http_match_order(x->i, x->uid, y->i, y->uid);
+}
+
+json_t *rules_json(const struct peer *agent, struct rule_source *s, size_t n)
+{
+	json_t *list = json_array();
+
+	qsort(s, n, sizeof(*s), by_precedence);
+	for (size_t i = 0; i < n; i++) {
+		/* An agent of before would take the whole port. */
+		if (!s[i].laptop || (s[i].i->mechanism == MECHANISM_HTTP && !agent->agent.http))
+			continue;
+		for (unsigned k = 0; k < s[i].i->nports; k++)
+			json_array_append_new(list, rule_json(&s[i], k));
+	}
+	return list;
+}
+
+/* --- what a laptop is told of traffic ---------------------------------------------------------------------------- */
+
+static json_int_t figure(const json_t *ports, uint16_t target, const char *name)
+{
+	char port[8];
+
+	snprintf(port, sizeof(port), "%u", target);
+	return json_integer_value(json_object_get(json_object_get(ports, port), name));
+}
+
+void rules_sum(struct rules_sum *s, const struct peer *agent, const struct intercept *i)
+{
+	s->connections += rules_connections(agent, i);
+	s->requests += rules_requests(agent, i);
+	for (unsigned k = 0; k < i->nports; k++) {
+		s->tls[k] += figure(agent->agent.seen, i->port[k].target, "tls");
+		s->limits[k] += figure(agent->agent.trouble, i->port[k].target, "regex_limits");
+	}
+}
+
+json_t *rules_warnings(const struct rules_sum *s, const struct intercept *i)
+{
+	json_t *list = json_array();
+
+	for (unsigned k = 0; i->mechanism == MECHANISM_HTTP && k < i->nports; k++) {
+		if (s->tls[k])
+			json_array_append_new(
+				list, json_sprintf("%" JSON_INTEGER_FORMAT
+						   " connections to port %u began with TLS, where "
+						   "requests cannot be told apart; they went to "
+						   "the application. Let TLS end before the pod, "
+						   "or use --mechanism=tcp.",
+						   s->tls[k], i->port[k].port));
+		if (s->limits[k])
+			json_array_append_new(
+				list, json_sprintf("On port %u a regular expression was cut off "
+						   "for %" JSON_INTEGER_FORMAT
+						   " requests, which counts as no match; make it "
+						   "simpler.",
+						   i->port[k].port, s->limits[k]));
+	}
+	return list;
+}
+
+/* --- when -------------------------------------------------------------------------------------------------------- */
 
 void rules_push_to(struct peer *p)
 {

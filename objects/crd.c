@@ -198,8 +198,8 @@ json_t *intercept_to_object(const struct intercept *i, const char *user, const c
 	spec = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s}", "user", user, "session",
 			 session, "name", i->name, "workloadKind", workload_kind_title(i->kind),
 			 "workload", i->workload, "service", i->service, "mechanism",
-			 i->mechanism == MECHANISM_HTTP ? "http" : "tcp", "ports", ports_to_json(i),
-			 "onDown", on_down_names[i->on_down]);
+			 mechanism_name(i->mechanism), "ports", ports_to_json(i), "onDown",
+			 on_down_names[i->on_down]);
 	if (spec && i->on_down == ON_DOWN_HOLD)
 		json_object_set_new(spec, "holdSeconds", json_integer(i->hold_s));
 	http_to_spec(spec, i);
