@@ -50,7 +50,7 @@ static bool has_condition(const struct http_match *m, const struct http_conditio
 static int parse_condition(struct http_match *m, const char *text, struct error *e)
 {
 	const char *equals = strchr(text, '=');
-	struct http_condition c;
+	struct http_condition c = {.name = ""};
 	struct error why;
 
 	if (!equals || !take_header_name(c.name, text, (size_t)(equals - text)))

@@ -16,7 +16,7 @@ enum {
 	MATCH_LIMIT = 10000,
 	HEAP_LIMIT_KIB = 64,
 	NESTED_PARENS = 64,
-	COMPILED_MAX = 32 << 10, /* bytes; (a{1,99}){1,99} is short only on paper */
+	COMPILED_MAX = 32 << 10, /* bytes; ([ab]c){1,999} is short only on paper */
 };
 
 struct matcher {
