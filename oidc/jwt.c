@@ -16,7 +16,7 @@ static json_t *object(const char *text, size_t len, const char *what, struct err
 	if (json_is_object(o))
 		return o;
 	json_decref(o);
-	error_fill(e, 0, "the token's %s is damaged", what);
+	error_fill(e, 0, "the token's %s damaged", what);
 	return NULL;
 }
 
@@ -89,7 +89,7 @@ int oidc_jwt_parse(struct oidc_jwt *j, const char *text, size_t len, struct erro
 	if (r)
 		return r;
 	*j = (struct oidc_jwt){.signed_len = (size_t)(p.claims + p.claims_len - text)};
-	h = object(p.header, p.header_len, "header", e);
+	h = object(p.header, p.header_len, "header is", e);
 	if (!h)
 		return -EINVAL;
 	r = header(j, h, e);
@@ -100,7 +100,7 @@ int oidc_jwt_parse(struct oidc_jwt *j, const char *text, size_t len, struct erro
 	if (n <= 0)
 		return error_set(e, -EINVAL, "the token's signature is damaged");
 	j->signature_len = (size_t)n;
-	j->claims = object(p.claims, p.claims_len, "claims", e);
+	j->claims = object(p.claims, p.claims_len, "claims are", e);
 	return j->claims ? 0 : -EINVAL;
 }
 
@@ -117,6 +117,6 @@ int oidc_read(json_t **claims, const char *token, size_t len, struct error *e)
 
 	if (r)
 		return r;
-	*claims = object(p.claims, p.claims_len, "claims", e);
+	*claims = object(p.claims, p.claims_len, "claims are", e);
 	return *claims ? 0 : -EINVAL;
 }
