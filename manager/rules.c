@@ -398,8 +398,7 @@ static json_t *holders(const struct manager *m, const struct workload *w)
 
 	for (unsigned k = 0; k < m->nintercepts; k++) {
 		const struct intercept *i = m->intercept[k];
-		char match[HTTP_MATCH_TEXT_LEN];
-		json_t *ports;
+		json_t *ports, *one;
 
 		if (!is_of(i, w))
 			continue;
@@ -408,11 +407,11 @@ static json_t *holders(const struct manager *m, const struct workload *w)
 			json_array_append_new(ports, *i->port[p].name
 							     ? json_string(i->port[p].name)
 							     : json_integer(i->port[p].port));
-		http_match_text(match, sizeof(match), i, " and ");
-		json_array_append_new(list,
-				      json_pack("{s:s, s:s, s:o, s:s, s:s}", "name", i->name,
-						"owner", i->owner, "ports", ports, "mechanism",
-						mechanism_name(i->mechanism), "match", match));
+		one = json_pack("{s:s, s:s, s:o, s:s}", "name", i->name, "owner", i->owner, "ports",
+				ports, "mechanism", mechanism_name(i->mechanism));
+		if (one && i->mechanism == MECHANISM_HTTP)
+			json_object_set_new(one, "match", http_match_to_json(&i->match));
+		json_array_append_new(list, one);
 	}
 	return list;
 }
