@@ -80,20 +80,29 @@ static json_t *record_json(const struct record *r)
 	bool force = r->verdict.in_force;
 	enum phase phase = force ? r->coverage.phase : r->verdict.phase;
 	struct rules_sum sum = {.connections = 0};
+	char url[PREVIEW_URL_MAX];
+	json_t *j;
 
 	for (const struct pod *p = r->k->pods; p; p = p->next) {
 		if (p->peer && record_is_of(r, p))
 			rules_sum(&sum, p->peer, &r->o.in);
 	}
-	return json_pack("{s:o, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:o, s:b, s:s}",
-			 "intercept", intercept_to_json(&r->o.in), "uid", r->o.uid, "object",
-			 r->o.object, "phase", phase_name(phase), "message",
-			 force ? r->coverage.message : r->verdict.message, "agents",
-			 force ? (int)r->coverage.agents : 0, "endpoints",
-			 force ? (int)r->coverage.endpoints : 0, "connections", sum.connections,
-			 "requests", sum.requests, "warnings", rules_warnings(&sum, &r->o.in),
-			 "ready", phase == PHASE_ACTIVE, "state",
-			 phase == PHASE_ACTIVE || phase == PHASE_PARTIAL ? "ACTIVE" : "WAITING");
+	j = json_pack("{s:o, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:o, s:b, s:s}", "intercept",
+		      intercept_to_json(&r->o.in), "uid", r->o.uid, "object", r->o.object, "phase",
+		      phase_name(phase), "message",
+		      force ? r->coverage.message : r->verdict.message, "agents",
+		      force ? (int)r->coverage.agents : 0, "endpoints",
+		      force ? (int)r->coverage.endpoints : 0, "connections", sum.connections,
+		      "requests", sum.requests, "warnings", rules_warnings(&sum, &r->o.in), "ready",
+		      phase == PHASE_ACTIVE, "state",
+		      phase == PHASE_ACTIVE || phase == PHASE_PARTIAL ? "ACTIVE" : "WAITING");
+	if (j && r->preview) {
+		preview_url(url, sizeof(url), r);
+		json_object_set_new(
+			j, "preview",
+			json_pack("{s:s, s:i}", "url", url, "shares", (int)r->preview->nshares));
+	}
+	return j;
 }
 
 static void tell_laptop(struct peer *p)
