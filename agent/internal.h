@@ -18,6 +18,7 @@
 
 #include "agent/config.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "crypto/crypto.h"
 
 struct agent;
@@ -63,6 +64,7 @@ struct rules {
 	unsigned n;
 	struct rule *rule;
 	bool counted; /* the figures have changed since they were last told */
+	struct log_limit left_out;
 };
 
 /* Reads a whole snapshot; 0 and the new table in place, or -EINVAL and the old one. Figures and suspicion of rules that

@@ -115,15 +115,16 @@ static void table_free(struct rule *rule, size_t n)
 	free(rule);
 }
 
-static int table_from_json(struct rule *rule, unsigned *n, const struct rules *r,
-			   const json_t *list, struct error *e)
+static int table_from_json(struct rule *rule, unsigned *n, struct rules *r, const json_t *list,
+			   struct error *e)
 {
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const struct rule *before;
 		int err = rule_from_json(&rule[*n], json_array_get(list, i), e);
 
 		if (err == -ENOTSUP) {
-			log_warn("rules: %s is left out: %s", rule[*n].name, e->text);
+			log_limited(&r->left_out, 60 * NSEC_PER_SEC, "rules: one is left out: %s",
+				    e->text);
 			continue;
 		}
 		if (err)

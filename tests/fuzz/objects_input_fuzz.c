@@ -70,7 +70,9 @@ static void crds(const json_t *j)
 	json_object_set_new(json_object_get(back, "metadata"), "creationTimestamp",
 			    json_string("2026-11-23T05:00:00Z"));
 	if (intercept_from_object(&again, back, &e) || again.in.nports != o.in.nports ||
-	    strcmp(again.in.name, o.in.name) != 0 || strcmp(again.in.owner, o.in.owner) != 0)
+	    strcmp(again.in.name, o.in.name) != 0 || strcmp(again.in.owner, o.in.owner) != 0 ||
+	    again.in.mechanism != o.in.mechanism || strcmp(again.in.id, o.in.id) != 0 ||
+	    memcmp(&again.in.match, &o.in.match, sizeof(o.in.match)) != 0)
 		abort();
 	json_decref(back);
 }
