@@ -133,6 +133,8 @@ def owner_of_the_namespace(t):
     t.patch("zoe sets the status of ana's", "zoe", "intercept", "hello", {"status": {"phase": "Conflict"}}, "-n", SHOP,
             "--subresource", "status", says="belongs to ana")
     t.create("zoe intercepts", "zoe", intercept(SHOP, "zoes", "zoe", A, uid), ok=True)
+    t.patch("zoe gives hers a preview", "zoe", "intercept", "zoes", {"status": {"preview": {"url": "https://evil.example.com/"}}}, "-n", SHOP,
+            "--subresource", "status", says="only the manager writes status")
     t.patch("zoe sets the status of hers", "zoe", "intercept", "zoes", {"status": {"phase": "Active"}}, "-n", SHOP,
             "--subresource", "status", says="only the manager writes status")
     t.patch("zoe keeps hers when its session ends", "zoe", "intercept", "zoes", {"metadata": {"ownerReferences": []}}, "-n", SHOP,

@@ -1,0 +1,334 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The manager's side of previews: who may be a gateway, what gateways hear, what laptops ask, and what a restart leaves: all of it."""
+import base64
+import hashlib
+import json
+import os
+import re
+import subprocess
+import threading
+import time
+
+import installed
+from kube import Kube
+from lab import ROOT, Failed, step, story, wait_for
+
+BIN = os.environ.get("CULVERT_BIN") or f"{ROOT}/build/release"
+MEMBER = f"{BIN}/tests/cluster_member"
+HOST = "10.99.1.1:30443"
+ID = "0123456789abcdef" * 2
+DAY = 86400
+
+OBJECTS = """
+apiVersion: v1
+kind: Namespace
+metadata: {{name: shop}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: cart, namespace: shop}}
+spec:
+  replicas: 0
+  selector: {{matchLabels: {{app: cart}}}}
+  template:
+    metadata: {{labels: {{app: cart}}}}
+    spec: {{containers: [{{name: web, image: {image}, ports: [{{name: http, containerPort: 8080}}]}}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: cart, namespace: shop}}
+spec:
+  selector: {{app: cart}}
+  ports: [{{name: http, port: 80, targetPort: http}}]
+---
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {{name: nginx}}
+spec: {{controller: k8s.io/ingress-nginx}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: shop, namespace: shop}}
+spec:
+  ingressClassName: nginx
+  tls: [{{hosts: [shop.example.com], secretName: shop-tls}}]
+  rules:
+  - host: shop.example.com
+    http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: cart, port: {{name: http}}}}}}}}]}}
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: ingress-nginx-controller
+  namespace: shop
+  labels: {{app.kubernetes.io/name: ingress-nginx, app.kubernetes.io/component: controller}}
+spec:
+  type: NodePort
+  selector: {{app.kubernetes.io/name: ingress-nginx}}
+  ports: [{{name: http, port: 80}}, {{name: https, port: 443}}]
+"""
+
+# A pod of the gateway's service account, for its token.
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, namespace: culvert}}
+spec:
+  serviceAccountName: {account}
+  automountServiceAccountToken: false
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: sleep
+    image: {image}
+    command: [sleep, infinity]
+    securityContext: {{runAsNonRoot: true, runAsUser: 65532, allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}, seccompProfile: {{type: RuntimeDefault}}}}
+"""
+
+
+class Lines:
+    """A program that says lines and is told some."""
+
+    def __init__(self, kube, *argv):
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        kube.members.append(self)
+        self.lines = []
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self):
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    def wait(self, *starts, since=0, timeout=30):
+        return wait_for(f"{' or '.join(starts)}; it said {self.lines[-3:]}",
+                        lambda: next((x for x in self.lines[since:] if x.startswith(starts)), None), timeout)
+
+    def ask(self, line, *answers):
+        seen = len(self.lines)
+        self.process.stdin.write(line + "\n")
+        return self.wait(*answers, since=seen)
+
+
+class Laptop(Lines):
+    def __init__(self, kube):
+        self.key = subprocess.run([MEMBER], capture_output=True, text=True, check=True).stdout.split()
+        kube.kubectl("create", "-f", "-", stdin=json.dumps(
+            {"apiVersion": "culvert.dev/v1alpha1", "kind": "Session", "metadata": {"name": self.key[1]},
+             "spec": {"user": kube.user, "publicKey": self.key[1], "client": "box"}}))
+        super().__init__(kube, "ip", "netns", "exec", kube.ns("laptop"), MEMBER, self.key[0], kube.facts["publicKey"], "udp",
+                         json.loads(kube.facts["udp"])[0])
+        self.wait("established", timeout=10)
+        self.hello()
+
+    def hello(self):
+        if not self.ask('hello {"version":"0.1.0","role":"laptop","namespace":"shop"}', "hello ").startswith("hello 0 "):
+            raise Failed(f"hello was answered with {self.lines[-1]}")
+
+    def call(self, method, params, code=0):
+        """The result, or the sentence of a refusal with that code."""
+        said = self.ask(f"call {method} {json.dumps(params)}", "answer ").split(" ", 2)
+        if said[1] != str(code):
+            raise Failed(f"{method} {params} was answered with {said}, not with {code}")
+        return json.loads(said[2]) if code == 0 else said[2]
+
+
+class Link(Lines):
+    def __init__(self, kube, token):
+        path = f"{kube.dir}/token-{len(kube.members)}"
+        with open(path, "w", encoding="ascii") as f:
+            f.write(token)
+        ip = kube.get("-n", "culvert", "service", "culvert")["spec"]["clusterIP"]
+        super().__init__(kube, "ip", "netns", "exec", kube.ns("cluster"), f"{ROOT}/tests/lab/link.py", f"{ip}:443", "culvert.culvert.svc", kube.ca, path)
+        self.wait("connected", "refused", "closed")
+
+    def last(self, what):
+        """The newest notification of that name."""
+        found = [x for x in self.lines if x.startswith(what + " ")]
+        return json.loads(found[-1].split(" ", 1)[1])[what] if found else None
+
+    def call(self, method, params):
+        return json.loads(self.ask(f"{method} {json.dumps(params)}", "answer ").split(" ", 1)[1])
+
+
+def token(kube, pod, account="gateway"):
+    return kube.kubectl("-n", "culvert", "create", "token", account, "--audience=culvert", "--bound-object-kind=Pod",
+                        f"--bound-object-name={pod}").stdout.strip()
+
+
+def intercept(kube, laptop, mechanism="http"):
+    """Its uid and its object's name."""
+    owner = {"apiVersion": "culvert.dev/v1alpha1", "kind": "Session", "name": laptop.key[1],
+             "uid": kube.get("session", laptop.key[1])["metadata"]["uid"]}
+    http = {"mechanism": "http", "id": ID, "match": {"mode": "auto"}} if mechanism == "http" else {"mechanism": "tcp"}
+    made = {"apiVersion": "culvert.dev/v1alpha1", "kind": "Intercept",
+            "metadata": {"generateName": "cart-", "namespace": "shop", "labels": {"culvert.dev/name": f"cart-{mechanism}"}, "ownerReferences": [owner]},
+            "spec": {"user": kube.user, "session": laptop.key[1], "name": f"cart-{mechanism}", "workloadKind": "Deployment", "workload": "cart",
+                     "service": "cart", "onDown": "pod", **http,
+                     "ports": [{"local": 8080, "name": "http", "port": 80, "target": 8080, "protocol": "TCP"}]}}
+    meta = json.loads(kube.kubectl("create", "-o", "json", "-f", "-", stdin=json.dumps(made)).stdout)["metadata"]
+    wait_for("its status", lambda: kube.get("-n", "shop", "intercept", meta["name"]).get("status", {}).get("phase"))
+    return meta["uid"], meta["name"]
+
+
+def digest(link):
+    return hashlib.blake2b(link.rsplit("/", 1)[1].encode(), digest_size=32).hexdigest()
+
+
+def strangers(kube):
+    step("a gateway is let in by its service account's token and by nothing else")
+    for given, status in (("", "401"), ("rubbish", "401"), (kube.other_token, "403"), (kube.wrong_audience, "401")):
+        if not (said := Link(kube, given).lines[0]).startswith(f"refused {status} "):
+            raise Failed(f"the manager said {said}, not {status}")
+    head, claims, signature = kube.token.split(".")
+    forged = f"{head}.{claims}.{'A' * len(signature)}"
+    if not (said := Link(kube, forged).lines[0]).startswith("refused 403 "):
+        raise Failed(f"a forged token: {said}")
+    link = Link(kube, kube.token)
+    if "error" not in link.call("watch", {"on": True}):
+        raise Failed("it was served before it said hello")
+    if "result" not in link.call("hello", {"version": "0.1.0", "role": "gateway"}):
+        raise Failed(f"hello: {link.lines[-1]}")
+    wait_for("empty lists", lambda: link.last("previews") == [] and link.last("intercepts") == [])
+    return link
+
+
+def asks(kube, laptop, uid):
+    step("the four default answers come from the Ingress, its class and the controller's Service")
+    said = laptop.call("ingress", {"namespace": "shop", "workload": "cart", "kind": "", "service": ""})
+    if {k: said[k] for k in ("host", "port", "tls", "l5")} != {"host": "ingress-nginx-controller.shop", "port": 443, "tls": True,
+                                                               "l5": "shop.example.com"}:
+        raise Failed(f"ingress: {said}")
+    step("what no ingress is, is refused")
+    server = kube.get("-n", "default", "endpointslices", "-l", "kubernetes.io/service-name=kubernetes")["items"][0]
+    own = kube.get("-n", "culvert", "service", "culvert")["spec"]["clusterIP"]
+    for host, port in (("127.0.0.1", 80), ("localhost", 80), ("169.254.169.254", 80), ("0.0.0.0", 80), ("2130706433", 80), ("kubernetes.default.svc", 443),
+                       ("10.96.0.1", 443), (server["endpoints"][0]["addresses"][0], server["ports"][0]["port"]), (own, 443), ("culvert.culvert", 443),
+                       ("a b", 80), ("x", 0), ("", 80)):
+        laptop.call("preview", {"uid": uid, "ingress": {"host": host, "port": port, "tls": False, "l5": "", "verify": True}}, code=2)
+
+
+def previewed(kube, laptop, other, link, uid, name):
+    step("a preview: the gateways hear of it, its status has it, its first link is made at once, and only digests are kept")
+    ingress = {"host": "ingress-nginx-controller.shop", "port": 443, "tls": True, "l5": "shop.example.com", "verify": False}
+    made = laptop.call("preview", {"uid": uid, "ingress": ingress})
+    if made["url"] != f"https://{HOST}/p/{ID}/" or not re.fullmatch(f"https://{HOST}/p/{ID}/share/[A-Za-z0-9_-]{{43}}", made["share"]):
+        raise Failed(f"preview: {made}")
+    told = wait_for("the gateway to hear", lambda: (p := link.last("previews")) and p[0])
+    expected = {"id": ID, "uid": uid, "name": "cart-http", "namespace": "shop", "workload": "cart", "user": kube.user, "login": "",
+                "header": f"{ID}:cart-http", "online": True, "ingress": ingress}
+    if {k: told[k] for k in expected} != expected or [s["hash"] for s in told["shares"]] != [digest(made["share"])]:
+        raise Failed(f"the gateway was told {told}")
+    if not 0.9 * DAY < told["shares"][0]["expires"] - time.time() < 1.1 * DAY:
+        raise Failed(f"the link expires at {told['shares'][0]['expires']}")
+    kept = wait_for("its status", lambda: kube.get("-n", "shop", "intercept", name)["status"].get("preview"))
+    if kept["url"] != made["url"] or kept["ingress"]["l5Host"] != "shop.example.com" or made["share"].rsplit("/", 1)[1] in json.dumps(kept):
+        raise Failed(f"its status is {kept}")
+    step("changing it keeps the link, and makes no other; a link more; at most 16; none for ever")
+    if "share" in laptop.call("preview", {"uid": uid, "ingress": ingress | {"verify": True}}):
+        raise Failed("another link was made")
+    hour = laptop.call("share", {"uid": uid, "expires_s": 3600})
+    if not 3500 < hour["expires"] - time.time() < 3700:
+        raise Failed(f"a link for an hour: {hour}")
+    for _ in range(14):
+        laptop.call("share", {"uid": uid})
+    laptop.call("share", {"uid": uid}, code=1)
+    laptop.call("share", {"uid": uid, "expires_s": 31 * DAY}, code=2)
+    wait_for("all links", lambda: len(link.last("previews")[0]["shares"]) == 16 and link.last("previews")[0]["ingress"]["verify"])
+    step("it is nobody else's")
+    for method, params in (("preview", {"ingress": ingress}), ("preview_remove", {}), ("share", {}), ("unshare", {})):
+        other.call(method, {"uid": uid, **params}, code=4)
+    return made["share"]
+
+
+def listed(kube, laptop, link, uid):
+    step("the list of intercepts, as the dashboard shows it")
+    told = wait_for("the list", lambda: (i := link.last("intercepts")) and (of := [x for x in i if x["uid"] == uid]) and of[0]["url"] and of[0])
+    expected = {"name": "cart-http", "namespace": "shop", "kind": "deployment", "workload": "cart", "service": "cart", "mechanism": "http",
+                "user": kube.user, "online": True, "url": f"https://{HOST}/p/{ID}/", "requests": 0, "connections": 0}
+    if {k: told[k] for k in expected} != expected or "x-culvert-intercept-id" not in told["match"] or told["ports"][0]["port"] != 80:
+        raise Failed(f"it was told {told}")
+    step("a ticket for the dashboard is good once, and tells who comes")
+    url = laptop.call("dashboard", {})["url"]
+    found = re.fullmatch(r"https://10\.99\.1\.1:30444/\.culvert/enter\?ticket=([A-Za-z0-9_-]{43})", url)
+    if not found:
+        raise Failed(f"the dashboard is at {url}")
+    if link.call("redeem", {"ticket": found[1]}).get("result") != {"user": kube.user, "login": ""}:
+        raise Failed(f"redeem: {link.lines[-1]}")
+    if link.call("redeem", {"ticket": found[1]}).get("error", {}).get("code") != 4:
+        raise Failed(f"it was redeemed twice: {link.lines[-1]}")
+
+
+def restarted(kube, laptop, uid, name, share):
+    step("the manager is killed: the next one knows preview and links as they were")
+    before = kube.get("-n", "shop", "intercept", name)["status"]["preview"]
+    seen = len(laptop.lines)
+    kube.kubectl("-n", "culvert", "delete", "pod", "-l", "app=culvert-manager", "--force", "--grace-period=0")
+    kube.rollout("deployment/culvert-manager", "culvert")
+    laptop.wait("established", "renewed", since=seen, timeout=60)
+    laptop.hello()
+    link = Link(kube, kube.token)
+    link.call("hello", {"version": "0.1.0", "role": "gateway"})
+    told = wait_for("what it knew", lambda: (p := link.last("previews")) and p[0])
+    if digest(share) not in [s["hash"] for s in told["shares"]] or kube.get("-n", "shop", "intercept", name)["status"]["preview"] != before:
+        raise Failed(f"after the restart: {told}, {before}")
+    step("revoked links, a preview that is removed, an intercept that ends: gateways hear at once")
+    laptop.call("unshare", {"uid": uid})
+    wait_for("no links", lambda: link.last("previews")[0]["shares"] == [])
+    laptop.call("preview_remove", {"uid": uid})
+    wait_for("no preview", lambda: link.last("previews") == [])
+    wait_for("none in its status", lambda: "preview" not in kube.get("-n", "shop", "intercept", name)["status"])
+    laptop.call("share", {"uid": uid}, code=4)
+    kube.kubectl("-n", "shop", "delete", "intercept", name)
+    wait_for("the end of the intercept", lambda: uid not in [i["uid"] for i in link.last("intercepts")])
+    return link
+
+
+def crowd(kube, link):
+    step("a pod has one link, and there are at most four")
+    first = Link(kube, kube.token)
+    first.call("hello", {"version": "0.1.0", "role": "gateway"})
+    link.wait("closed")
+    for i in range(4):
+        kube.apply(POD.format(name=f"more-{i}", account="gateway", image=kube.busybox()))
+    links = [Link(kube, token(kube, f"more-{i}")) for i in range(4)]
+    if [x.lines[0].split()[0] for x in links] != ["connected"] * 3 + ["refused"]:
+        raise Failed(f"they were answered with {[x.lines for x in links]}")
+
+
+def main():
+    with Kube() as kube:
+        kube.members = []
+        kube.up()
+        installed.install(kube, f"--preview-host={HOST}", "--gateway-service=NodePort", "--gateway-node-port=30443", "--dashboard-node-port=30444")
+        kube.user = json.loads(kube.kubectl("auth", "whoami", "-o", "json").stdout)["status"]["userInfo"]["username"]
+        kube.facts = wait_for("the ConfigMap", lambda: (d := kube.get("-n", "culvert", "configmap", "culvert")["data"])["ready"] == "true" and d)
+        if json.loads(kube.facts["gateway"]) != {"dashboard": "https://10.99.1.1:30444", "previews": f"https://{HOST}/p/*"} or kube.facts["oidc"]:
+            raise Failed(f"the ConfigMap says {kube.facts}")
+        kube.kubectl("-n", "culvert", "scale", "deployment/culvert-gateway", "--replicas=0")  # we are the gateway
+        kube.apply(OBJECTS.format(image=kube.busybox()))
+        kube.apply(POD.format(name="gateway", account="gateway", image=kube.busybox()))
+        kube.apply(POD.format(name="other", account="manager", image=kube.busybox()))
+        kube.token, kube.other_token = token(kube, "gateway"), token(kube, "other", "manager")
+        kube.wrong_audience = kube.kubectl("-n", "culvert", "create", "token", "gateway", "--bound-object-kind=Pod", "--bound-object-name=gateway").stdout.strip()
+        kube.ca = f"{kube.dir}/ca-of-manager.crt"
+        with open(kube.ca, "wb") as f:
+            f.write(base64.b64decode(kube.get("-n", "culvert", "secret", "culvert-gateway")["data"]["ca.crt"]))
+        try:
+            link = strangers(kube)
+            laptop, other = Laptop(kube), Laptop(kube)
+            plain, _ = intercept(kube, laptop, "tcp")
+            laptop.call("preview", {"uid": plain, "ingress": {"host": "x.shop", "port": 80}}, code=2)
+            uid, name = intercept(kube, laptop)
+            asks(kube, laptop, uid)
+            share = previewed(kube, laptop, other, link, uid, name)
+            listed(kube, laptop, link, uid)
+            crowd(kube, restarted(kube, laptop, uid, name, share))
+        except BaseException:
+            print(kube.kubectl("-n", "culvert", "logs", "deploy/culvert-manager", check=False).stdout[-4000:])
+            raise
+        finally:
+            for m in kube.members:
+                m.process.kill()
+
+
+story(main)
