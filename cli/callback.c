@@ -8,7 +8,8 @@
 #include "base/addr.h"
 #include "serve/serve.h"
 
-#define PATH "/callback"
+#define PATH                                                                                       \
+	"/culvert" /* as it is registered with the issuer: http://127.0.0.1/culvert, of any port */
 
 struct callback {
 	struct serve *serve;

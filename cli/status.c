@@ -194,7 +194,7 @@ static void print_intercept(const json_t *item, const char *connected)
 	fputs(", ", stdout);
 	report_taken(stdout, in, " ", " and ");
 	print_state(item);
-	if (json_object_get(item, "requests"))
+	if (!strcmp(get_text(in, "mechanism"), "http"))
 		print_count(item, "requests");
 	print_count(item, "connections");
 	putchar('\n');
