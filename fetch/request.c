@@ -8,7 +8,7 @@
 #include "base/file.h"
 #include "fetch/fetch.h"
 
-enum { FIRST_ROOM = 4096, CONNECT_SECONDS = 10, HOST_MAX = 253 };
+enum { FIRST_ROOM = 4096, HOST_MAX = 253 };
 
 struct fetch {
 	struct fetch_transfer transfer;
@@ -245,7 +245,6 @@ static int setup(struct fetch *f, const struct fetch_call *call)
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_SECONDS);
 	curl_easy_setopt(easy, CURLOPT_TIMEOUT, (long)FETCH_SECONDS);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "culvert/" CULVERT_VERSION);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, f->error);
