@@ -164,7 +164,8 @@ static bool may_stay(const struct deploy_values *v, const json_t *secret)
 
 	snprintf(text, sizeof(text), "%s%s%s", names[0], names[1] ? "," : "",
 		 names[1] ? names[1] : "");
-	if (strcmp(object_text(secret, "metadata", "annotations", "culvert.dev/names"), text) != 0 ||
+	if (strcmp(object_text(secret, "metadata", "annotations", "culvert.dev/names"), text) !=
+		    0 ||
 	    strcmp(object_text(secret, "data", "ca.crt"), v->ca_cert) != 0 ||
 	    base64_decode(object_text(secret, "data", "tls.crt"), &cert, &len) ||
 	    pki_expiry(cert, &expiry, &e))
@@ -197,10 +198,11 @@ int gateway_find_keys(struct cluster *c, struct deploy_values *v, struct error *
 
 int gateway_remove(struct cluster *c, const struct deploy_values *v, bool *was, struct error *e)
 {
-	static const char *const paths[] = {"/apis/apps/v1/namespaces/%s/deployments/culvert-gateway",
-					    "/api/v1/namespaces/%s/services/culvert-gateway",
-					    "/api/v1/namespaces/%s/configmaps/culvert-gateway",
-					    "/api/v1/namespaces/%s/serviceaccounts/gateway"};
+	static const char *const paths[] = {
+		"/apis/apps/v1/namespaces/%s/deployments/culvert-gateway",
+		"/api/v1/namespaces/%s/services/culvert-gateway",
+		"/api/v1/namespaces/%s/configmaps/culvert-gateway",
+		"/api/v1/namespaces/%s/serviceaccounts/gateway"};
 	char path[192];
 	int err = 0;
 

@@ -43,8 +43,7 @@ int copy_flag(char *to, size_t size, const struct args *a, const char *flag, str
 	return 0;
 }
 
-int copy_number(unsigned *to, const struct args *a, const char *flag, unsigned max,
-		struct error *e)
+int copy_number(unsigned *to, const struct args *a, const char *flag, unsigned max, struct error *e)
 {
 	const char *text = args_text(a, flag);
 	char *end;
@@ -107,9 +106,11 @@ static int values_of(struct install *in, struct error *e)
 	if (!err)
 		err = copy_number(&v->udp_node_port, a, "udp-node-port", 65535, e);
 	if (!err)
-		err = copy_flag(v->holder_timeout, sizeof(v->holder_timeout), a, "holder-timeout", e);
+		err = copy_flag(v->holder_timeout, sizeof(v->holder_timeout), a, "holder-timeout",
+				e);
 	if (!err)
-		err = copy_flag(v->session_timeout, sizeof(v->session_timeout), a, "session-timeout", e);
+		err = copy_flag(v->session_timeout, sizeof(v->session_timeout), a,
+				"session-timeout", e);
 	if (!err)
 		err = copy_flag(v->prefixes, sizeof(v->prefixes), a, "prefixes", e);
 	if (!err)
@@ -389,8 +390,8 @@ static int is_ready(struct install *in, const char *part, json_t **deployment, s
 	json_t *told = NULL;
 	int err, ready;
 
-	snprintf(path, sizeof(path), "/apis/apps/v1/namespaces/%s/deployments/culvert-%s",
-		 in->v.ns, part);
+	snprintf(path, sizeof(path), "/apis/apps/v1/namespaces/%s/deployments/culvert-%s", in->v.ns,
+		 part);
 	err = cluster_get(&in->c, deployment, e, path, NULL);
 	if (err || !rollout_done(*deployment))
 		return -abs(err);
@@ -604,7 +605,37 @@ static const struct flag flags[] = {
 	{"output", 'o', FLAG_CHOICE, false, "yaml|json", "with --dry-run (default yaml)", outputs},
 	{"yes", 'y', FLAG_BOOL, false, NULL, "into a namespace that culvert did not make, too",
 	 NULL},
-	FLAGS_GATEWAY,
+	{"preview-domain", 0, FLAG_TEXT, false, "DOMAIN[:PORT]",
+	 "install the gateway: previews are https://ID.DOMAIN/ (a wildcard name that leads to it), "
+	 "the "
+	 "dashboard https://dashboard.DOMAIN/",
+	 NULL},
+	{"preview-host", 0, FLAG_TEXT, false, "HOST[:PORT]",
+	 "the same without a wildcard name: previews are https://HOST/p/ID/", NULL},
+	{"dashboard-host", 0, FLAG_TEXT, false, "HOST[:PORT]",
+	 "with --preview-host (default: the same host, port 8444)", NULL},
+	{"preview-tls-secret", 0, FLAG_TEXT, false, "NAME",
+	 "Secret with the gateway's certificate (default: one of install's own authority)", NULL},
+	{"gateway-service", 0, FLAG_CHOICE, false, "LoadBalancer|NodePort|ClusterIP",
+	 "how browsers reach the gateway (default LoadBalancer)", gateway_services},
+	{"gateway-node-port", 0, FLAG_TEXT, false, "PORT", "this node port for previews", NULL},
+	{"dashboard-node-port", 0, FLAG_TEXT, false, "PORT",
+	 "this node port for the dashboard, with --preview-host", NULL},
+	{"gateway-image", 0, FLAG_TEXT, false, "IMAGE", "the gateway's image", NULL},
+	{"ingress-ca", 0, FLAG_TEXT, false, "FILE",
+	 "further authorities (PEM) that certificates of ingresses may be of", NULL},
+	{"oidc-issuer", 0, FLAG_TEXT, false, "URL",
+	 "who logs people in, by OpenID Connect (default: whom the API server knows is logged in)",
+	 NULL},
+	{"oidc-client-id", 0, FLAG_TEXT, false, "ID", "culvert's name there", NULL},
+	{"oidc-client-secret-file", 0, FLAG_TEXT, false, "FILE",
+	 "its secret for the gateway, where it is no public client; kept by a later install", NULL},
+	{"oidc-scopes", 0, FLAG_TEXT, false, "SCOPES",
+	 "what is asked for (default \"openid profile email\")", NULL},
+	{"oidc-ca", 0, FLAG_TEXT, false, "FILE",
+	 "authority (PEM) of the issuer's certificate, beside the system's", NULL},
+	{"oidc-allow", 0, FLAG_TEXT, true, "CLAIM=VALUE",
+	 "whose tokens may enter, such as groups=dev; one of them has to hold", NULL},
 	FLAGS_KUBE,
 	{0},
 };

@@ -140,8 +140,8 @@ static int check_issuer(const struct deploy_values *v, struct error *e)
 {
 	const char *s = v->oidc_issuer;
 
-	if (!*s && (*v->oidc_client_id || *v->oidc_scopes || v->nallow || v->oidc_ca ||
-		    v->oidc_secret))
+	if (!*s &&
+	    (*v->oidc_client_id || *v->oidc_scopes || v->nallow || v->oidc_ca || v->oidc_secret))
 		return error_set(e, -EINVAL, "what is said of the login needs --oidc-issuer URL");
 	if (!*s)
 		return 0;
@@ -207,9 +207,10 @@ static int check_sites(const struct deploy_values *v, struct error *e)
 	int err = 0;
 
 	if (*v->preview_domain && *v->preview_host)
-		return error_set(e, -EINVAL,
-				 "a preview domain and a preview host: previews have names of their "
-				 "own in the one, paths in the other; choose one");
+		return error_set(
+			e, -EINVAL,
+			"a preview domain and a preview host: previews have names of their "
+			"own in the one, paths in the other; choose one");
 	if (*v->dashboard_host && !*v->preview_host)
 		return error_set(e, -EINVAL,
 				 "a dashboard host goes with --preview-host; with --preview-domain "

@@ -33,7 +33,7 @@ struct deploy_values {
 
 	/* The gateway; both "" = none. Hosts may have ":PORT". */
 	char preview_domain[262], preview_host[262];
-	char dashboard_host[262];   /* with preview_host; "" = the same name, at its own port */
+	char dashboard_host[262];     /* with preview_host; "" = the same name, at its own port */
 	char preview_tls_secret[254]; /* its certificate in place of ours; "" = none */
 	char gateway_service[16];     /* LoadBalancer | NodePort | ClusterIP */
 	unsigned gateway_node_port, dashboard_node_port; /* 0 = any */

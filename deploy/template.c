@@ -45,8 +45,9 @@ static void add_hash(uint64_t *h, const char *const *parts, size_t n)
 /* What manager.yaml and gateway.yaml have in common. */
 static uint64_t common_hash(const struct deploy_values *v)
 {
-	const char *const parts[] = {v->oidc_issuer,  v->oidc_client_id, v->oidc_scopes, v->oidc_ca,
-				     v->preview_host, v->preview_domain, v->dashboard_host};
+	const char *const parts[] = {v->oidc_issuer,   v->oidc_client_id, v->oidc_scopes,
+				     v->oidc_ca,       v->preview_host,	  v->preview_domain,
+				     v->dashboard_host};
 	uint64_t h = 0xcbf29ce484222325;
 
 	add_hash(&h, parts, ARRAY_SIZE(parts));
@@ -72,8 +73,8 @@ static uint64_t config_hash(const struct deploy_values *v)
 
 static uint64_t gateway_hash(const struct deploy_values *v)
 {
-	const char *const parts[] = {v->ca_cert,     v->cookie_key,   v->gateway_cert,
-				     v->oidc_secret, v->ingress_ca,   v->preview_tls_secret};
+	const char *const parts[] = {v->ca_cert,     v->cookie_key, v->gateway_cert,
+				     v->oidc_secret, v->ingress_ca, v->preview_tls_secret};
 	uint64_t h = common_hash(v);
 
 	add_hash(&h, parts, ARRAY_SIZE(parts));

@@ -15,8 +15,6 @@ enum {
 	NODE_PREFIXES = 4,
 	UDP_ENDPOINTS = 4, /* a laptop handshakes with as many at once */
 	POD_PREFIXES = 64,
-	POD_PREFIX_LEN = 24, /* seen 10.1.2.3: 10.1.2.0/24 */
-	POD_PREFIX_LEN_6 = 64,
 	PUBLISH_AFTER_MS = 20, /* facts come in bursts */
 	RETRY_S = 5,
 };
@@ -406,8 +404,9 @@ void services_object(struct kubernetes *k, const json_t *o, bool deleted)
 	struct cluster *c = k->cluster;
 	unsigned generation = feed_generation(k, FEED_SERVICES);
 
-	if (!deleted && !strcmp(object_text(o, "metadata", "labels", "app.kubernetes.io/part-of", NULL),
-				"culvert"))
+	if (!deleted &&
+	    !strcmp(object_text(o, "metadata", "labels", "app.kubernetes.io/part-of", NULL),
+		    "culvert"))
 		keep_address(c, o);
 	if (!strcmp(name, cfg->service)) {
 		take_own_service(c, deleted ? NULL : o);
@@ -489,26 +488,6 @@ void cluster_own(const struct kubernetes *k, struct own_targets *to)
 
 /* --- prefixes -------------------------------------------------------------------------------------------------- */
 
-static struct prefix around(const struct ipaddr *ip)
-{
-	struct prefix p = {.addr = *ip, .len = ip->family == 4 ? POD_PREFIX_LEN : POD_PREFIX_LEN_6};
-
-	memset(p.addr.b + p.len / 8, 0, sizeof(p.addr.b) - p.len / 8);
-	return p;
-}
-
-static bool add_prefix(struct config_prefixes *l, const struct prefix *p)
-{
-	for (unsigned i = 0; i < l->n; i++) {
-		if (prefix_equal(&l->p[i], p))
-			return false;
-	}
-	if (l->n == CONFIG_PREFIXES)
-		return false;
-	l->p[l->n++] = *p;
-	return true;
-}
-
 void cluster_pod_seen(struct kubernetes *k, const char *ip, bool host_network)
 {
 	struct ipaddr a;
@@ -516,49 +495,9 @@ void cluster_pod_seen(struct kubernetes *k, const char *ip, bool host_network)
 
 	if (host_network || ipaddr_parse(&a, ip))
 		return;
-	p = around(&a);
-	if (k->cluster->seen.n < POD_PREFIXES && add_prefix(&k->cluster->seen, &p))
+	p = prefix_around(&a);
+	if (k->cluster->seen.n < POD_PREFIXES && prefixes_add(&k->cluster->seen, &p))
 		cluster_changed(k);
-}
-
-/* Two halves of one are one: the nodes' /24s of a /16 are few routes then. */
-static bool halves(const struct prefix *a, const struct prefix *b, struct prefix *whole)
-{
-	uint8_t bit;
-
-	if (a->len != b->len || !a->len || a->addr.family != b->addr.family)
-		return false;
-	bit = (uint8_t)(0x80 >> (a->len - 1) % 8);
-	*whole = *a;
-	whole->len--;
-	whole->addr.b[(a->len - 1) / 8] &= (uint8_t)~bit;
-	return prefix_contains(whole, &b->addr) && !prefix_equal(a, b);
-}
-
-static int by_address(const void *x, const void *y)
-{
-	const struct prefix *a = x, *b = y;
-	int d = a->addr.family - b->addr.family;
-
-	d = d ? d : memcmp(a->addr.b, b->addr.b, sizeof(a->addr.b));
-	return d ? d : a->len - b->len;
-}
-
-/* Sorted, less those that lie in another, and of two halves one. How many are left. */
-static size_t merge(struct prefix *p, size_t n)
-{
-	struct prefix whole;
-	size_t top = 0;
-
-	qsort(p, n, sizeof(*p), by_address);
-	for (size_t i = 0; i < n; i++) {
-		if (top && prefix_contains(&p[top - 1], &p[i].addr))
-			continue;
-		p[top++] = p[i];
-		while (top > 1 && halves(&p[top - 2], &p[top - 1], &whole))
-			p[--top - 1] = whole;
-	}
-	return top;
 }
 
 /* Into `to`, which has room for all. */
@@ -596,7 +535,7 @@ static void find_prefixes(struct cluster *c)
 	all = calloc(MOST + NODE_PREFIXES * (size_t)c->nnodes, sizeof(*all));
 	if (!all)
 		return;
-	n = merge(all, gather(c, all));
+	n = prefixes_merge(all, gather(c, all));
 	if (n > CONFIG_PREFIXES)
 		log_limited(&c->many, 600 * NSEC_PER_SEC,
 			    "the cluster's networks are %zu prefixes; %zu of them are left out: "
@@ -821,8 +760,7 @@ int cluster_new(struct kubernetes *k, struct error *e)
 	else
 		read_resolv(c, text);
 	free(text);
-	if (*k->m->cfg->oidc.ca &&
-	    file_read(k->m->cfg->oidc.ca, PEM_MAX, &c->issuer_ca, &len, e))
+	if (*k->m->cfg->oidc.ca && file_read(k->m->cfg->oidc.ca, PEM_MAX, &c->issuer_ca, &len, e))
 		return error_wrap(e, -EINVAL, "oidc.ca");
 	c->inject = k->m->cfg->agent;
 	c->inject.look = look;

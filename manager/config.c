@@ -457,7 +457,8 @@ static int take_oidc(struct config_oidc *o, const struct conf_node *n, struct er
 	if (r == 0)
 		r = take_allow(o, v, e);
 	if (r == 0 && !o->nallow)
-		r = conf_error(v, e, "name who may enter, or everybody whom the issuer knows would");
+		r = conf_error(v, e,
+			       "name who may enter, or everybody whom the issuer knows would");
 	return r;
 }
 

@@ -46,7 +46,8 @@ struct config_oidc {
 /* `gateway:`: where previews and the dashboard are found by browsers; with ":PORT" unless that is 443. */
 struct config_gateway {
 	char domain[DOMAIN_MAX_LEN + 7]; /* ID.DOMAIN, dashboard.DOMAIN */
-	char host[DOMAIN_MAX_LEN + 7];	 /* HOST/p/ID/ where there is no wildcard name; both "" = no gateway */
+	char host[DOMAIN_MAX_LEN +
+		  7]; /* HOST/p/ID/ where there is no wildcard name; both "" = no gateway */
 	char dashboard[DOMAIN_MAX_LEN + 7]; /* with `host` */
 };
 
@@ -75,7 +76,7 @@ struct config {
 	struct config_prefixes configured; /* as the file says; `prefixes` may have been found */
 	struct config_oidc oidc;
 	struct config_gateway gateway;
-	struct ipaddr host;		   /* our node: only for those who configured it */
+	struct ipaddr host; /* our node: only for those who configured it */
 };
 
 int config_load(struct config **cp, const char *path, bool kubernetes, struct error *e);

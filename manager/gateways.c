@@ -121,10 +121,10 @@ static json_t *ports_json(const struct intercept *in)
 	json_t *list = json_array();
 
 	for (unsigned i = 0; i < in->nports; i++)
-		json_array_append_new(
-			list, json_pack("{s:s, s:i, s:i, s:s}", "name", in->port[i].name, "port",
-					in->port[i].port, "local", in->port[i].local, "protocol",
-					in->port[i].udp ? "udp" : "tcp"));
+		json_array_append_new(list, json_pack("{s:s, s:i, s:i, s:s}", "name",
+						      in->port[i].name, "port", in->port[i].port,
+						      "local", in->port[i].local, "protocol",
+						      in->port[i].udp ? "udp" : "tcp"));
 	return list;
 }
 
@@ -194,8 +194,9 @@ static void tell(struct gateways *g, const char *what, json_t *list, unsigned le
 		if (!w->told || *last == hash)
 			continue;
 		*last = hash;
-		rpc_notify(w->rpc, what,
-			   json_pack("{s:I, s:O}", "epoch", (json_int_t)g->k->m->epoch, what, list));
+		rpc_notify(
+			w->rpc, what,
+			json_pack("{s:I, s:O}", "epoch", (json_int_t)g->k->m->epoch, what, list));
 	}
 	json_decref(list);
 }
@@ -539,8 +540,8 @@ void dashboard_call(struct control_conn *c, const json_t *params, struct rpc_req
 		return;
 	}
 	rpc_reply(req, json_pack("{s:s++++}", "url", "https://", *g->domain ? "dashboard." : "",
-				 *g->domain ? g->domain : g->dashboard, "/.culvert/enter?ticket=",
-				 ticket));
+				 *g->domain ? g->domain : g->dashboard,
+				 "/.culvert/enter?ticket=", ticket));
 	crypto_wipe(ticket, sizeof(ticket));
 }
 

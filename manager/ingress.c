@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The default answers to a preview's four questions: from the objects that lead to the service, or the controllers that are known. */
 #include "manager/ingress.h"
 
 #include <stdio.h>
@@ -7,8 +8,8 @@ enum { PORT_HTTP = 80, PORT_HTTPS = 443 };
 
 /* How the Services of the usual controllers are told. */
 static const struct controller {
-	const char *controller; /* of the IngressClass: this, or begins with it */
-	const char *class;	/* what a class without an object is called */
+	const char *controller;	 /* of the IngressClass: this, or begins with it */
+	const char *class;	 /* what a class without an object is called */
 	const char *key, *value; /* label of its Services, or in their selector */
 } controllers[] = {
 	{"k8s.io/ingress-nginx", "nginx", "app.kubernetes.io/name", "ingress-nginx"},
@@ -77,9 +78,9 @@ static bool is_tcp(const json_t *port)
 
 static bool is_named(const json_t *port, bool tls)
 {
-	static const char *const names[2][5] = {{"http", "http2", "web", "proxy", NULL},
-						{"https", "websecure", "tls", "proxy-tls",
-						 "kong-proxy-tls"}};
+	static const char *const names[2][5] = {
+		{"http", "http2", "web", "proxy", NULL},
+		{"https", "websecure", "tls", "proxy-tls", "kong-proxy-tls"}};
 	static const char *const kong = "kong-proxy";
 	const char *name = object_text(port, "name", NULL);
 
@@ -132,9 +133,9 @@ static bool has_port(const json_t *service, json_int_t number)
 /* What belongs to a controller and takes no visitors. */
 static bool is_aside(const json_t *service)
 {
-	static const char *const parts[] = {"admin",   "admission", "webhook", "metrics",
-					    "manager", "validation", "stats",  "backend",
-					    "dashboard"};
+	static const char *const parts[] = {"admin",   "admission", "webhook",
+					    "metrics", "manager",   "validation",
+					    "stats",   "backend",   "dashboard"};
 	const char *name = name_of(service);
 
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
@@ -285,7 +286,8 @@ static bool is_wildcard(const char *host)
 /* The host of the best rule that leads to one of the services: 2 = a name, 1 = any or a pattern, 0 = none does. */
 static int rule_host(const json_t *ingress, const char *const *names, size_t n, const char **host)
 {
-	const char *fallback = object_text(ingress, "spec", "defaultBackend", "service", "name", NULL);
+	const char *fallback =
+		object_text(ingress, "spec", "defaultBackend", "service", "name", NULL);
 	int found = is_meant(fallback, names, n) ? 1 : 0;
 	const json_t *rule, *path;
 	size_t i, k;
@@ -299,9 +301,9 @@ static int rule_host(const json_t *ingress, const char *const *names, size_t n, 
 		{
 			int worth = *is && !is_wildcard(is) ? 2 : 1;
 
-			if (worth <= found || !is_meant(object_text(path, "backend", "service",
-								    "name", NULL),
-							names, n))
+			if (worth <= found ||
+			    !is_meant(object_text(path, "backend", "service", "name", NULL), names,
+				      n))
 				continue;
 			found = worth;
 			*host = is;
@@ -347,9 +349,9 @@ static const json_t *class_object(const struct ingress_world *w, const char *cla
 
 	json_array_foreach(w->classes, i, c)
 	{
-		const char *is_default = object_text(c, "metadata", "annotations",
-						     "ingressclass.kubernetes.io/is-default-class",
-						     NULL);
+		const char *is_default =
+			object_text(c, "metadata", "annotations",
+				    "ingressclass.kubernetes.io/is-default-class", NULL);
 
 		if (*class ? !strcmp(name_of(c), class) : !strcmp(is_default, "true"))
 			return c;
@@ -443,7 +445,8 @@ static bool route_leads(const json_t *route, const char *ns, const char *const *
 static const json_t *gateway_of(const struct ingress_world *w, const json_t *route,
 				const json_t *ref)
 {
-	const char *kind = object_text(ref, "kind", NULL), *ns = object_text(ref, "namespace", NULL);
+	const char *kind = object_text(ref, "kind", NULL),
+		   *ns = object_text(ref, "namespace", NULL);
 	const json_t *gateway;
 	size_t i;
 
@@ -497,9 +500,9 @@ static const json_t *gateway_service(const struct ingress_world *w, const json_t
 
 	json_array_foreach(w->services, i, s)
 	{
-		const char *owner = object_text(s, "metadata", "labels",
-						"gateway.envoyproxy.io/owning-gateway-namespace",
-						NULL);
+		const char *owner =
+			object_text(s, "metadata", "labels",
+				    "gateway.envoyproxy.io/owning-gateway-namespace", NULL);
 
 		for (size_t k = 0; k < ARRAY_SIZE(gateway_labels); k++) {
 			const char *ns = *owner ? owner : namespace_of(s);
@@ -553,8 +556,9 @@ static bool guess_route(struct ingress_guess *g, const struct ingress_world *w, 
 			use_address(g, object_get(gateway, "status", "addresses", NULL));
 		if (!service || has_port(service, port))
 			g->port = port > 0 && port <= UINT16_MAX ? (uint16_t)port : 0;
-		snprintf(g->why, sizeof(g->why), "HTTPRoute %.63s/%.63s of Gateway %.63s leads to it",
-			 namespace_of(route), name_of(route), name_of(gateway));
+		snprintf(g->why, sizeof(g->why),
+			 "HTTPRoute %.63s/%.63s of Gateway %.63s leads to it", namespace_of(route),
+			 name_of(route), name_of(gateway));
 		return true;
 	}
 	return false;
@@ -598,5 +602,6 @@ void ingress_guess(struct ingress_guess *g, const struct ingress_world *w, const
 	}
 	use_service(g, service);
 	snprintf(g->why, sizeof(g->why),
-		 "no Ingress and no HTTPRoute leads to it; this is the cluster's ingress controller");
+		 "no Ingress and no HTTPRoute leads to it; this is the cluster's ingress "
+		 "controller");
 }

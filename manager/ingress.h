@@ -13,9 +13,10 @@ enum { INGRESS_HOST_MAX = 253 };
 struct ingress_world {
 	const json_t *ingresses; /* networking.k8s.io/v1, of the service's namespace */
 	const json_t *classes;	 /* IngressClasses */
-	const json_t *routes;	 /* gateway.networking.k8s.io/v1 HTTPRoutes, of the service's namespace */
-	const json_t *gateways;	 /* of all namespaces */
-	const json_t *services;	 /* those of which ingress_may_use() is true */
+	const json_t
+		*routes; /* gateway.networking.k8s.io/v1 HTTPRoutes, of the service's namespace */
+	const json_t *gateways; /* of all namespaces */
+	const json_t *services; /* those of which ingress_may_use() is true */
 };
 
 struct ingress_guess {

@@ -12,6 +12,7 @@
  *   lookup.c      asks the API server what ingress.c needs       gateways.c  the links of the gateways
  *   tickets.c     one-time tickets for the dashboard             login.c     ID tokens of laptops
  *   target.c      where no gateway may be sent to; sans-IO       review.c    TokenReviews
+ *   prefixes.c    lists of prefixes
  */
 #pragma once
 
@@ -139,7 +140,7 @@ struct session {
 	struct writer status;
 	bool dirty;
 	uint64_t told; /* hash of the snapshot sent last */
-	char *login;   /* subject of the ID token that login.c has verified, malloc'ed; NULL = none */
+	char *login; /* subject of the ID token that login.c has verified, malloc'ed; NULL = none */
 };
 
 struct pod {
@@ -330,10 +331,20 @@ int web_new(struct kubernetes *k, struct error *e);
 void web_free(struct web *w);
 void web_tick(struct web *w, nsec_t now);
 
+/* --- prefixes.c ------------------------------------------------------------------------------------------------------ */
+
+/* The network that a pod of this address is taken to be of. */
+struct prefix prefix_around(const struct ipaddr *ip);
+/* False: it is there, or there is no room. */
+bool prefixes_add(struct config_prefixes *l, const struct prefix *p);
+/* Sorted, less those that lie in another, and of two halves one. How many are left. */
+size_t prefixes_merge(struct prefix *p, size_t n);
+
 /* --- review.c: what the API server says of a service account's token ------------------------------------------------ */
 
 struct token_review {
-	const char *user;    /* "system:serviceaccount:NS:NAME"; NULL = the token is not accepted, or not for us */
+	const char *
+		user; /* "system:serviceaccount:NS:NAME"; NULL = the token is not accepted, or not for us */
 	const char *pod_uid; /* "" = bound to none */
 };
 /* `why` is NULL, or the sentence why there is no answer (then the review is empty). All borrowed. */

@@ -164,8 +164,7 @@ static struct record *own_record(struct control_conn *c, const json_t *params,
 	const char *uid = json_string_value(json_object_get(params, "uid"));
 	struct record *r = uid ? record_find(c->m->kube, uid) : NULL;
 
-	if (r && !r->damaged && !r->o.deleting &&
-	    !strcmp(r->o.session, c->peer->session->o.name))
+	if (r && !r->damaged && !r->o.deleting && !strcmp(r->o.session, c->peer->session->o.name))
 		return r;
 	rpc_fail(req, RPC_NOT_FOUND, "There is no such intercept of this session.");
 	return NULL;

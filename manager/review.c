@@ -29,8 +29,8 @@ static bool for_us(const json_t *status)
 static struct token_review read_status(const json_t *answer)
 {
 	const json_t *status = object_get(answer, "status", NULL);
-	const json_t *pod = object_get(status, "user", "extra",
-				       "authentication.kubernetes.io/pod-uid", NULL);
+	const json_t *pod =
+		object_get(status, "user", "extra", "authentication.kubernetes.io/pod-uid", NULL);
 	const char *uid = json_string_value(json_array_get(pod, 0));
 	struct token_review t = {.user = NULL, .pod_uid = ""};
 

@@ -81,8 +81,7 @@ static int check_name(const struct own_targets *own, const char *host, struct er
 		size_t first = strcspn(ours, ".");
 
 		/* A name without a namespace is looked up in ours. */
-		if (first && (!strcmp(name, ours) ||
-			      (!strncmp(name, ours, first) && !name[first])))
+		if (first && (!strcmp(name, ours) || (!strncmp(name, ours, first) && !name[first])))
 			return error_set(e, -EINVAL,
 					 "ingress %s: previews are not sent to %s; name the "
 					 "ingress controller's Service",
