@@ -61,9 +61,11 @@ bool http1_send(struct end *e, struct buf *b, bool all)
 			e->can_read = true;
 		}
 	}
-	if (b->sent == goal && goal == b->end && !b->cap && !b->hold)
+	if (b->sent < goal)
+		return false;
+	if (goal == b->end && !b->cap && !b->hold)
 		*b = (struct buf){.p = NULL};
-	return b->sent >= goal;
+	return true;
 }
 
 static struct end end_of(struct stream *s)
