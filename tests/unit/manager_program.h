@@ -96,7 +96,7 @@ static int hello_laptop(void)
 			  json_pack("{s:s, s:s}", "version", CULVERT_VERSION, "role", "laptop"));
 }
 
-static int hello_agent(const char *workload)
+static maybe_unused int hello_agent(const char *workload)
 {
 	return member_ask(&me, "hello",
 			  json_pack("{s:s, s:s, s:s, s:s, s:s, s:[i], s:{s:s}}", "version",
