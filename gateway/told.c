@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the manager said: checked before anything of it gets into a head or a name look-up. */
 #include <errno.h>
+#include <stdio.h>
 
 #include "gateway/internal.h"
 
@@ -32,14 +33,22 @@ static int take_host(json_t *o, const char *key, char *to, size_t size)
 
 /* --- previews ----------------------------------------------------------------------------------------------- */
 
+/* A name, or an address, which stands in brackets where it is part of an URL. */
 static int take_ingress(struct preview *p, json_t *o)
 {
 	json_int_t port = json_integer_value(json_object_get(o, "port"));
+	struct ipaddr a = {.family = 0};
 
-	if (take_host(o, "host", p->host, sizeof(p->host)) || !*p->host ||
-	    take_host(o, "l5", p->l5, sizeof(p->l5)) || port < 1 || port > UINT16_MAX)
+	if (take(o, "host", p->host, sizeof(p->host)) || port < 1 || port > UINT16_MAX ||
+	    take_host(o, "l5", p->l5, sizeof(p->l5)))
 		return -EINVAL;
-	if (!*p->l5)
+	if (ipaddr_parse(&a, p->host) && take_host(o, "host", p->host, sizeof(p->host)))
+		return -EINVAL;
+	if (!*p->host)
+		return -EINVAL;
+	if (!*p->l5 && a.family == 6)
+		snprintf(p->l5, sizeof(p->l5), "[%s]", p->host);
+	else if (!*p->l5)
 		memcpy(p->l5, p->host, sizeof(p->host));
 	p->port = (uint16_t)port;
 	p->tls = json_is_true(json_object_get(o, "tls"));
