@@ -112,7 +112,9 @@ void oidc_call_sleep(struct oidc_call *c, nsec_t time, void (*next)(struct oidc_
 void oidc_call_end(struct oidc_call *c, int error, const struct oidc_identity *who,
 		   const struct error *e)
 {
-	struct oidc_tokens t = {.id_token = c->id_token, .refresh_token = c->refresh_token};
+	struct oidc_tokens t = {.id_token = error ? NULL : c->id_token,
+				.refresh_token = c->refresh_token};
+	bool kept = error == OIDC_UNREACHABLE && c->id_token && c->refresh_token;
 
 	detach(c);
 	if (who)
@@ -120,7 +122,7 @@ void oidc_call_end(struct oidc_call *c, int error, const struct oidc_identity *w
 	if (c->verified)
 		c->verified(c->arg, error, error ? NULL : who, error ? e : NULL);
 	else if (c->got)
-		c->got(c->arg, error, error ? NULL : &t, error ? e : NULL);
+		c->got(c->arg, error, !error || kept ? &t : NULL, error ? e : NULL);
 	else if (c->url)
 		c->url(c->arg, error, error ? NULL : c->text, error ? e : NULL);
 	else

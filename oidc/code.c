@@ -96,7 +96,7 @@ int oidc_begin(struct oidc *o, const char *redirect_uri, struct oidc_flow *flow,
 
 static void ask(struct oidc_call *c)
 {
-	oidc_need(c, OIDC_NEED_METADATA, oidc_ask_tokens);
+	oidc_need(c, OIDC_NEED_KEYS, oidc_ask_tokens);
 }
 
 int oidc_finish(struct oidc *o, const char *redirect_uri, const struct oidc_flow *flow,

@@ -132,7 +132,7 @@ static void ask_codes(struct oidc_call *c)
 
 static void begin(struct oidc_call *c)
 {
-	oidc_need(c, OIDC_NEED_METADATA, ask_codes);
+	oidc_need(c, OIDC_NEED_KEYS, ask_codes);
 }
 
 int oidc_device(struct oidc *o, oidc_show *show, oidc_got *cb, void *arg, struct oidc_call **cp)

@@ -67,6 +67,8 @@ typedef void oidc_verified(void *arg, int error, const struct oidc_identity *who
 int oidc_verify(struct oidc *o, const char *id_token, const char *nonce, oidc_verified *cb,
 		void *arg, struct oidc_call **cp);
 
+/* With OIDC_UNREACHABLE `t` is not NULL where tokens came, but could not be verified for want of keys: its refresh token, which
+ * may be a new one, is good for another try; the rest of it is empty. */
 typedef void oidc_got(void *arg, int error, const struct oidc_tokens *t, const struct error *e);
 /* `show` gets what the person is to see: the address, the code, and the address with the code in it (or NULL). */
 typedef void oidc_show(void *arg, const char *uri, const char *code, const char *complete);

@@ -190,7 +190,8 @@ void oidc_ask_tokens(struct oidc_call *c)
 static void begin_refresh(struct oidc_call *c)
 {
 	c->form = oidc_form("grant_type", "refresh_token", "refresh_token", c->refresh_token, NULL);
-	oidc_need(c, OIDC_NEED_METADATA, oidc_ask_tokens);
+	/* The keys first: an answer that could not be verified would have used up the refresh token. */
+	oidc_need(c, OIDC_NEED_KEYS, oidc_ask_tokens);
 }
 
 int oidc_refresh(struct oidc *o, const char *refresh_token, oidc_got *cb, void *arg,
