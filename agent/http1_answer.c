@@ -228,7 +228,7 @@ static bool step(struct http1 *h)
 
 	switch (h1_answer(h->h1, buf_at(b), b->end - b->ready, &n)) {
 	case H1_MORE:
-		return read_more(h);
+		return http1_send(&h->client, &h->down, false) && read_more(h);
 	case H1_HEAD:
 		return take_head(h, n);
 	case H1_BODY:
@@ -251,9 +251,13 @@ void http1_answers(struct http1 *h)
 	bool more = true;
 
 	while (more && !h->over && h->phase == RUNNING) {
-		if (!http1_send(&h->client, &h->down, false))
+		bool over = h1_answer_over(h->h1);
+
+		/* All that is here goes in one write. */
+		if ((over || h->down.ready == h->down.end) &&
+		    !http1_send(&h->client, &h->down, false))
 			break;
-		if (h1_answer_over(h->h1)) {
+		if (over) {
 			/* Bytes behind it are nobody's answer. */
 			if (h->down.end > h->down.ready)
 				http1_end(h, true);

@@ -264,7 +264,8 @@ static bool step(struct http1 *h)
 
 	switch (h1_request(h->h1, buf_at(b), b->end - b->ready, &n)) {
 	case H1_MORE:
-		if (eager(h) && !http1_send(&h->app.end, &h->up, true))
+		if (h->phase == RUNNING ? !http1_send(&h->way->end, &h->up, false)
+					: eager(h) && !http1_send(&h->app.end, &h->up, true))
 			return false;
 		return read_more(h);
 	case H1_HEAD:
@@ -303,12 +304,17 @@ void http1_requests(struct http1 *h)
 	bool more = true;
 
 	while (more && !h->over && (h->phase == IDLE || h->phase == RUNNING)) {
-		if (h->phase == RUNNING && !http1_send(&h->way->end, &h->up, false))
+		bool running = h->phase == RUNNING;
+		bool over = running && (h->cut || h1_request_over(h->h1));
+
+		/* All that is here goes in one write. */
+		if (running && (over || h->up.ready == h->up.end) &&
+		    !http1_send(&h->way->end, &h->up, false))
 			break;
-		if (h->phase == RUNNING && (h->cut || h1_request_over(h->h1))) {
+		if (over) {
 			look_for_the_end(h);
 			break;
 		}
-		more = h->up_part || (h->phase == RUNNING && start_part(h)) ? run_part(h) : step(h);
+		more = h->up_part || (running && start_part(h)) ? run_part(h) : step(h);
 	}
 }
