@@ -243,17 +243,21 @@ static const json_t *service_of(const struct ingress_world *w, const char *contr
 	return best;
 }
 
-/* Fills host and port; TLS gives way to what the Service has. */
-static void use_service(struct ingress_guess *g, const json_t *service)
+/* Fills host and port: `wanted` if it has that, else one for TLS or not; TLS gives way to what the Service has. */
+static void use_service(struct ingress_guess *g, const json_t *service, json_int_t wanted)
 {
 	char host[INGRESS_HOST_MAX + 1];
 
-	if (!port_for(service, g->tls))
-		g->tls = !g->tls;
 	if (snprintf(host, sizeof(host), "%s.%s", name_of(service), namespace_of(service)) >=
 	    (int)sizeof(host))
 		return;
 	put_host(g->host, host);
+	if (has_port(service, wanted)) {
+		g->port = (uint16_t)wanted;
+		return;
+	}
+	if (!port_for(service, g->tls))
+		g->tls = !g->tls;
 	g->port = port_for(service, g->tls);
 }
 
@@ -389,7 +393,7 @@ static void guess_ingress(struct ingress_guess *g, const struct ingress_world *w
 	g->tls = has_tls(ingress, host);
 	g->port = g->tls ? PORT_HTTPS : PORT_HTTP;
 	if (service)
-		use_service(g, service);
+		use_service(g, service, 0);
 	else
 		use_address(g, published);
 	snprintf(g->why, sizeof(g->why), "Ingress %.63s/%.80s leads to it%s", namespace_of(ingress),
@@ -550,12 +554,11 @@ static bool guess_route(struct ingress_guess *g, const struct ingress_world *w, 
 			put_host(g->l5, host);
 		g->tls = !strcmp(object_text(listener, "protocol", NULL), "HTTPS");
 		service = gateway_service(w, gateway);
+		g->port = port > 0 && port <= UINT16_MAX ? (uint16_t)port : 0;
 		if (service)
-			use_service(g, service);
+			use_service(g, service, port);
 		else
 			use_address(g, object_get(gateway, "status", "addresses", NULL));
-		if (!service || has_port(service, port))
-			g->port = port > 0 && port <= UINT16_MAX ? (uint16_t)port : 0;
 		snprintf(g->why, sizeof(g->why),
 			 "HTTPRoute %.63s/%.63s of Gateway %.63s leads to it", namespace_of(route),
 			 name_of(route), name_of(gateway));
@@ -600,7 +603,7 @@ void ingress_guess(struct ingress_guess *g, const struct ingress_world *w, const
 			 "was found");
 		return;
 	}
-	use_service(g, service);
+	use_service(g, service, 0);
 	snprintf(g->why, sizeof(g->why),
 		 "no Ingress and no HTTPRoute leads to it; this is the cluster's ingress "
 		 "controller");
