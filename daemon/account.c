@@ -198,6 +198,20 @@ static bool take_tokens(struct login *l, const struct oidc_tokens *t)
 	return true;
 }
 
+/* It came, but its ID token could not be verified: the one we had is good no more. */
+static void keep_refresh_token(struct account *a, const struct oidc_tokens *t)
+{
+	const struct login_place p = place(a);
+	struct login *l = &a->login;
+	struct error e;
+
+	if (!t || strlen(t->refresh_token) >= sizeof(l->refresh_token))
+		return;
+	memcpy(l->refresh_token, t->refresh_token, strlen(t->refresh_token) + 1);
+	if (login_save(l, a->d->dir.state, &p, &e))
+		log_warn("login: %s", e.text);
+}
+
 static void on_refreshed(void *arg, int error, const struct oidc_tokens *t, const struct error *e)
 {
 	struct account *a = arg;
@@ -208,6 +222,7 @@ static void on_refreshed(void *arg, int error, const struct oidc_tokens *t, cons
 	if (error == OIDC_UNREACHABLE) {
 		bool good = a->login.expires > now_s();
 
+		keep_refresh_token(a, t);
 		error_set(&a->why, 0, "%s's login could not be renewed%s: %.700s", a->login.name,
 			  good ? "" : " and has expired", e->text);
 		settle_for_now(a, good);
