@@ -28,11 +28,11 @@ http {{
 {servers}}}
 """
 
-SERVER = """    upstream {name} {{ server {address}:{port}; keepalive 32; }}
+SERVER = """    upstream {name}.backend {{ server {address}:{port}; keepalive 32; }}
     server {{
         listen {http}; listen {https} ssl; server_name {host};
         location / {{
-            proxy_pass http://{name}; proxy_set_header Host $http_host; proxy_set_header Upgrade $http_upgrade;
+            proxy_pass http://{name}.backend; proxy_set_header Host $http_host; proxy_set_header Upgrade $http_upgrade;
             proxy_set_header Connection $connection_out; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
         }}
     }}
@@ -62,7 +62,7 @@ def install(kube, rules, tls=True):
     servers = ""
     for host, (space, name, port) in rules.items():
         address = kube.get("-n", space, "service", name)["spec"]["clusterIP"]
-        servers += SERVER.format(name=f"{space}-{name}", address=address, port=port, host=host, http=HTTP, https=HTTPS)
+        servers += SERVER.format(name=host, address=address, port=port, host=host, http=HTTP, https=HTTPS)
     workloads.apply(kube, workloads.namespace(SPACE))
     kube.kubectl("-n", SPACE, "create", "secret", "tls", "tls", f"--cert={pem}", f"--key={os.path.dirname(pem)}/tls.key")
     meta = {"name": SERVICE, "namespace": SPACE, "labels": LABELS}
@@ -80,7 +80,7 @@ def install(kube, rules, tls=True):
         {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"type": "LoadBalancer", "selector": LABELS, "ports": [
             {"name": "http", "port": 80, "targetPort": "http"}, {"name": "https", "port": 443, "targetPort": "https"}]}},
         {"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": CLASS}, "spec": {"controller": "k8s.io/ingress-nginx"}},
-        *[{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": name, "namespace": space}, "spec": {
+        *[{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": host, "namespace": space}, "spec": {
             "ingressClassName": CLASS, **({"tls": [{"hosts": [host], "secretName": "tls"}]} if tls else {}),
             "rules": [{"host": host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": {"service": {
                 "name": name, "port": {"number": port}}}}]}}]}} for host, (space, name, port) in rules.items()])
