@@ -142,21 +142,56 @@ def owner_of_the_namespace(t):
     t.case("zoe deletes hers", "zoe", "-n", SHOP, "delete", "intercept", "zoes", says="deleted", ok=True)
 
 
+HTTP = {"mechanism": "http", "id": "2f6c00112233445566778899aabbccdd", "match": {"mode": "auto"}}
+
+
 def schema(t):
     """What the API server refuses before anybody of ours reads it."""
     uid = t.kube.get("session", A)["metadata"]["uid"]
     good = intercept(SHOP, "h3", "ana", A, uid)
     port = good["spec"]["ports"][0]
+    condition = {"name": "x-user", "pattern": "ana"}
     for what, change, says in (
             ("a kind of workload that is none", {"workloadKind": "Job"}, "Unsupported value"),
             ("no port", {"ports": []}, "should have at least 1 items"),
             ("seventeen ports", {"ports": [{**port, "port": n} for n in range(1, 18)]}, "must have at most 16 items"),
             ("port 0", {"ports": [{**port, "local": 0}]}, "should be greater than or equal to 1"),
             ("SCTP", {"ports": [{**port, "protocol": "SCTP"}]}, "Unsupported value"),
-            ("another mechanism", {"mechanism": "http"}, "Unsupported value"),
+            ("another mechanism", {"mechanism": "quic"}, "Unsupported value"),
+            ("requests without a match", {"mechanism": "http", "id": "0" * 32}, "mechanism http needs id and match"),
+            ("requests without an id", {"mechanism": "http", "match": {"mode": "auto"}}, "mechanism http needs id and match"),
+            ("a match, of all connections", {"match": {"mode": "auto"}}, "mechanism http needs id and match"),
+            ("answers tagged, of all connections", {"tagResponses": False}, "mechanism http needs id and match"),
+            ("requests over UDP", {**HTTP, "ports": [{**port, "protocol": "UDP"}]}, "mechanism http is for TCP ports"),
+            ("an id in capitals", {**HTTP, "id": "A" * 32}, "spec.id"),
+            ("no mode", {**HTTP, "match": {}}, "spec.match.mode: Required value"),
+            ("headers and no condition", {**HTTP, "match": {"mode": "headers"}}, "conditions are for mode headers"),
+            ("all and a condition", {**HTTP, "match": {"mode": "all", "conditions": [condition]}}, "conditions are for mode headers"),
+            ("nine conditions", {**HTTP, "match": {"mode": "headers", "conditions": [condition] * 9}}, "must have at most 8 items"),
+            ("a header in capitals", {**HTTP, "match": {"mode": "headers", "conditions": [{**condition, "name": "X-User"}]}}, "name in body should match"),
+            ("an empty pattern", {**HTTP, "match": {"mode": "headers", "conditions": [{**condition, "pattern": ""}]}}, "at least 1 chars long"),
+            ("a pattern of 513", {**HTTP, "match": {"mode": "headers", "conditions": [{**condition, "pattern": "a" * 513}]}}, "Too long"),
+            ("a path with a query", {**HTTP, "match": {"mode": "auto", "pathPrefix": "/a?b"}}, "pathPrefix in body should match"),
             ("a session that is no key", {"session": "x"}, "spec.session"),
             ("a name of 128 characters", {"name": "x" * 128}, "Too long")):
         t.create(f"an intercept with {what}", "ana", {**good, "spec": {**good["spec"], **change}}, says)
+    for name, match in (("h4", {"mode": "auto"}), ("h5", {"mode": "all", "pathPrefix": "/api"}),
+                        ("h6", {"mode": "headers", "conditions": [condition] * 8})):
+        made = intercept(SHOP, name, "ana", A, uid)
+        t.create(f"an intercept of requests, {match['mode']}", "ana", {**made, "spec": {**made["spec"], **HTTP, "match": match}}, ok=True)
+    status = {"match": "all HTTP requests", "header": "x-culvert-intercept-id: 0:h4",
+              "preview": {"url": "https://x/", "ingress": {"host": "h", "port": 443, "tls": True, "l5Host": "h", "verify": True},
+                          "shares": [{"hash": "0" * 64, "expires": 2000000000}]}}
+    t.patch("the manager gives one a preview", MANAGER, "intercept", "h4", {"status": status}, "-n", SHOP, "--subresource", "status",
+            says="patched", ok=True, group=False)
+    kept = t.kube.get("-n", SHOP, "intercept", "h4")["status"]
+    if kept != status:
+        raise Failed(f"of its status is kept: {kept}")
+    t.patch("a share that is no hash", MANAGER, "intercept", "h4", {"status": {"preview": {"shares": [{"hash": "x", "expires": 1}]}}}, "-n", SHOP,
+            "--subresource", "status", says="shares[0].hash", group=False)
+    line = t.kube.kubectl("-n", SHOP, "get", "intercepts", "h4").stdout
+    if "all HTTP requests" not in line or "https://x/" not in line:
+        raise Failed(f"match and preview are not shown: {line}")
     t.create("a session whose key is none", "ana", session("A" * 64, "ana"), "spec.publicKey")
 
 
