@@ -102,7 +102,7 @@ static const char *reason(int status)
 static void put_answer(struct buf *b, const struct answer *a, bool close, bool body)
 {
 	buf_printf(b,
-		   "HTTP/1.1 %d %s\r\nCache-Control: %s\r\nReferrer-Policy: no-referrer\r\n"
+		   "HTTP/1.1 %d %s\r\nCache-Control: %s\r\nReferrer-Policy: same-origin\r\n"
 		   "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n"
 		   "Cross-Origin-Resource-Policy: same-origin\r\n",
 		   a->status, reason(a->status), a->cacheable ? "no-cache" : "no-store");
