@@ -99,6 +99,40 @@ static void every_object_has_a_place_and_labels(void **state)
 	json_decref(objects);
 }
 
+static void check_no_null(const json_t *j, const char *where)
+{
+	const char *key;
+	json_t *v;
+	size_t i;
+
+	if (json_is_null(j))
+		fail_msg("'%s' has no value: a comma in a text that is not quoted?", where);
+	json_object_foreach((json_t *)(uintptr_t)j, key, v)
+	{
+		check_no_null(v, key);
+	}
+	json_array_foreach((json_t *)(uintptr_t)j, i, v)
+	{
+		check_no_null(v, where);
+	}
+}
+
+static void everything_has_a_value(void **state)
+{
+	struct deploy_values v = {.preview_host = "a.b",
+				  .oidc_issuer = "https://c.d",
+				  .oidc_client_id = "e",
+				  .nallow = 1,
+				  .allow = {"f=g"},
+				  .ngroups = 1,
+				  .group = {"devs"}};
+	json_t *objects = render(&v);
+
+	(void)state;
+	check_no_null(objects, "objects");
+	json_decref(objects);
+}
+
 static void paths(void **state)
 {
 	struct deploy_values v = {.ns = ""};
@@ -310,6 +344,106 @@ static void another_configuration_is_another_pod(void **state)
 	json_decref(two);
 }
 
+static const char *file_of(const json_t *objects, const char *map, const char *path)
+{
+	return text(find(objects, "ConfigMap", map), path);
+}
+
+static void the_gateway_has_no_rights(void **state)
+{
+	struct deploy_values v = {.ns = "tools",
+				  .preview_domain = "preview.example.com:8443",
+				  .preview_tls_secret = "wildcard",
+				  .gateway_service = "NodePort",
+				  .gateway_node_port = 30443,
+				  .cookie_key = strdup("QUJD"),
+				  .ca_cert = strdup("REVG")};
+	json_t *objects = render(&v), *o;
+	const json_t *pod =
+		get(find(objects, "Deployment", "culvert-gateway"), "spec/template/spec");
+	const json_t *c = get(pod, "containers/0"), *account, *service, *secret;
+	size_t i;
+
+	(void)state;
+	account = find(objects, "ServiceAccount", "gateway");
+	assert_true(json_is_false(get(account, "automountServiceAccountToken")));
+	assert_true(json_is_false(get(pod, "automountServiceAccountToken")));
+	assert_string_equal(text(pod, "serviceAccountName"), "gateway");
+	/* Bound to nothing; its one token is for the manager. */
+	json_array_foreach(objects, i, o)
+	{
+		assert_string_not_equal(text(o, "subjects/0/name"), "gateway");
+	}
+	assert_string_equal(text(pod, "volumes/2/projected/sources/0/serviceAccountToken/audience"),
+			    "culvert");
+	assert_true(json_is_true(get(pod, "securityContext/runAsNonRoot")));
+	assert_true(json_is_false(get(c, "securityContext/allowPrivilegeEscalation")));
+	assert_true(json_is_true(get(c, "securityContext/readOnlyRootFilesystem")));
+	assert_true(has(get(c, "securityContext/capabilities/drop"), "ALL"));
+	assert_string_equal(text(pod, "volumes/3/secret/secretName"), "wildcard");
+	service = find(objects, "Service", "culvert-gateway");
+	assert_string_equal(text(service, "spec/type"), "NodePort");
+	assert_int_equal(json_array_size(get(service, "spec/ports")), 1);
+	assert_int_equal(json_integer_value(get(service, "spec/ports/0/nodePort")), 30443);
+	secret = find(objects, "Secret", "culvert-gateway");
+	assert_string_equal(text(get(secret, "data"), "cookie.key"), "QUJD");
+	assert_string_equal(text(get(secret, "data"), "ca.crt"), "REVG");
+	assert_null(get(secret, "data/oidc-secret"));
+	assert_non_null(strstr(file_of(objects, "culvert-gateway", "data/gateway.yaml"),
+			       "\npreview-domain: \"preview.example.com:8443\"\n"));
+	assert_non_null(strstr(file_of(objects, "culvert-config", "data/manager.yaml"),
+			       "\n  preview-domain: \"preview.example.com:8443\"\n"));
+	json_decref(objects);
+	deploy_values_clear(&v);
+}
+
+static void without_a_wildcard(void **state)
+{
+	struct deploy_values v = {.preview_host = "10.1.2.3:30443", .dashboard_node_port = 30444};
+	json_t *objects = render(&v);
+	const json_t *service = find(objects, "Service", "culvert-gateway");
+	const char *file = file_of(objects, "culvert-gateway", "data/gateway.yaml");
+
+	(void)state;
+	assert_string_equal(text(service, "spec/type"), "LoadBalancer");
+	assert_int_equal(json_integer_value(get(service, "spec/ports/1/port")), 8444);
+	assert_int_equal(json_integer_value(get(service, "spec/ports/1/nodePort")), 30444);
+	assert_non_null(strstr(file, "\npreview-host: \"10.1.2.3:30443\"\n"));
+	assert_non_null(strstr(file, "\ndashboard-host: \"10.1.2.3:30444\"\n"));
+	assert_null(strstr(file, "oidc"));
+	assert_string_equal(deploy_gateway_names(&v)[0], "10.1.2.3");
+	assert_null(deploy_gateway_names(&v)[1]);
+	json_decref(objects);
+	v = (struct deploy_values){.preview_host = "p.example.com"};
+	objects = render(&v);
+	assert_non_null(strstr(file_of(objects, "culvert-gateway", "data/gateway.yaml"),
+			       "\ndashboard-host: \"p.example.com:8444\"\n"));
+	json_decref(objects);
+}
+
+static void an_issuer(void **state)
+{
+	struct deploy_values v = {.oidc_issuer = "https://id.example.com/realms/x",
+				  .oidc_client_id = "culvert",
+				  .nallow = 2,
+				  .allow = {"groups=dev", "name=a\"b: {c}\\"},
+				  .oidc_ca = strdup("QUJD")};
+	json_t *objects = render(&v);
+	const char *file = file_of(objects, "culvert-config", "data/manager.yaml");
+
+	(void)state;
+	assert_non_null(strstr(file, "\n  issuer: \"https://id.example.com/realms/x\"\n"));
+	assert_non_null(strstr(file, "\n  allow: [\"groups=dev\", \"name=a\\\"b: {c}\\\\\"]\n"));
+	assert_non_null(strstr(file, "\n  ca: /etc/culvert/oidc-ca.crt\n"));
+	assert_string_equal(text(get(find(objects, "ConfigMap", "culvert-config"), "binaryData"),
+				 "oidc-ca.crt"),
+			    "QUJD");
+	assert_null(find(objects, "Deployment", "culvert-gateway"));
+	assert_null(strstr(file, "gateway"));
+	json_decref(objects);
+	deploy_values_clear(&v);
+}
+
 static void refuse(struct deploy_values v, const char *says)
 {
 	json_t *objects = NULL;
@@ -342,6 +476,46 @@ static void refused(void **state)
 	refuse((struct deploy_values){.ngroups = 1}, "group 1");
 	refuse((struct deploy_values){.ngroups = 1, .group = {"a\nb"}}, "group 1");
 	refuse((struct deploy_values){.ngroups = 1, .group = {"\xff"}}, "group 1");
+	refuse((struct deploy_values){.preview_domain = "a.b", .preview_host = "a.b"},
+	       "choose one");
+	refuse((struct deploy_values){.preview_domain = "a\"b"}, "preview domain");
+	refuse((struct deploy_values){.preview_domain = "*.a.b"}, "preview domain");
+	refuse((struct deploy_values){.preview_domain = "https://a.b"}, "preview domain");
+	refuse((struct deploy_values){.preview_domain = "10.1.2.3"}, "preview domain");
+	refuse((struct deploy_values){.preview_domain = "a.b:0"}, "preview domain");
+	refuse((struct deploy_values){.preview_domain = "a.b."}, "preview domain");
+	refuse((struct deploy_values){.preview_host = "a.b:99999"}, "preview host");
+	refuse((struct deploy_values){.preview_host = "a.b", .dashboard_host = "a.b"}, "dashboard");
+	refuse((struct deploy_values){.dashboard_host = "a.b"}, "dashboard host");
+	refuse((struct deploy_values){.preview_domain = "a.b", .dashboard_host = "c.d"},
+	       "dashboard");
+	refuse((struct deploy_values){.gateway_service = "NodePort"}, "--preview-domain");
+	refuse((struct deploy_values){.preview_host = "a.b", .gateway_service = "None"},
+	       "gateway service");
+	refuse((struct deploy_values){.preview_host = "a.b", .preview_tls_secret = "a b"},
+	       "TLS secret");
+	refuse((struct deploy_values){.preview_host = "a.b", .gateway_image = "a b"},
+	       "gateway image");
+	refuse((struct deploy_values){.oidc_client_id = "x"}, "--oidc-issuer");
+	refuse((struct deploy_values){.oidc_issuer = "http://a.b", .oidc_client_id = "x"},
+	       "issuer");
+	refuse((struct deploy_values){.oidc_issuer = "https://a.b\" x", .oidc_client_id = "x"},
+	       "issuer");
+	refuse((struct deploy_values){.oidc_issuer = "https://a.b"}, "--oidc-client-id");
+	refuse((struct deploy_values){.oidc_issuer = "https://a.b", .oidc_client_id = "x\"y"},
+	       "--oidc-client-id");
+	refuse((struct deploy_values){.oidc_issuer = "https://a.b", .oidc_client_id = "x"},
+	       "--oidc-allow");
+	refuse((struct deploy_values){.oidc_issuer = "https://a.b",
+				      .oidc_client_id = "x",
+				      .nallow = 1,
+				      .allow = {"=x"}},
+	       "claim 1");
+	refuse((struct deploy_values){.oidc_issuer = "https://a.b",
+				      .oidc_client_id = "x",
+				      .nallow = 1,
+				      .allow = {"groups"}},
+	       "claim 1");
 	refuse((struct deploy_values){.ngroups = DEPLOY_GROUPS + 1}, "groups");
 }
 
@@ -381,6 +555,10 @@ int main(void)
 		cmocka_unit_test(values_reach_their_place),
 		cmocka_unit_test(what_is_not_wanted_is_not_there),
 		cmocka_unit_test(another_configuration_is_another_pod),
+		cmocka_unit_test(everything_has_a_value),
+		cmocka_unit_test(the_gateway_has_no_rights),
+		cmocka_unit_test(without_a_wildcard),
+		cmocka_unit_test(an_issuer),
 		cmocka_unit_test(refused),
 		cmocka_unit_test(service_range),
 	};

@@ -101,6 +101,31 @@ static void accepted_by_the_verifier(void **state)
 	pair_free(&l);
 }
 
+static void patterns_and_addresses(void **state)
+{
+	static const char *const of_gateway[] = {"preview.example.com", "*.preview.example.com",
+						 "10.1.2.3", NULL};
+	static const char *const star[] = {"*.", NULL}, *const inner[] = {"a.*.b", NULL};
+	struct pair a = ca(10), l = {NULL, NULL};
+	time_t now = time(NULL);
+	X509 *c;
+
+	(void)state;
+	assert_int_equal(pki_make_leaf(a.cert, a.key, of_gateway, 24, &l.cert, &l.key, &err), 0);
+	assert_int_equal(verify(l.cert, a.cert, "preview.example.com", now), X509_V_OK);
+	assert_int_equal(verify(l.cert, a.cert, "x.preview.example.com", now), X509_V_OK);
+	assert_int_equal(verify(l.cert, a.cert, "x.y.preview.example.com", now),
+			 X509_V_ERR_HOSTNAME_MISMATCH);
+	c = parse(l.cert);
+	assert_int_equal(X509_check_ip_asc(c, "10.1.2.3", 0), 1);
+	assert_int_equal(X509_check_ip_asc(c, "10.1.2.4", 0), 0);
+	X509_free(c);
+	pair_free(&l);
+	assert_int_not_equal(pki_make_leaf(a.cert, a.key, star, 24, &l.cert, &l.key, &err), 0);
+	assert_int_not_equal(pki_make_leaf(a.cert, a.key, inner, 24, &l.cert, &l.key, &err), 0);
+	pair_free(&a);
+}
+
 static void accepted_by_the_program(void **state)
 {
 	struct pair a = ca(10), l = leaf(&a, 24);
@@ -197,6 +222,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(accepted_by_the_verifier),
+		cmocka_unit_test(patterns_and_addresses),
 		cmocka_unit_test(accepted_by_the_program),
 		cmocka_unit_test(ends_with_its_authority),
 		cmocka_unit_test(serials_differ),
