@@ -100,6 +100,7 @@ function intercept(i) {
 /** Rows that say the same stay as they are, so that neither focus nor selection is lost when a counter moves. */
 function showIntercepts() {
 	const list = $('intercepts');
+	const focus = document.activeElement; // moving it loses it
 	const old = new Map([...list.children].map((row) => [row.dataset.uid, row]));
 	const rows = state.intercepts.map((i) => {
 		const text = JSON.stringify([i, mine(i), state.previews.find((p) => p.uid === i.uid)]);
@@ -108,16 +109,15 @@ function showIntercepts() {
 		const row = intercept(i);
 		row.dataset.uid = i.uid;
 		row.told = text;
-		if (before && before.contains(document.activeElement)) {
+		if (before && before.contains(focus)) {
 			// Same row, other figures: what is being used is kept.
 			const [held, fresh] = [before.querySelector('.preview'), row.querySelector('.preview')];
 			if (held && fresh && held.textContent === fresh.textContent) fresh.replaceWith(held);
 		}
 		return row;
 	});
-	const focus = document.activeElement;
 	if (rows.some((row, n) => row !== list.children[n]) || rows.length !== list.children.length) list.replaceChildren(...rows);
-	if (focus !== document.activeElement && focus.isConnected) focus.focus();
+	if (focus !== document.activeElement && focus.isConnected) focus.focus({ preventScroll: true });
 	list.hidden = !rows.length;
 	$('no-intercepts').hidden = rows.length > 0;
 	$('intercepts-count').textContent = rows.length ? number.format(rows.length) : '';
@@ -204,7 +204,7 @@ function known(r) {
 function takeRequests(told) {
 	const unheard = (told.requests || []).filter((r) => !(r.t <= before.get(r.agent)));
 	for (const r of unheard) newest.set(r.agent, Math.max(r.t, newest.get(r.agent) || 0));
-	const news = unheard.map(known).sort((a, b) => b.t - a.t);
+	const news = unheard.map(known).reverse().sort((a, b) => b.t - a.t); // of the same millisecond the later first
 	lost += told.dropped || 0;
 	for (const n of Object.values(told.others || {})) elsewhere += n;
 	for (const r of news) count(r);
