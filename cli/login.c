@@ -100,7 +100,7 @@ static bool is_here(const struct visit *v, const json_t *answer)
 }
 
 /* A daemon that is connected there tells the manager, whose verdict counts. Without one it is told by the next. */
-static int tell_daemon(struct visit *v, struct error *e)
+static int tell_daemon(const struct visit *v, struct error *e)
 {
 	json_t *answer = NULL;
 	int err = 0;
@@ -115,22 +115,41 @@ static int tell_daemon(struct visit *v, struct error *e)
 	return err;
 }
 
+/* Who was logged in before, if anybody was, is so again. */
+static void put_back(const struct visit *v, const struct login *before)
+{
+	struct error e;
+
+	if (!before || login_save(before, v->dir.state, &v->place, &e))
+		(void)login_remove(v->dir.state, &v->place, &e);
+	(void)tell_daemon(v, &e);
+}
+
+static int keep(const struct visit *v, struct error *e)
+{
+	cleanup(free_ptr) struct login *before = malloc(sizeof(*before));
+	int err = userdir_make(&v->dir, e);
+	bool was = before && !login_load(before, v->dir.state, &v->place, NULL);
+
+	if (!err)
+		err = login_save(v->login, v->dir.state, &v->place, e);
+	if (!err) {
+		err = tell_daemon(v, e);
+		if (err)
+			put_back(v, was ? before : NULL);
+	}
+	if (before)
+		explicit_bzero(before, sizeof(*before));
+	return err;
+}
+
 static int login(struct visit *v, struct error *e)
 {
 	int err = ask_offer(v, e);
 
 	if (!err)
 		err = *v->offer->issuer ? signin(v->login, &v->c, v->offer, e) : ask_who(v, e);
-	if (!err)
-		err = userdir_make(&v->dir, e);
-	if (!err)
-		err = login_save(v->login, v->dir.state, &v->place, e);
-	if (err)
-		return err;
-	err = tell_daemon(v, e);
-	if (err)
-		(void)login_remove(v->dir.state, &v->place, NULL);
-	return err;
+	return err ? err : keep(v, e);
 }
 
 static int exec_login(const struct args *a)
