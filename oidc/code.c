@@ -54,11 +54,12 @@ static void make_url(struct oidc_call *c)
 	}
 	/* Without asking the person anew no issuer need give a token that outlives the visit (OpenID Connect Core, 11). */
 	if (scopes)
-		query = oidc_form("response_type", "code", "client_id", o->client_id,
-				  "redirect_uri", c->redirect_uri, "scope", scopes, "prompt",
-				  strstr(scopes, "offline_access") ? "consent" : NULL, "state",
-				  c->state, "nonce", c->nonce, "code_challenge", c->challenge,
-				  "code_challenge_method", "S256", NULL);
+		query = oidc_form({"response_type", "code"}, {"client_id", o->client_id},
+				  {"redirect_uri", c->redirect_uri}, {"scope", scopes},
+				  {"prompt", strstr(scopes, "offline_access") ? "consent" : NULL},
+				  {"state", c->state}, {"nonce", c->nonce},
+				  {"code_challenge", c->challenge},
+				  {"code_challenge_method", "S256"});
 	if (!query || asprintf(&c->text, "%s%c%s", to, strchr(to, '?') ? '&' : '?', query) < 0) {
 		c->text = NULL;
 		oidc_call_fail(c, OIDC_UNREACHABLE, "no memory for a login");
@@ -108,8 +109,8 @@ int oidc_finish(struct oidc *o, const char *redirect_uri, const struct oidc_flow
 	if (r)
 		return r;
 	c->got = cb;
-	c->form = oidc_form("grant_type", "authorization_code", "code", code, "redirect_uri",
-			    redirect_uri, "code_verifier", flow->verifier, NULL);
+	c->form = oidc_form({"grant_type", "authorization_code"}, {"code", code},
+			    {"redirect_uri", redirect_uri}, {"code_verifier", flow->verifier});
 	if (!c->form || oidc_keep(&c->nonce, flow->nonce)) {
 		oidc_call_free(c);
 		return -ENOMEM;

@@ -70,8 +70,8 @@ static int keep(struct oidc_call *c, const json_t *answer, const char *device_co
 	c->interval = seconds(answer, "interval", INTERVAL_S, INTERVAL_MAX_S);
 	c->until = clock_boot() + seconds(answer, "expires_in", LIFE_MAX_S, LIFE_MAX_S);
 	free(c->form);
-	c->form = oidc_form("grant_type", "urn:ietf:params:oauth:grant-type:device_code",
-			    "device_code", device_code, NULL);
+	c->form = oidc_form({"grant_type", "urn:ietf:params:oauth:grant-type:device_code"},
+			    {"device_code", device_code});
 	return c->form ? 0 : -ENOMEM;
 }
 
@@ -126,7 +126,7 @@ static void ask_codes(struct oidc_call *c)
 		oidc_call_fail(c, OIDC_UNSUPPORTED, "the issuer %s has no device grant", o->issuer);
 		return;
 	}
-	c->form = scopes ? oidc_form("scope", scopes, NULL) : NULL;
+	c->form = scopes ? oidc_form({"scope", scopes}) : NULL;
 	oidc_post(c, o->metadata.device, on_codes);
 }
 

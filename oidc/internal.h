@@ -175,8 +175,9 @@ char *oidc_scopes(const struct oidc *o);
 
 /* --- token.c ---------------------------------------------------------------------------------------------- */
 
-/* A form's body: pairs of key and value, ended by NULL; a pair without a value is left out. malloc'ed, or NULL. */
-char *oidc_form(const char *key, ...) __attribute__((sentinel));
+/* A form's body of pairs, oidc_form({"name", value}, ...); one whose value is NULL is left out. malloc'ed, or NULL. */
+#define oidc_form(...) oidc_form_of((const char *const[][2]){__VA_ARGS__, {NULL, NULL}})
+char *oidc_form_of(const char *const pair[][2]);
 /* POSTs c->form, with the client's name, to that endpoint; on_reply comes with c as its argument. */
 void oidc_post(struct oidc_call *c, const char *url, fetch_cb *on_reply);
 /* A text of the issuer's answer, of printable characters; NULL = none that can be used. */

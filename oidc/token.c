@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The token endpoint (RFC 6749): what is asked, what it answers; refresh, and revocation (RFC 7009). */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 
 #include "oidc/internal.h"
@@ -21,27 +20,22 @@ static void put(FILE *f, const char *text)
 	}
 }
 
-char *oidc_form(const char *key, ...)
+char *oidc_form_of(const char *const pair[][2])
 {
 	char *text = NULL;
 	size_t len;
 	FILE *f = open_memstream(&text, &len);
 	bool first = true;
-	va_list ap;
 
 	if (!f)
 		return NULL;
-	va_start(ap, key);
-	for (; key; key = va_arg(ap, const char *)) {
-		const char *value = va_arg(ap, const char *);
-
-		if (!value)
+	for (; pair[0][0]; pair++) {
+		if (!pair[0][1])
 			continue;
-		fprintf(f, "%s%s=", first ? "" : "&", key);
-		put(f, value);
+		fprintf(f, "%s%s=", first ? "" : "&", pair[0][0]);
+		put(f, pair[0][1]);
 		first = false;
 	}
-	va_end(ap);
 	if (fclose(f)) {
 		free(text);
 		return NULL;
@@ -51,7 +45,7 @@ char *oidc_form(const char *key, ...)
 
 static char *escaped(const char *value)
 {
-	char *pair = oidc_form("", value, NULL);
+	char *pair = oidc_form({"", value});
 
 	if (pair)
 		memmove(pair, pair + 1, strlen(pair)); /* its '=' */
@@ -62,9 +56,9 @@ void oidc_post(struct oidc_call *c, const char *url, fetch_cb *on_reply)
 {
 	const struct oidc *o = c->o;
 	bool basic = o->client_secret && !o->metadata.secret_in_form;
-	char *client = basic ? NULL
-			     : oidc_form("client_id", o->client_id, "client_secret",
-					 o->client_secret, NULL);
+	char *client =
+		basic ? NULL
+		      : oidc_form({"client_id", o->client_id}, {"client_secret", o->client_secret});
 	char *user = basic ? escaped(o->client_id) : NULL;
 	char *password = basic ? escaped(o->client_secret) : NULL;
 	struct fetch_call call = {.url = url, .user = user, .password = password, .ca = o->ca};
@@ -189,7 +183,7 @@ void oidc_ask_tokens(struct oidc_call *c)
 
 static void begin_refresh(struct oidc_call *c)
 {
-	c->form = oidc_form("grant_type", "refresh_token", "refresh_token", c->refresh_token, NULL);
+	c->form = oidc_form({"grant_type", "refresh_token"}, {"refresh_token", c->refresh_token});
 	/* The keys first: an answer that could not be verified would have used up the refresh token. */
 	oidc_need(c, OIDC_NEED_KEYS, oidc_ask_tokens);
 }
@@ -236,7 +230,7 @@ static void ask_revocation(struct oidc_call *c)
 
 static void begin_revocation(struct oidc_call *c)
 {
-	c->form = oidc_form("token", c->refresh_token, "token_type_hint", "refresh_token", NULL);
+	c->form = oidc_form({"token", c->refresh_token}, {"token_type_hint", "refresh_token"});
 	oidc_need(c, OIDC_NEED_METADATA, ask_revocation);
 }
 
