@@ -110,7 +110,7 @@ def session(kube, key):
     kube.kubectl("create", "-f", "-", stdin=json.dumps(made))
 
 
-def intercept(kube, pub, name, local=8080, more_ports=()):
+def intercept(kube, pub, name, local=8080, more_ports=(), **spec):
     """Its object's name."""
     uid = kube.get("session", pub)["metadata"]["uid"]
     owner = {"apiVersion": "culvert.dev/v1alpha1", "kind": "Session", "name": pub, "uid": uid}
@@ -118,7 +118,7 @@ def intercept(kube, pub, name, local=8080, more_ports=()):
     made = {"apiVersion": "culvert.dev/v1alpha1", "kind": "Intercept",
             "metadata": {"generateName": f"{name}-", "namespace": "shop", "labels": {"culvert.dev/name": name}, "ownerReferences": [owner]},
             "spec": {"user": kube.user, "session": pub, "name": name, "workloadKind": "Deployment", "workload": "cart", "service": "cart",
-                     "mechanism": "tcp", "onDown": "pod", "ports": [port, *more_ports]}}
+                     "mechanism": "tcp", "onDown": "pod", "ports": [port, *more_ports], **spec}}
     return kube.kubectl("create", "-o", "jsonpath={.metadata.name}", "-f", "-", stdin=json.dumps(made)).stdout
 
 
@@ -126,8 +126,8 @@ def status(kube, name):
     return kube.get("-n", "shop", "intercept", name).get("status", {})
 
 
-def through_service(kube):
-    done = kube.kubectl("-n", "shop", "exec", "client", "--", "wget", "-qO-", "http://cart", check=False)
+def through_service(kube, path="", header="x-nothing: 1"):
+    done = kube.kubectl("-n", "shop", "exec", "client", "--", "wget", "-qO-", "--header", header, f"http://cart{path}", check=False)
     return (done.stdout or done.stderr).strip()
 
 
@@ -288,6 +288,49 @@ def ended(kube, laptop, moved, waits):
     wait_for("no answer from the manager", lambda: "closed" in laptop.lines or "away" in laptop.lines, 60)
 
 
+def requests(kube, waits):
+    step("intercepts of requests live together on one port; each gets its own")
+    kube.kubectl("-n", "shop", "delete", "intercept", waits)
+    key = new_key()
+    session(kube, key)
+    laptop = Member(kube, key, "udp", json.loads(kube.facts["udp"])[0])
+    laptop.wait("established")
+    laptop.hello()
+    user = {"mode": "headers", "conditions": [{"name": "x-user", "pattern": "an[an]"}]}
+    ids = [c * 32 for c in "abcdef"]
+    names = {name: intercept(kube, laptop.pub, name, mechanism="http", id=i, match=match)
+             for name, i, match in (("user", ids[0], user), ("auto", ids[1], {"mode": "auto", "pathPrefix": "/api"}))}
+    intakes = {}
+    for name, made in names.items():
+        wait_for(f"{name}: Active", lambda made=made: status(kube, made).get("phase") == "Active", 60)
+        intakes[name] = status(kube, made)["ports"][0]["intake"]
+    own = f"x-culvert-intercept-id: {ids[1]}:auto"
+    if (status(kube, names["user"])["match"], status(kube, names["auto"])["header"]) != ('header("x-user") ~= regexp("an[an]")', own):
+        raise Failed(f"their status is {[status(kube, n) for n in names.values()]}")
+    for path, header, by in (("/", "X-User: ana", "user"), ("/", "X-User: bob", "pod"), ("/api/x", own, "auto"), ("/", own, "pod"),
+                             ("/api", f"baggage: a=b,culvert={ids[1]}", "auto"), ("/", "x-nothing: 1", "pod")):
+        name = by if by in intakes else "user"  # a member serves one intake at a time
+        laptop.ask(f"serve {intakes[name]} {name}", "serving")
+        if (said := through_service(kube, path, header)) != by:
+            raise Failed(f"{path} with '{header}' was answered by '{said}', not by {by}")
+    wait_for("the count of requests", lambda: (laptop.intercept("user")["requests"], laptop.intercept("auto")["requests"]) == (1, 2))
+    step("what clashes, copies an id or has a pattern that is none, is told so")
+    for name, i, match, phase, says in (
+            ("same", ids[2], user, "Conflict", f"taken by your own intercept 'user', for header(\"x-user\") ~= regexp(\"an[an]\")"),
+            ("every", ids[3], {"mode": "all"}, "Conflict", "taken by your own intercept"),
+            ("copy", ids[1], {"mode": "auto"}, "Failed", "Its id is another intercept's"),
+            ("bad", ids[4], {"mode": "headers", "conditions": [{"name": "x", "pattern": "(a"}]}, "Failed", "header x is wrong at column 3")):
+        made = intercept(kube, laptop.pub, name, mechanism="http", id=i, match=match)
+        wait_for(f"{name}: {phase}", lambda made=made, phase=phase: status(kube, made).get("phase") == phase)
+        if says not in status(kube, made)["message"]:
+            raise Failed(f"{name}: it says {status(kube, made)}")
+    tcp = intercept(kube, laptop.pub, "tcp")
+    wait_for("tcp: Conflict", lambda: status(kube, tcp).get("phase") == "Conflict")
+    laptop.ask(f"serve {intakes['user']} user", "serving")
+    if through_service(kube, "/", "X-User: ana") != "user":
+        raise Failed("the holder has lost its requests")
+
+
 def main():
     with Kube() as kube:
         kube.members = []
@@ -306,6 +349,7 @@ def main():
             moved, waits = contested(kube, laptop, other, name, intake)
             restarted(kube, laptop, other, moved, waits, intake)
             ended(kube, laptop, moved, waits)
+            requests(kube, waits)
         except BaseException:
             print(kube.kubectl("-n", "culvert", "logs", "deploy/culvert-manager", check=False).stdout[-4000:])
             raise
