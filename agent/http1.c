@@ -229,7 +229,7 @@ static void on_time(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (h->phase == IDLE && h->up.p) {
+	if (h->phase == IDLE && buf_has(&h->up)) {
 		port_figures(h->base.a, h->base.port)->slow_heads++;
 		http1_join(h, &h->app);
 	} else if (h->phase == LINGERING) {
@@ -285,7 +285,8 @@ static void app_stirs(struct http1 *h)
 	}
 	if (h->phase != IDLE || (h->way && h->way->is_laptop)) /* it was not the last to answer */
 		http1_drop(h, &h->app);
-	else if (n >= 0 && (!h->answered || h->up.p)) /* it speaks first, or to half a head */
+	else if (n >= 0 &&
+		 (!h->answered || buf_has(&h->up))) /* it speaks first, or to half a head */
 		http1_join(h, &h->app);
 	else
 		http1_end(h, n == 0);

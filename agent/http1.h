@@ -33,6 +33,11 @@ int buf_insert(struct buf *b, size_t at, const char *text, size_t len);
 /* Lets go of the scratch, and of what is needed no more. 0 or -ENOMEM. */
 int buf_keep(struct buf *b);
 void buf_free(struct buf *b);
+/* Is anything in it that has not been looked at, or not sent? */
+static inline bool buf_has(const struct buf *b)
+{
+	return b->end > MIN(b->ready, b->sent);
+}
 /* Where the next look begins. */
 static inline const uint8_t *buf_at(const struct buf *b)
 {

@@ -66,7 +66,7 @@ void http1_lost(struct http1 *h)
 	char text[RULE_NAME_LEN + 80];
 
 	/* Part of one is here, or has gone: the client has to see that it ends. */
-	if (h1_answer_begun(h->h1) || h->down.p) {
+	if (h1_answer_begun(h->h1) || buf_has(&h->down)) {
 		http1_end(h, !w->end.broken);
 		return;
 	}

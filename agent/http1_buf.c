@@ -71,7 +71,7 @@ void buf_borrow(struct buf *b, const uint8_t *data, size_t n)
 
 int buf_insert(struct buf *b, size_t at, const char *text, size_t len)
 {
-	if (b->cap ? grow(b, len) : b->end + len > AGENT_SCRATCH + AGENT_SCRATCH_ROOM)
+	if (b->cap || !b->p ? grow(b, len) : b->end + len > AGENT_SCRATCH + AGENT_SCRATCH_ROOM)
 		return -ENOMEM;
 	memmove(b->p + at + len, b->p + at, b->end - at);
 	memcpy(b->p + at, text, len);

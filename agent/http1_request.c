@@ -142,7 +142,7 @@ static void bad_request(struct http1 *h)
 	port_figures(h->base.a, h->base.port)->bad_heads++;
 	if (h->phase == IDLE || !h->way->is_laptop)
 		http1_join(h, h->phase == IDLE ? &h->app : h->way);
-	else if (h1_answer_begun(h->h1) || h->down.p)
+	else if (h1_answer_begun(h->h1) || buf_has(&h->down))
 		http1_end(h, false);
 	else
 		http1_reply(h, 400, NULL, "culvert: the body of the request is malformed.");

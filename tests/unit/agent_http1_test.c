@@ -1,0 +1,631 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* HTTP/1 through the agent as a program: what client, application and laptop say and hear, byte by byte. */
+#include "tests/unit/agent_world.h"
+
+static char config[128];
+static int app = -1;		 /* the application's end of the last connection it accepted */
+static struct stream *on_laptop; /* the laptop's, likewise */
+static char heard[1 << 17];	 /* by the laptop */
+static size_t nheard;
+static bool laptop_ended;
+
+#define ID		   "00112233445566778899aabbccddeeff"
+#define MATCH		   "x-culvert-intercept-id: " ID ":hello\r\n"
+#define GET(path, more)	   "GET " path " HTTP/1.1\r\nHost: hello\r\n" more "\r\n"
+#define OK(body_len, body) "HTTP/1.1 200 OK\r\nContent-Length: " body_len "\r\n\r\n" body
+
+/* --- we as the laptop ------------------------------------------------------------------------------------------- */
+
+static void on_request(struct stream *s, unsigned ev, void *arg)
+{
+	ssize_t n = 1;
+
+	(void)arg;
+	while (ev & STREAM_READABLE && n > 0) {
+		n = stream_read(s, heard + nheard, sizeof(heard) - nheard);
+		if (n > 0)
+			nheard += (size_t)n;
+	}
+	if (n == 0 || ev & STREAM_ERROR) {
+		laptop_ended = true;
+		s->ops->abort(s);
+		if (on_laptop == s)
+			on_laptop = NULL;
+	}
+}
+
+static void on_stream(struct member *m, struct stream *s, void *ctx)
+{
+	struct flow flow;
+
+	assert_int_equal(netstack_stream_info(s, &flow, NULL), 0);
+	if (flow.dport == 1) {
+		on_open(m, s, ctx);
+		return;
+	}
+	stream_set(s, on_request, NULL);
+	s->ops->want(s, STREAM_READABLE);
+	on_laptop = s;
+	nheard = 0;
+	laptop_ended = false;
+}
+
+/* --- what is said and heard --------------------------------------------------------------------------------------- */
+
+static void say(int fd, const char *text)
+{
+	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+}
+
+static void laptop_says(const char *text)
+{
+	assert_non_null(on_laptop);
+	assert_int_equal(stream_write(on_laptop, text, strlen(text)), (ssize_t)strlen(text));
+	member_run(&me, 20);
+}
+
+/* Exactly this comes next. */
+static void hears(int fd, const char *text)
+{
+	char buf[4096];
+	size_t have = 0, len = strlen(text);
+	nsec_t end = clock_boot() + 5 * NSEC_PER_SEC;
+
+	while (have < len && clock_boot() < end) {
+		ssize_t n = recv(fd, buf + have, len - have, MSG_DONTWAIT);
+
+		if (n == 0)
+			break;
+		if (n > 0)
+			have += (size_t)n;
+		else
+			member_run(&me, 5);
+	}
+	buf[have] = '\0';
+	assert_string_equal(buf, text);
+}
+
+static void app_accepts(void)
+{
+	nsec_t end = clock_boot() + 5 * NSEC_PER_SEC;
+
+	if (app >= 0)
+		close(app);
+	do {
+		member_run(&me, 5);
+		app = accept4(application, NULL, NULL, SOCK_CLOEXEC);
+	} while (app < 0 && clock_boot() < end);
+	assert_true(app >= 0);
+}
+
+static void laptop_hears(const char *text)
+{
+	nsec_t end = clock_boot() + 5 * NSEC_PER_SEC;
+
+	while (nheard < strlen(text) && clock_boot() < end)
+		member_run(&me, 5);
+	assert_int_equal(nheard, strlen(text));
+	assert_memory_equal(heard, text, nheard);
+	nheard = 0;
+}
+
+static void silent(int fd)
+{
+	char c;
+
+	member_run(&me, 60);
+	assert_int_equal(recv(fd, &c, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(errno, EAGAIN);
+}
+
+/* 0 = in order, else errno. */
+static int ends(int fd)
+{
+	nsec_t end = clock_boot() + 5 * NSEC_PER_SEC;
+	char c;
+	ssize_t n;
+
+	do {
+		member_run(&me, 5);
+		n = recv(fd, &c, 1, MSG_DONTWAIT);
+	} while (n < 0 && errno == EAGAIN && clock_boot() < end);
+	assert_true(n <= 0);
+	return n ? errno : 0;
+}
+
+/* --- setup ---------------------------------------------------------------------------------------------------------- */
+
+static void write_files(void)
+{
+	struct invite inv = {.nendpoints = 1};
+	char text[INVITE_TEXT_MAX + 512];
+
+	crypto_random(inv.claim.id, INVITE_ID_LEN);
+	inv.claim.role = ROLE_AGENT;
+	inv.claim.expiry = clock_real() / NSEC_PER_SEC + 3600;
+	snprintf(inv.claim.name, sizeof(inv.claim.name), "hello-1");
+	memcpy(inv.manager, manager_key.pub, KEY_LEN);
+	memset(inv.psk, 7, KEY_LEN);
+	snprintf(inv.endpoint[0], sizeof(inv.endpoint[0]), "127.0.0.1:%u", base_port);
+	assert_true(invite_format(&inv, text, INVITE_TEXT_MAX) > 0);
+	member_write("invite", text);
+	snprintf(text, sizeof(text),
+		 "invite: %s/invite\nstate: %s/state\nworkload: hello\nports:\n"
+		 "  - {listen: '127.0.0.1:%u', application: '127.0.0.1:%u', target: 8080}\n",
+		 member_dir, member_dir, base_port + 1, base_port + 2);
+	member_write("a.yaml", text);
+	snprintf(config, sizeof(config), "%s/a.yaml", member_dir);
+}
+
+static int setup(void **unused)
+{
+	if (member_folder(unused))
+		return -1;
+	base_port = (uint16_t)(base_port + 3);
+	laptop = LAPTOP_SERVES;
+	hellos = syns = 0;
+	on_laptop = NULL;
+	identity_generate(&manager_key);
+	write_files();
+	application = listen_on((uint16_t)(base_port + 2));
+	start_manager();
+	me.open = on_stream;
+	agent = member_serve(config);
+	assert_true(member_logged(&me, "stands for port 8080", 10000));
+	assert_true(member_until(&me, &hellos, 1, 4000));
+	member_run(&me, 50);
+	return 0;
+}
+
+static int teardown(void **unused)
+{
+	if (on_laptop)
+		on_laptop->ops->abort(on_laptop);
+	if (app >= 0)
+		close(app);
+	app = -1;
+	stop_manager();
+	member_end(&agent, SIGTERM);
+	close(application);
+	return member_unfolder(unused);
+}
+
+static void push(json_t *rules)
+{
+	static int epoch;
+
+	rpc_notify(me.rpc, "rules", json_pack("{s:i, s:o}", "epoch", ++epoch, "rules", rules));
+	member_run(&me, 60);
+}
+
+static json_t *rule(const char *on_down, bool tag)
+{
+	char address[ADDR_STRLEN];
+
+	ipaddr_format(&me.address, address);
+	return json_pack(
+		"{s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:b, s:s, s:s, s:b, s:b, s:s, s:{s:s, "
+		"s:[], s:s}}",
+		"intercept", "hello", "owner", "ana", "target", 8080, "address", address, "port",
+		20000, "on_down", on_down, "hold_s", 30, "online", true, "mechanism", "http", "id",
+		ID, "preview", false, "tag", tag, "uid", "", "match", "mode", "auto", "conditions",
+		"path", "");
+}
+
+static void push_rule(const char *on_down)
+{
+	push(json_pack("[o]", rule(on_down, false)));
+}
+
+/* --- tests ------------------------------------------------------------------------------------------------------------ */
+
+static void test_each_request_by_itself(void **unused)
+{
+	int fd = client();
+
+	(void)unused;
+	push_rule("pod");
+	app_accepts();
+	for (int i = 0; i < 2; i++) {
+		say(fd, GET("/a", ""));
+		hears(app, GET("/a", ""));
+		say(app, OK("2", "hi"));
+		hears(fd, OK("2", "hi"));
+		say(fd, GET("/b", MATCH));
+		laptop_hears(GET("/b", MATCH));
+		silent(app);
+		laptop_says(OK("3", "ana"));
+		hears(fd, OK("3", "ana"));
+	}
+	assert_int_equal(syns, 1); /* the laptop's connection was kept */
+	close(fd);
+}
+
+/* The second is read only when the first has its answer. */
+static void test_pipelined_requests_keep_their_order(void **unused)
+{
+	int fd = client();
+
+	(void)unused;
+	push_rule("pod");
+	app_accepts();
+	say(fd, GET("/1", "") GET("/2", MATCH) GET("/3", ""));
+	hears(app, GET("/1", ""));
+	member_run(&me, 50);
+	assert_int_equal(syns, 0);
+	say(app, OK("1", "1"));
+	hears(fd, OK("1", "1"));
+	laptop_hears(GET("/2", MATCH));
+	silent(app);
+	laptop_says(OK("1", "2"));
+	hears(fd, OK("1", "2"));
+	hears(app, GET("/3", ""));
+	say(app, OK("1", "3"));
+	hears(fd, OK("1", "3"));
+	close(fd);
+}
+
+static void test_a_rule_takes_over_and_gives_back(void **unused)
+{
+	int fd = client();
+
+	(void)unused;
+	app_accepts();
+	say(fd, GET("/", MATCH));
+	hears(app, GET("/", MATCH));
+	push_rule("pod"); /* not the one under way */
+	say(app, OK("1", "p"));
+	hears(fd, OK("1", "p"));
+	say(fd, GET("/", MATCH));
+	laptop_hears(GET("/", MATCH));
+	laptop_says(OK("1", "l"));
+	hears(fd, OK("1", "l"));
+	push(json_array());
+	say(fd, GET("/", MATCH));
+	hears(app, GET("/", MATCH));
+	say(app, OK("1", "p"));
+	hears(fd, OK("1", "p"));
+	/* A tcp rule that comes has the next request too, and gives it back. */
+	push(json_incref(json_object_get(rules_json("pod", 0, true), "rules")));
+	say(fd, GET("/", ""));
+	laptop_hears(GET("/", ""));
+	laptop_says(OK("1", "l"));
+	hears(fd, OK("1", "l"));
+	push(json_array());
+	say(fd, GET("/", ""));
+	hears(app, GET("/", ""));
+	close(fd);
+}
+
+static void test_a_request_whose_rule_goes_is_cut_off(void **unused)
+{
+	int fd = client();
+
+	(void)unused;
+	push_rule("pod");
+	app_accepts();
+	say(fd, GET("/", MATCH));
+	laptop_hears(GET("/", MATCH));
+	push(json_array());
+	assert_int_equal(ends(fd), ECONNRESET);
+	close(fd);
+}
+
+static void test_on_down_is_for_each_request(void **unused)
+{
+	int fd = client();
+
+	(void)unused;
+	laptop = LAPTOP_REFUSES;
+	push_rule("pod");
+	app_accepts();
+	say(fd, "POST / HTTP/1.1\r\nHost: h\r\n" MATCH "Content-Length: 4\r\n\r\nbody");
+	hears(app, "POST / HTTP/1.1\r\nHost: h\r\n" MATCH "Content-Length: 4\r\n\r\nbody");
+	say(app, OK("1", "p"));
+	hears(fd, OK("1", "p"));
+	push_rule("hold");
+	say(fd, GET("/", MATCH));
+	silent(fd);
+	laptop = LAPTOP_SERVES;
+	laptop_hears(GET("/", MATCH));
+	laptop_says(OK("1", "l"));
+	hears(fd, OK("1", "l"));
+	on_laptop->ops->close(on_laptop);
+	on_laptop = NULL;
+	member_run(&me, 50);
+	laptop = LAPTOP_REFUSES;
+	push_rule("fail");
+	say(fd, GET("/", MATCH));
+	hears(fd, "HTTP/1.1 503 Service Unavailable\r\n");
+	close(fd);
+	/* A visitor of a preview never gets the pod. */
+	fd = client();
+	app_accepts();
+	push_rule("pod");
+	say(fd, GET("/", MATCH "x-culvert-preview: 1\r\n"));
+	hears(fd,
+	      "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: "
+	      "54\r\n"
+	      "Cache-Control: no-store\r\nConnection: close\r\nx-culvert-away: ana/hello\r\n\r\n"
+	      "culvert: the laptop of ana/hello does not answer.");
+	silent(app);
+	close(fd);
+}
+
+/* The request is still at hand when a kept connection proves to be dead. */
+static void test_a_kept_connection_that_breaks_is_dialled_anew(void **unused)
+{
+	int fd = client();
+
+	(void)unused;
+	push_rule("pod");
+	app_accepts();
+	say(fd, GET("/1", MATCH));
+	laptop_hears(GET("/1", MATCH));
+	laptop_says(OK("0", ""));
+	hears(fd, OK("0", ""));
+	say(fd, GET("/2", MATCH));
+	laptop_hears(GET("/2", MATCH));
+	on_laptop->ops->close(on_laptop);
+	on_laptop = NULL;
+	member_run(&me, 50);
+	laptop_hears(GET("/2", MATCH));
+	assert_int_equal(syns, 2);
+	on_laptop->ops->close(on_laptop); /* once */
+	on_laptop = NULL;
+	hears(fd, "HTTP/1.1 502 Bad Gateway\r\n");
+	close(fd);
+}
+
+static void test_upgrade_is_a_tunnel(void **unused)
+{
+	int fd = client();
+
+	(void)unused;
+	push_rule("pod");
+	app_accepts();
+	say(fd, GET("/ws", MATCH "Connection: Upgrade\r\nUpgrade: websocket\r\n") "early");
+	laptop_hears(GET("/ws", MATCH "Connection: Upgrade\r\nUpgrade: websocket\r\n"));
+	laptop_says("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\nframe");
+	hears(fd, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\nframe");
+	laptop_hears("early");
+	say(fd, "GET / not HTTP");
+	laptop_hears("GET / not HTTP");
+	push(json_array());
+	assert_int_equal(ends(fd), ECONNRESET);
+	close(fd);
+}
+
+static void test_interim_answers_trailers_and_the_end_of_a_stream(void **unused)
+{
+	static const char head[] = "POST /x HTTP/1.1\r\nHost: h\r\n" MATCH
+				   "Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n";
+	int fd = client();
+
+	(void)unused;
+	push_rule("pod");
+	app_accepts();
+	say(fd, head);
+	laptop_hears(head); /* before its body */
+	laptop_says("HTTP/1.1 100 Continue\r\n\r\n");
+	hears(fd, "HTTP/1.1 100 Continue\r\n\r\n");
+	say(fd, "3;a=b\r\nabc\r\n0\r\nSum: 1\r\n\r\n");
+	laptop_hears("3;a=b\r\nabc\r\n0\r\nSum: 1\r\n\r\n");
+	laptop_says("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n");
+	hears(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n");
+	laptop_says("0\r\nT: 1\r\n\r\n");
+	hears(fd, "0\r\nT: 1\r\n\r\n");
+	say(fd, "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n");
+	hears(app, "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n");
+	say(app, OK("9", ""));
+	hears(fd, OK("9", ""));
+	say(fd, GET("/sse", ""));
+	hears(app, GET("/sse", ""));
+	say(app, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n");
+	hears(fd, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n");
+	say(app, "data: 2\n\n");
+	hears(fd, "data: 2\n\n");
+	close(app);
+	app = -1;
+	assert_int_equal(ends(fd), 0);
+	close(fd);
+}
+
+static void test_large_bodies(void **unused)
+{
+	enum { LEN = 1 << 20 };
+	static char body[LEN + 1], got[LEN];
+	size_t have = 0, sent = 0;
+	int fd = client();
+
+	(void)unused;
+	for (size_t i = 0; i < LEN; i++)
+		body[i] = (char)('a' + i % 23);
+	app_accepts();
+	say(fd, "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1048576\r\n\r\n");
+	hears(app, "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1048576\r\n\r\n");
+	while (have < LEN) {
+		ssize_t n = send(fd, body + sent, LEN - sent, MSG_DONTWAIT);
+
+		sent += n > 0 ? (size_t)n : 0;
+		n = recv(app, got + have, LEN - have, MSG_DONTWAIT);
+		have += n > 0 ? (size_t)n : 0;
+	}
+	assert_memory_equal(got, body, LEN);
+	say(app, OK("0", ""));
+	hears(fd, OK("0", ""));
+	say(fd, GET("/", ""));
+	hears(app, GET("/", ""));
+	close(fd);
+}
+
+static void test_who_speaks_first_is_left_alone(void **unused)
+{
+	int fd = client();
+
+	(void)unused;
+	push_rule("pod");
+	app_accepts();
+	say(app, "220 mail\r\n");
+	hears(fd, "220 mail\r\n");
+	say(fd, GET("/", MATCH));
+	hears(app, GET("/", MATCH));
+	close(fd);
+	/* Words that are no HTTP, at once and for good. */
+	fd = client();
+	app_accepts();
+	say(fd, "EHLO hello\r\n");
+	hears(app, "EHLO hello\r\n");
+	say(fd, GET("/", MATCH));
+	hears(app, GET("/", MATCH));
+	close(fd);
+	/* A PROXY header is the application's alone. */
+	fd = client();
+	app_accepts();
+	say(fd, "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n");
+	hears(app, "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n");
+	say(fd, GET("/", MATCH));
+	laptop_hears(GET("/", MATCH));
+	silent(app);
+	close(fd);
+	/* With nobody to split for, a part of a head does not wait for the rest. */
+	push(json_array());
+	fd = client();
+	app_accepts();
+	say(fd, "GET / HT");
+	hears(app, "GET / HT");
+	close(fd);
+}
+
+static void test_bad_heads_go_to_the_application_for_good(void **unused)
+{
+	int fd = client();
+
+	(void)unused;
+	push_rule("pod");
+	app_accepts();
+	say(fd, GET("/", MATCH));
+	laptop_hears(GET("/", MATCH));
+	laptop_says(OK("1", "l"));
+	hears(fd, OK("1", "l"));
+	say(fd, GET("/", MATCH "Host: b\r\n"));
+	hears(app, GET("/", MATCH "Host: b\r\n"));
+	say(fd, GET("/", MATCH));
+	hears(app, GET("/", MATCH));
+	close(fd);
+	/* A bad body on its way to the laptop. */
+	fd = client();
+	app_accepts();
+	say(fd, "POST / HTTP/1.1\r\nHost: h\r\n" MATCH "Transfer-Encoding: chunked\r\n\r\n");
+	laptop_hears("POST / HTTP/1.1\r\nHost: h\r\n" MATCH "Transfer-Encoding: chunked\r\n\r\n");
+	say(fd, "x\r\n");
+	hears(fd, "HTTP/1.1 400 Bad Request\r\n");
+	silent(app);
+	assert_true(laptop_ended);
+	close(fd);
+}
+
+static void test_rubbish_from_the_laptop_is_told(void **unused)
+{
+	int fd = client();
+
+	(void)unused;
+	push_rule("pod");
+	app_accepts();
+	say(fd, GET("/", MATCH));
+	laptop_hears(GET("/", MATCH));
+	laptop_says("hello\r\n\r\n");
+	hears(fd, "HTTP/1.1 502 Bad Gateway\r\n");
+	close(fd);
+}
+
+static void test_answers_are_tagged(void **unused)
+{
+	int fd = client();
+
+	(void)unused;
+	push(json_pack("[o]", rule("pod", true)));
+	app_accepts();
+	say(fd, GET("/", MATCH));
+	laptop_hears(GET("/", MATCH));
+	laptop_says(OK("1", "l"));
+	hears(fd, "HTTP/1.1 200 OK\r\nx-culvert-served-by: ana\r\nContent-Length: 1\r\n\r\nl");
+	say(fd, GET("/", ""));
+	hears(app, GET("/", ""));
+	say(app, OK("1", "p"));
+	hears(fd, "HTTP/1.1 200 OK\r\nx-culvert-served-by: pod\r\nContent-Length: 1\r\n\r\np");
+	close(fd);
+}
+
+/* The application is down, and the developer's version is not. */
+static void test_requests_reach_the_laptop_without_an_application(void **unused)
+{
+	int fd;
+
+	(void)unused;
+	push_rule("pod");
+	close(application);
+	fd = client();
+	say(fd, GET("/", MATCH));
+	laptop_hears(GET("/", MATCH));
+	laptop_says(OK("1", "l"));
+	hears(fd, OK("1", "l"));
+	application = listen_on((uint16_t)(base_port + 2));
+	say(fd, GET("/", ""));
+	app_accepts();
+	hears(app, GET("/", ""));
+	close(fd);
+}
+
+static void test_ends_are_passed_on(void **unused)
+{
+	int fd = client();
+
+	(void)unused;
+	app_accepts();
+	say(fd, GET("/", ""));
+	hears(app, GET("/", ""));
+	shutdown(fd, SHUT_WR); /* while it waits */
+	assert_int_equal(ends(app), 0);
+	say(app, OK("1", "p"));
+	hears(fd, OK("1", "p"));
+	assert_int_equal(ends(fd), 0);
+	close(fd);
+	fd = client();
+	app_accepts();
+	say(fd, GET("/", ""));
+	hears(app, GET("/", ""));
+	say(app, OK("1", "p"));
+	hears(fd, OK("1", "p"));
+	close(app); /* idle */
+	app = -1;
+	assert_int_equal(ends(fd), 0);
+	close(fd);
+}
+
+int main(int argc, char **argv)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(test_each_request_by_itself),
+		TEST(test_pipelined_requests_keep_their_order),
+		TEST(test_a_rule_takes_over_and_gives_back),
+		TEST(test_a_request_whose_rule_goes_is_cut_off),
+		TEST(test_on_down_is_for_each_request),
+		TEST(test_a_kept_connection_that_breaks_is_dialled_anew),
+		TEST(test_upgrade_is_a_tunnel),
+		TEST(test_interim_answers_trailers_and_the_end_of_a_stream),
+		TEST(test_large_bodies),
+		TEST(test_who_speaks_first_is_left_alone),
+		TEST(test_bad_heads_go_to_the_application_for_good),
+		TEST(test_rubbish_from_the_laptop_is_told),
+		TEST(test_answers_are_tagged),
+		TEST(test_requests_reach_the_laptop_without_an_application),
+		TEST(test_ends_are_passed_on),
+	};
+
+	assert_int_equal(crypto_init(), 0);
+	if (argc > 1)
+		return agent_main(argc, argv); /* we are the child */
+	return cmocka_run_group_tests(tests, alone, NULL);
+}
