@@ -93,7 +93,7 @@ static void answer_no_login(struct visitor *v)
 
 /* --- at the preview's host ------------------------------------------------------------------------------------- */
 
-static void answer_no_access(struct visitor *v, const char *link)
+static void answer_no_access(struct visitor *v)
 {
 	page_answer(v,
 		    &(struct page){.status = 401,
@@ -101,9 +101,17 @@ static void answer_no_access(struct visitor *v, const char *link)
 				   .text = "Your browser has none, or the one it had was taken "
 					   "back or has expired.",
 				   .small = "Ask whoever made the preview: `culvert preview share` "
-					    "gives a link.",
-				   .link = link,
-				   .link_text = link ? "I am logged in to the dashboard" : NULL});
+					    "gives a link."});
+}
+
+/* Only a page that somebody looks at can go to another host and come back. */
+static bool is_navigation(const struct visitor *v)
+{
+	const struct http_head *h = visitor_head(v);
+	const struct http_field *mode = http_field_find(h, "sec-fetch-mode", NULL);
+
+	return visitor_is_get(v) && !head_is_websocket(h) &&
+	       (!mode || http_text_is(mode->value, "navigate"));
 }
 
 void login_ask(struct visitor *v, const char *id, struct http_text path)
@@ -113,9 +121,8 @@ void login_ask(struct visitor *v, const char *id, struct http_text path)
 	char digest_text[SECRET_TEXT + 1], to[URL_ROOM];
 	struct buf headers = {.p = NULL};
 
-	/* Only a page that somebody looks at can go to another host and come back. */
-	if (!g->config.has_oidc || !visitor_is_get(v) || !visitor_wants_html(v)) {
-		answer_no_access(v, NULL);
+	if (!g->config.has_oidc || !is_navigation(v)) {
+		answer_no_access(v);
 		return;
 	}
 	secret_make(enter.bind);
@@ -177,7 +184,7 @@ void login_enter(struct visitor *v, const char *id)
 	struct grant ticket, enter, grant;
 
 	if (check_ticket(v, id, &ticket, &enter)) {
-		answer_no_access(v, NULL);
+		answer_no_access(v);
 		return;
 	}
 	grant = (struct grant){.kind = GRANT_PREVIEW, .expires = now_seconds() + COOKIE_S};

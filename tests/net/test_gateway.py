@@ -13,6 +13,7 @@ import ssl
 import tempfile
 import time
 
+from issuer import Issuer
 from lab import ROOT, Failed, Process, sh, step, story, wait_for
 from pki import Pki
 from visitors import ADDRESS, Application, Manager, Raw, Visitor, application, frame, nginx, private_network, read_frame
@@ -42,7 +43,7 @@ class Story:
     def __init__(self, folder):
         self.dir = folder
         self.bin = os.environ.get("CULVERT_BIN") or os.path.join(ROOT, "build/release")
-        self.gateway = None
+        self.gateway = self.issuer = None
 
     def path(self, *parts):
         return os.path.join(self.dir, *parts)
@@ -461,6 +462,77 @@ def certificates(s):
     s.write("tls/tls.crt", "no certificate")
     wait_for("the complaint", lambda: "the old one stays" in s.gateway.output(), 20)
     expect("after a broken one", subject(), "another")
+    shutil.rmtree(s.path("tls"))
+    wait_for("the first certificate again", lambda: subject() == "gateway", 20)
+
+
+def refused(browser, url, status, ask=None):
+    try:
+        page = ask() if ask else browser.request(url)
+    except Failed as e:
+        if re.search(f"answered ({status}):", str(e)):
+            return
+        raise
+    raise Failed(f"{page.url}: let in, in place of {status}")
+
+
+def logins(s):
+    step("logins at a real issuer: to the preview and the path that were asked for; who may not enter; tickets and states of others")
+    s.pki.certificate("issuer", "issuer", names=f"IP:{ADDRESS}")
+    callback = f"https://dashboard.{DOMAIN}/.culvert/callback"
+    issuer = s.issuer = Issuer(s.dir, ADDRESS, clients=[
+        {"client_id": "gateway", "client_secret": "a secret+with/odd=signs", "redirect_uris": [callback],
+         "grant_types": ["authorization_code"], "scope": "openid profile email groups"}])
+    issuer.start()
+    s.write("keys/oidc-secret", "a secret+with/odd=signs\n")
+    expect("the first gateway's exit", s.gateway.stop(), 0)
+    s.start(oidc={"issuer": issuer.url, "client-id": "gateway", "scopes": "openid profile email groups", "ca": s.ca, "allow": ["groups=dev"]})
+    url = f"https://{ID}.{DOMAIN}/deep/path?x=1"
+    dora = issuer.browser()
+    page = dora.answer(dora.request(url), "dev")
+    expect("the page after the login", (page.text, page.url), ("hello from the shop\n", url))
+    expect("the next, without questions", dora.request(f"https://{OTHER}.{DOMAIN}/x").url, f"https://{OTHER}.{DOMAIN}/x")
+    if "/app.js" not in dora.request(f"https://dashboard.{DOMAIN}/").text:
+        raise Failed("the dashboard is not open to who is logged in")
+    state = json.loads(dora.request(f"https://dashboard.{DOMAIN}/api/state").text)
+    expect("who it is", (state["user"], state["login"]), ("dev", "dev"))
+
+    step("tickets, states and targets of others lead nowhere")
+    enter = f"https://{SECURE}.{DOMAIN}/.culvert/enter"
+    ticket = dora.request(f"https://{SECURE}.{DOMAIN}/", until=enter)
+    path = ticket[len(f"https://{SECURE}.{DOMAIN}"):]
+    with s.visit(f"{SECURE}.{DOMAIN}") as v:
+        expect("a ticket in another browser", v.get(path).status, 401)
+        begun = "Cookie: __Host-culvert-enter=" + v.get("/").cookies()["__Host-culvert-enter"]
+        expect("a ticket in another browser that has begun", v.get(path, begun).status, 401)
+    expect("a ticket at another preview", s.visit(f"{ID}.{DOMAIN}").get(path).status, 401)
+    expect("the ticket", dora.request(ticket).text, "hello from the shop\n")
+    refused(dora, ticket, "401")
+    for to in ("evil.example.com", "0" * 32, f"{ID}.evil", f"//evil.example.com/{ID}", "https:evil"):
+        expect(f"on to {to}", dora.request(f"https://dashboard.{DOMAIN}/login?to={to}&bind={'B' * 43}").url, f"https://dashboard.{DOMAIN}/")
+    with s.visit(f"{ID}.{DOMAIN}") as v:
+        for target in ("//evil.example.com/", "/\\evil.example.com/"):
+            answer = v.get(target)
+            expect(f"a path {target}", (answer.status, answer.header("location").startswith(f"https://dashboard.{DOMAIN}/login?to={ID}&bind=")), (303, True))
+        for field in ("Sec-Fetch-Mode: cors", "Sec-Fetch-Mode: websocket"):
+            expect(field, v.get("/", field).status, 401)
+        expect("POST", v.get("/", "Content-Length: 0", method="POST").status, 401)
+    evil = issuer.browser()
+    page = evil.answer(evil.request(f"https://{ID}.{DOMAIN}//evil.example.com/"), "dev")
+    expect("a path that would lead elsewhere", page.url, f"https://{ID}.{DOMAIN}/")
+
+    step("who may not enter; codes and states of another browser; no issuer")
+    guest, stranger, mallory = issuer.browser(), issuer.browser(), issuer.browser()
+    refused(guest, None, "403", lambda: guest.answer(guest.request(url), "guest"))
+    refused(stranger, None, "403", lambda: stranger.answer(stranger.request(url), None))
+    code = mallory.login(f"https://dashboard.{DOMAIN}/login", "dev", callback)
+    refused(issuer.browser(), f"{callback}?code={code['code']}&state={code['state']}", "403")
+    refused(mallory, f"{callback}?code={code['code']}&state={'A' * 43}", "403")
+    refused(mallory, f"{callback}?code=wrong&state={code['state']}", "403")
+    issuer.stop()
+    s.issuer = None
+    refused(mallory, f"{callback}?code={code['code']}&state={code['state']}", "502")
+    os.unlink(s.path("keys/oidc-secret"))
 
 
 def by_path(s):
@@ -470,6 +542,7 @@ def by_path(s):
               "dashboard-host": "preview.test:8445", "manager": f"{ADDRESS}:7443", "manager-name": "culvert.culvert.svc", "ca": s.ca,
               "token": s.path("token"), "keys": s.path("keys"), "ingress-ca": s.ca}
     s.manager.told.clear()
+    s.manager.calls.queue.clear()
     s.gateway = Process("gateway", [f"{s.bin}/culvert-gateway", "--config", s.write("gateway.yaml", json.dumps(config))],
                         s.path("gateway2.log"), ENVIRONMENT)
     host, port = "preview.test:8443", "preview.test:8445"
@@ -501,6 +574,7 @@ def by_path(s):
 
 def run():
     with tempfile.TemporaryDirectory(prefix="gateway-") as folder:
+        sh(os.path.join(ROOT, "tests/oidc/build"), timeout=300)  # while there is a network
         private_network(folder, NAMES)
         s = Story(folder)
         try:
@@ -509,14 +583,14 @@ def run():
                 part(s)
             s.end()
         except BaseException:
-            for p in (s.gateway, getattr(s, "nginx", None)):
+            for p in (s.gateway, getattr(s, "nginx", None), s.issuer and s.issuer.process):
                 if p:
                     print(f"--- log of {p.name}\n{p.output()[-4000:]}")
                     p.popen.kill()
             raise
 
 
-PARTS = [first_page, doors, hosts, heads, bodies, memory, events, websockets, versions, ingresses, revoked, dashboard, managers_end, certificates, by_path]
+PARTS = [first_page, doors, hosts, heads, bodies, memory, events, websockets, versions, ingresses, revoked, dashboard, managers_end, certificates, logins, by_path]
 
 if __name__ == "__main__":
     story(run)
