@@ -14,20 +14,21 @@ enum { HTTPS = 443 };
 /* A DNS name. Whether it exists is the cluster's to say. */
 static bool is_name(const char *s)
 {
-	size_t label = 0;
+	enum { LABEL_MAX = 63 };
 
-	for (const char *c = s; *c; c++) {
-		if (*c == '.') {
-			if (!label || c[-1] == '-')
-				return false;
-			label = 0;
-		} else if (!isalnum((unsigned char)*c) && *c != '_' && (*c != '-' || !label)) {
+	while (*s) {
+		size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				     "0123456789_-");
+
+		if (n < 1 || n > LABEL_MAX || *s == '-' || s[n - 1] == '-')
 			return false;
-		} else if (++label > 63) {
+		if (!s[n])
+			return true;
+		if (s[n] != '.')
 			return false;
-		}
+		s += n + 1;
 	}
-	return *s && label && s[strlen(s) - 1] != '-';
+	return false;
 }
 
 static bool is_address(const char *s)

@@ -18,6 +18,7 @@
 
 static struct {
 	char method[32], name[64]; /* the last call */
+	json_t *params;
 	rpc_cb *cb;
 	void *arg;
 	unsigned granted, left;
@@ -47,10 +48,12 @@ const char *session_namespace(const struct session *s)
 	return "shop";
 }
 
+static json_t *snapshot;
+
 json_t *session_intercepts(const struct session *s)
 {
 	(void)s;
-	return NULL;
+	return snapshot;
 }
 
 void session_granted(struct session *s, const json_t *intercept)
@@ -89,7 +92,8 @@ int link_call(struct link *l, const char *method, json_t *params, nsec_t timeout
 	snprintf(manager.name, sizeof(manager.name), "%s", name ? name : "");
 	manager.cb = cb;
 	manager.arg = arg;
-	json_decref(params);
+	json_decref(manager.params);
+	manager.params = params;
 	return 0;
 }
 
@@ -237,6 +241,9 @@ static int tear_down(void **state)
 	if (theirs)
 		rpc_free(theirs);
 	event_base_free(d.base);
+	json_decref(manager.params);
+	json_decref(snapshot);
+	snapshot = NULL;
 	return 0;
 }
 
@@ -333,6 +340,84 @@ static void objects_in_place_of_the_manager(void **state)
 	kubernetes = false;
 }
 
+static int refused;
+
+static void on_refused(void *arg, json_t *result, int code, const char *message)
+{
+	(void)arg;
+	assert_null(result);
+	assert_true(*message);
+	refused = code;
+	event_base_loopbreak(d.base);
+}
+
+/* The answer of the manager is the client's. */
+static const char *asks(const char *method, json_t *params, const char *key)
+{
+	json_t *result = json_pack("{s:s}", "url", "https://x/");
+	rpc_cb *cb;
+
+	assert_int_equal(rpc_call(theirs, method, params, 0, on_answer, NULL), 0);
+	until_asked();
+	assert_string_equal(manager.method, method);
+	cb = manager.cb;
+	manager.cb = NULL;
+	cb(manager.arg, result, 0, NULL);
+	json_decref(result);
+	event_base_dispatch(d.base);
+	assert_string_equal(json_string_value(json_object_get(answer, "url")), "https://x/");
+	json_decref(answer);
+	return json_string_value(json_object_get(manager.params, key));
+}
+
+static void previews_by_name(void **state)
+{
+	(void)state;
+	kubernetes = true;
+	snapshot = json_pack("[{s:{s:s},s:s}]", "intercept", "name", "hello", "uid", "u-1");
+	assert_string_equal(
+		asks("share", json_pack("{s:s,s:i}", "name", "hello", "expires_s", 60), "uid"),
+		"u-1");
+	assert_int_equal(json_integer_value(json_object_get(manager.params, "expires_s")), 60);
+	assert_null(json_object_get(manager.params, "name"));
+	assert_string_equal(asks("preview", json_pack("{s:s}", "uid", "u-2"), "uid"), "u-2");
+	assert_string_equal(asks("ingress", json_pack("{s:s}", "workload", "hello"), "namespace"),
+			    "shop");
+	assert_string_equal(json_string_value(json_object_get(manager.params, "kind")), "");
+	assert_string_equal(asks("ingress",
+				 json_pack("{s:s,s:s}", "workload", "hello", "namespace", "b"),
+				 "namespace"),
+			    "b");
+	(void)asks("dashboard", json_object(), "uid");
+
+	assert_int_equal(rpc_call(theirs, "unshare", json_pack("{s:s}", "name", "other"), 0,
+				  on_refused, NULL),
+			 0);
+	event_base_dispatch(d.base);
+	assert_int_equal(refused, RPC_NOT_FOUND);
+	assert_null(manager.cb);
+	kubernetes = false;
+	assert_int_equal(rpc_call(theirs, "dashboard", json_object(), 0, on_refused, NULL), 0);
+	event_base_dispatch(d.base);
+	assert_int_equal(refused, RPC_FAILED);
+	assert_null(manager.cb);
+	assert_true(TAILQ_EMPTY(&d.errands));
+}
+
+/* While it is asked the connection breaks. */
+static void previews_without_an_answer(void **state)
+{
+	(void)state;
+	kubernetes = true;
+	assert_int_equal(rpc_call(theirs, "dashboard", json_object(), 0, on_refused, NULL), 0);
+	until_asked();
+	method_link_down(&d);
+	event_base_dispatch(d.base);
+	assert_int_equal(refused, RPC_NOT_CONNECTED);
+	assert_true(TAILQ_EMPTY(&d.errands));
+	kubernetes = false;
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -341,6 +426,8 @@ int main(void)
 		CASE(interrupted_before_the_grant),
 		CASE(interrupted_before_the_snapshot),
 		CASE(objects_in_place_of_the_manager),
+		CASE(previews_by_name),
+		CASE(previews_without_an_answer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
