@@ -286,10 +286,11 @@ struct rule_source {
 };
 /* `rules` for that agent, those that take requests in the order in which they are asked. */
 json_t *rules_json(const struct peer *agent, struct rule_source *s, size_t n);
-/* What agents have met on the ports of an intercept, all together. */
+/* What agents have carried for an intercept, and met on its ports, all together. */
+enum { RULES_NOTES = 4 };
 struct rules_sum {
 	json_int_t connections, requests;
-	json_int_t tls[INTERCEPT_PORTS], limits[INTERCEPT_PORTS];
+	json_int_t note[INTERCEPT_PORTS][RULES_NOTES];
 };
 void rules_sum(struct rules_sum *s, const struct peer *agent, const struct intercept *i);
 /* Sentences: why a match may not do what its user means. */

@@ -102,13 +102,33 @@ static json_int_t figure(const json_t *ports, uint16_t target, const char *name)
 	return json_integer_value(json_object_get(json_object_get(ports, port), name));
 }
 
+/* What agents count on a port, in which a match does not see what its user may expect. */
+static const struct {
+	bool trouble;			  /* or else of `seen` */
+	const char *key, *before, *after; /* "N BEFORE port P AFTER" */
+} notes[RULES_NOTES] = {
+	{false, "tls", "connections to",
+	 "began with TLS, where requests cannot be told apart; they went to the application. Let "
+	 "TLS end before the pod, or use --mechanism=tcp."},
+	{true, "regex_limits", "requests to",
+	 "took a regular expression too long, which counts as no match; make it simpler."},
+	{true, "bad_heads", "connections to",
+	 "had a request that is no good HTTP; they went to the application."},
+	{true, "slow_heads", "connections to",
+	 "had a request that did not end in time; they went to the application."},
+};
+
 void rules_sum(struct rules_sum *s, const struct peer *agent, const struct intercept *i)
 {
 	s->connections += rules_connections(agent, i);
 	s->requests += rules_requests(agent, i);
 	for (unsigned k = 0; k < i->nports; k++) {
-		s->tls[k] += figure(agent->agent.seen, i->port[k].target, "tls");
-		s->limits[k] += figure(agent->agent.trouble, i->port[k].target, "regex_limits");
+		for (unsigned n = 0; n < RULES_NOTES; n++) {
+			const json_t *group =
+				notes[n].trouble ? agent->agent.trouble : agent->agent.seen;
+
+			s->note[k][n] += figure(group, i->port[k].target, notes[n].key);
+		}
 	}
 }
 
@@ -117,21 +137,13 @@ json_t *rules_warnings(const struct rules_sum *s, const struct intercept *i)
 	json_t *list = json_array();
 
 	for (unsigned k = 0; i->mechanism == MECHANISM_HTTP && k < i->nports; k++) {
-		if (s->tls[k])
-			json_array_append_new(
-				list, json_sprintf("%" JSON_INTEGER_FORMAT
-						   " connections to port %u began with TLS, where "
-						   "requests cannot be told apart; they went to "
-						   "the application. Let TLS end before the pod, "
-						   "or use --mechanism=tcp.",
-						   s->tls[k], i->port[k].port));
-		if (s->limits[k])
-			json_array_append_new(
-				list, json_sprintf("On port %u a regular expression was cut off "
-						   "for %" JSON_INTEGER_FORMAT
-						   " requests, which counts as no match; make it "
-						   "simpler.",
-						   i->port[k].port, s->limits[k]));
+		for (unsigned n = 0; n < RULES_NOTES; n++) {
+			if (s->note[k][n])
+				json_array_append_new(
+					list, json_sprintf("%" JSON_INTEGER_FORMAT " %s port %u %s",
+							   s->note[k][n], notes[n].before,
+							   i->port[k].port, notes[n].after));
+		}
 	}
 	return list;
 }
