@@ -129,8 +129,11 @@ static bool put_parts(struct buf *out, struct http_text value, char separator, c
 
 /* --- to the ingress ----------------------------------------------------------------------------------------- */
 
+/* A browser may send back "=NAME=x", which has no name, as "NAME=x". */
 static bool is_our_cookie(struct http_text pair)
 {
+	while (pair.len && memchr("= \t", *pair.p, 3))
+		pair = behind(pair, 1);
 	return text_starts_nocase(pair, COOKIE_PREFIX);
 }
 
@@ -302,6 +305,14 @@ static bool covers_l5(struct http_text domain, const struct passage *p)
 	       (domain.len == len || l5[len - domain.len - 1] == '.');
 }
 
+/* The value of a Domain attribute, or nothing. */
+static struct http_text domain_of(struct http_text attribute)
+{
+	struct http_text rest = attribute, name = next_part(&rest, '=');
+
+	return http_text_is_nocase(name, "domain") ? trim(rest) : (struct http_text){.p = NULL};
+}
+
 static void put_cookie(struct buf *out, const struct http_field *f, const struct passage *p)
 {
 	struct http_text rest = f->value, part = next_part(&rest, ';');
@@ -314,7 +325,7 @@ static void put_cookie(struct buf *out, const struct http_field *f, const struct
 	while (rest.len) {
 		part = next_part(&rest, ';');
 		buf_add(out, "; ", 2);
-		if (text_starts_nocase(part, "domain=") && covers_l5(trim(behind(part, 7)), p))
+		if (covers_l5(domain_of(part), p))
 			buf_printf(out, "Domain=%s", p->name);
 		else
 			buf_text(out, part);

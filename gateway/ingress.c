@@ -247,20 +247,6 @@ static bool will_close(const struct http_head *h, const struct visitor *v)
 	       head_has_word(h, "connection", "close");
 }
 
-static enum went away(struct visitor *v)
-{
-	page_answer(v, &(struct page){
-			       .status = 503,
-			       .title = "The laptop is away",
-			       .text = "This preview shows what runs on a laptop, and the laptop "
-				       "cannot be reached right now. It comes back by itself.",
-			       .small = "The cluster has a version of its own. To return to the "
-					"laptop's: `/.culvert/` here.",
-			       .action = "/.culvert/cluster",
-			       .button = "Show the cluster’s version"});
-	return MOVED;
-}
-
 enum went ingress_head(struct visitor *v, size_t n, bool tunnel)
 {
 	const struct http_head *h = h1_head(v->h);
@@ -268,8 +254,10 @@ enum went ingress_head(struct visitor *v, size_t n, bool tunnel)
 
 	if (tunnel && !v->websocket)
 		return ingress_failed(v, "it changed to a protocol that nobody asked for");
-	if (h->status == 503 && v->html && http_field_find(h, "x-culvert-away", NULL))
-		return away(v);
+	if (h->status == 503 && v->html && http_field_find(h, "x-culvert-away", NULL)) {
+		site_away(v);
+		return MOVED;
+	}
 	head_to_visitor(&v->out, h, buf_data(&v->back), n, close, &v->passage);
 	buf_take(&v->back, n);
 	v->close |= close;

@@ -193,6 +193,7 @@ bool site_allows(const struct gateway *g, const struct grant *grant, const struc
 void site_cookie(struct buf *headers, const struct gateway *g, const char *name,
 		 const struct grant *grant);
 void site_cookie_gone(struct buf *headers, const char *name);
+void site_away(struct visitor *v); /* the page for it */
 
 #define COOKIE_PREVIEW	 COOKIE_PREFIX
 #define COOKIE_DASHBOARD COOKIE_PREFIX "-dashboard"

@@ -211,6 +211,20 @@ static bool is_foreign_websocket(const struct visitor *v)
 	       !visitor_same_origin(v);
 }
 
+void site_away(struct visitor *v)
+{
+	page_answer(v, &(struct page){
+			       .status = 503,
+			       .title = "The laptop is away",
+			       .text = "This preview shows what runs on a laptop, and the laptop "
+				       "cannot be reached right now. It comes back by itself.",
+			       .small = "The cluster has a version of its own. To return to the "
+					"laptop's: `/.culvert/` here.",
+			       .action = "/.culvert/cluster",
+			       .button = "Show the cluster’s version"});
+}
+
+/* Behind the first tier nothing but baggage tells of the preview: agents there would give the request of a laptop that is away to the pod. */
 static void pass(struct visitor *v, const struct preview *p)
 {
 	struct grant grant;
@@ -224,6 +238,8 @@ static void pass(struct visitor *v, const struct preview *p)
 				    .status = 403,
 				    .title = "Not from here",
 				    .text = "A page of another origin asked for this WebSocket."});
+	else if (!p->online && !grant.cluster)
+		site_away(v);
 	else
 		visitor_proxy(v, p, &grant);
 }
