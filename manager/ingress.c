@@ -594,8 +594,11 @@ void ingress_guess(struct ingress_guess *g, const struct ingress_world *w, const
 	const json_t *service;
 
 	*g = (struct ingress_guess){.port = 0};
-	if (by_ingress(g, w, names, n) || by_route(g, w, ns, names, n))
+	if (by_ingress(g, w, names, n) || by_route(g, w, ns, names, n)) {
+		if (!g->port)
+			g->port = g->tls ? PORT_HTTPS : PORT_HTTP;
 		return;
+	}
 	service = service_of(w, NULL, NULL);
 	if (!service) {
 		snprintf(g->why, sizeof(g->why),
