@@ -209,12 +209,16 @@ int gateway_remove(struct cluster *c, const struct deploy_values *v, bool *was, 
 	*was = false;
 	for (size_t i = 0; !err && i < ARRAY_SIZE(paths); i++) {
 		const char *rest = strstr(paths[i], "%s");
-		bool there = false;
+		json_t *there = NULL;
 
 		snprintf(path, sizeof(path), "%.*s%s%s", (int)(rest - paths[i]), paths[i], v->ns,
 			 rest + 2);
-		err = cluster_delete(c, e, path, &there);
+		/* Whoever has none to remove needs no right to. */
+		err = cluster_find(c, &there, e, path);
+		if (!err && there)
+			err = cluster_delete(c, e, path, NULL);
 		*was |= there && i == 0;
+		json_decref(there);
 	}
 	return err;
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """culvert install and uninstall: what they say when something is missing, that a second install changes nothing, and that nothing is left."""
+import base64
 import json
 import os
 import pty
@@ -205,6 +206,55 @@ def twice(kube, culvert):
     culvert.refuse("uninstall", "-n", "elsewhere", "-y", says=f"installed in the namespace {SYSTEM}")
 
 
+def with_gateway(kube, culvert):
+    images = [f"--{part}-image={image(kube, part)}" for part in ("manager", "agent", "gateway")]
+    site = ["--preview-domain", "preview.example.com", "--gateway-service", "ClusterIP", "--oidc-issuer", "https://id.example.com",
+            "--oidc-client-id", "culvert", "--oidc-allow", "groups=dev"]
+    secret_file = f"{kube.dir}/oidc-secret"
+    with open(secret_file, "w", encoding="ascii") as f:
+        f.write("s3cret\n")
+    step("what does not go together is said before anything is changed")
+    before = versions(kube)
+    for flags, says in ((["--oidc-issuer", "https://id.example.com", "--oidc-client-id", "x"], "--oidc-allow"), (["--gateway-image", "x"], "--preview-domain"),
+                        (["--preview-domain", "a.b", "--preview-host", "c.d"], "choose one"), (["--oidc-ca", secret_file], "no certificate in PEM")):
+        culvert.refuse("install", "-n", SYSTEM, *flags, says=says, code=2)
+    if versions(kube) != before:
+        raise Failed("something was changed")
+    step("a gateway and an issuer: laptops are told, the gateway runs without rights, its certificate is of the manager's authority")
+    done = culvert.must("install", "-n", SYSTEM, *images, *site, "--oidc-client-secret-file", secret_file)
+    step(done.stdout.strip())
+    told = kube.get("-n", SYSTEM, "configmap", "culvert")["data"]
+    if json.loads(told["gateway"]) != {"dashboard": "https://dashboard.preview.example.com", "previews": "https://*.preview.example.com"} or \
+            json.loads(told["oidc"]) != {"issuer": "https://id.example.com", "clientId": "culvert", "scopes": ""}:
+        raise Failed(f"laptops are told {told}")
+    keys = kube.get("-n", SYSTEM, "secret", "culvert-gateway")["data"]
+    if base64.b64decode(keys["oidc-secret"]) != b"s3cret" or keys["ca.crt"] != kube.get("-n", SYSTEM, "secret", "culvert-manager")["data"]["ca.crt"]:
+        raise Failed("the Secret is not what it should be")
+    said = kube.kubectl("auth", "can-i", "--list", f"--as=system:serviceaccount:{SYSTEM}:gateway", "-n", SYSTEM).stdout
+    if re.search("secrets|pods|services|culvert|tokenreviews", said):
+        raise Failed(f"the gateway may {said}")
+    wait_for("the gateway's link", lambda: "gateway: connected" in kube.kubectl("-n", SYSTEM, "logs", "deploy/culvert-manager").stdout, 60)
+    step("again nothing changes, the secret of the issuer stays without its flag, too; another name needs another certificate alone")
+    first = versions(kube)
+    culvert.must("install", "-n", SYSTEM, *images, *site)
+    if changed := {what for what, v in versions(kube).items() if first.get(what) != v} - {("ConfigMap", "culvert")}:
+        raise Failed(f"the second install changed {changed}")
+    culvert.must("install", "-n", SYSTEM, *images, *site[2:], "--preview-domain", "other.example.com")
+    now = kube.get("-n", SYSTEM, "secret", "culvert-gateway")["data"]
+    if now["tls.crt"] == keys["tls.crt"] or now["cookie.key"] != keys["cookie.key"]:
+        raise Failed("certificate or cookie key is not what it should be")
+    step("a certificate that is not there is named; without its flags the gateway goes, its keys stay, and it is said")
+    culvert.refuse("install", "-n", SYSTEM, *images, *site, "--preview-tls-secret", "missing", "--timeout", "8s", says='secret "missing" not found')
+    done = culvert.must("install", "-n", SYSTEM, *images[:2])
+    if "The gateway of an earlier install was removed" not in done.stdout or ("Deployment", "culvert-gateway") in versions(kube):
+        raise Failed(done.stdout)
+    if kube.get("-n", SYSTEM, "configmap", "culvert")["data"]["gateway"]:
+        raise Failed("laptops are told of a gateway")
+    culvert.must("install", "-n", SYSTEM, *images, "--preview-host", "other.example.com")
+    if kube.get("-n", SYSTEM, "secret", "culvert-gateway")["data"]["cookie.key"] != keys["cookie.key"]:
+        raise Failed("the cookie key was not kept")
+
+
 def uninstalled(kube, culvert, busybox):
     for kind, name, more in (("Deployment", "cart", ""), ("StatefulSet", "orders", "serviceName: orders"), ("ReplicaSet", "stock", "")):
         kube.apply(WORKLOAD.format(kind=kind, name=name, space=SHOP, image=busybox, more=more))
@@ -248,6 +298,7 @@ def main():
             rights(kube, culvert)
             waiting(kube, culvert)
             twice(kube, culvert)
+            with_gateway(kube, culvert)
             question(kube, culvert)
             uninstalled(kube, culvert, busybox)
         finally:
