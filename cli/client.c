@@ -158,12 +158,16 @@ int client_start(struct progress *p, struct error *e)
 	return fd;
 }
 
-static volatile sig_atomic_t interrupted;
+static volatile sig_atomic_t interrupted;    /* so many */
+static volatile sig_atomic_t under_way = -1; /* descriptor of the call */
 
+/* A signal that comes just before the wait would not break it off: the end of the stream does. */
 static void on_signal(int sig)
 {
 	(void)sig;
-	interrupted = 1;
+	interrupted = interrupted + 1;
+	if (under_way >= 0)
+		shutdown(under_way, SHUT_RD);
 }
 
 bool client_interrupted(void)
@@ -190,9 +194,14 @@ static void on_note(void *arg, const char *method, json_t *params)
 int client_call(int fd, struct progress *p, const char *method, json_t *params, json_t **result,
 		struct error *e)
 {
-	int code = 0;
-	int err = rpc_call_blocking(fd, method, params, p ? on_note : NULL, p, result, &code, e);
+	sig_atomic_t before = interrupted;
+	int code = 0, err;
 
+	under_way = fd;
+	err = rpc_call_blocking(fd, method, params, p ? on_note : NULL, p, result, &code, e);
+	under_way = -1;
+	if (err == -ECONNRESET && interrupted != before)
+		err = -EINTR;
 	if (err == -EINTR)
 		error_set(e, err, "interrupted");
 	if (!err)
