@@ -86,6 +86,9 @@ function(culvert_program name source)
 	if((arg_STATIC OR arg_ARCHIVES) AND NOT CULVERT_SANITIZE)
 		set_target_properties(${name} PROPERTIES CULVERT_ARCHIVES ON)
 	endif()
+	if(arg_ARCHIVES AND NOT CULVERT_SANITIZE)
+		target_link_options(${name} PRIVATE -Wl,--gc-sections) # of the archives, what nobody calls
+	endif()
 	if(arg_STATIC AND NOT CULVERT_SANITIZE)
 		set_property(TARGET ${name} PROPERTY POSITION_INDEPENDENT_CODE) # its -pie would win
 		target_compile_options(${name} PRIVATE -fPIE)
