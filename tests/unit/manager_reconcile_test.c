@@ -272,6 +272,39 @@ static void test_an_id_is_one_intercepts(void **unused)
 	not_in_force(ana, PHASE_FAILED, "Replaced");
 }
 
+/* Agents hold so many rules; those who have them keep them, and who waits comes in when one leaves. */
+static void test_a_workload_has_room_for_so_many(void **unused)
+{
+	enum { MANY = INTERCEPT_RULES + 2 };
+	struct intercept_object *o = calloc(MANY, sizeof(*o));
+	struct verdict *v = calloc(MANY, sizeof(*v));
+	struct claim *c = calloc(MANY, sizeof(*c));
+	unsigned last = MANY - 1;
+
+	(void)unused;
+	for (unsigned i = 0; i < MANY; i++) {
+		o[i] = *of(http("ana", "cart", i, "auto", NULL));
+		n = 0;
+		memset(object, 0, sizeof(object));
+		snprintf(o[i].in.name, sizeof(o[i].in.name), "cart-%u", i);
+		snprintf(o[i].in.id, sizeof(o[i].in.id), "%032x", i);
+		c[i] = (struct claim){.o = &o[i], .session_user = o[i].user};
+	}
+	snprintf(o[last].phase, sizeof(o[last].phase), "Active");
+	assert_int_equal(reconcile(v, c, MANY), 0);
+	for (unsigned i = 0; i < MANY; i++)
+		assert_int_equal(v[i].in_force, i < INTERCEPT_RULES - 1 || i == last);
+	assert_int_equal(v[last - 1].phase, PHASE_CONFLICT);
+	assert_non_null(strstr(v[last - 1].message, "as many intercepts as its agents take"));
+	snprintf(o[0].in.workload, sizeof(o[0].in.workload), "other");
+	assert_int_equal(reconcile(v, c, MANY), 0);
+	assert_true(v[last - 2].in_force);
+	assert_false(v[last - 1].in_force);
+	free(o);
+	free(v);
+	free(c);
+}
+
 static void test_deleting_holds_nothing(void **unused)
 {
 	struct claim *a = add("ana", "cart", 1, 8080), *b = add("bob", "cart", 2, 8080);
@@ -573,6 +606,7 @@ int main(void)
 		cmocka_unit_test_setup(test_a_wider_match_does_not_inherit, begin),
 		cmocka_unit_test_setup(test_a_narrower_match_inherits, begin),
 		cmocka_unit_test_setup(test_an_id_is_one_intercepts, begin),
+		cmocka_unit_test_setup(test_a_workload_has_room_for_so_many, begin),
 		cmocka_unit_test(test_random_sets),
 		cmocka_unit_test(test_coverage),
 		cmocka_unit_test(test_coverage_names_a_few),
