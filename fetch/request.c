@@ -250,6 +250,8 @@ static int setup(struct fetch *f, const struct fetch_call *call)
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, f->error);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_bytes);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, f);
+	if (!strncmp(call->url, "http:", 5)) /* what is not encrypted stays on this machine */
+		curl_easy_setopt(easy, CURLOPT_PROXY, "");
 	if (call->ca)
 		r = add_authorities(easy, call->ca);
 	if (r == 0 && call->user)
