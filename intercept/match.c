@@ -249,7 +249,10 @@ bool http_match_clash(const struct intercept *a, const struct intercept *b)
 {
 	if (a->mechanism == MECHANISM_TCP || b->mechanism == MECHANISM_TCP)
 		return true;
-	return paths_overlap(a->match.path, b->match.path) && (within(a, b) || within(b, a));
+	if (!paths_overlap(a->match.path, b->match.path))
+		return false;
+	/* The smaller set is the one that can be contained. */
+	return conditions(&a->match) <= conditions(&b->match) ? within(a, b) : within(b, a);
 }
 
 bool http_match_within(const struct intercept *a, const struct intercept *b)

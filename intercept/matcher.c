@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <strings.h>
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -28,6 +29,8 @@ struct matcher {
 	unsigned n;
 	struct {
 		char name[HTTP_NAME_MAX + 1];
+		size_t name_len;
+		bool host;
 		pcre2_code *code;
 	} condition[HTTP_CONDITIONS];
 };
@@ -165,6 +168,8 @@ int matcher_new(struct matcher **mp, const struct http_match *from, const char *
 		if (r)
 			return r;
 		memcpy(m->condition[m->n].name, c->name, sizeof(c->name));
+		m->condition[m->n].name_len = strlen(c->name);
+		m->condition[m->n].host = !strcmp(c->name, "host");
 	}
 	*mp = steal_ptr(m);
 	return 0;
@@ -208,16 +213,22 @@ static bool baggage_names(struct http_text list, const char *id)
 	return false;
 }
 
+/* Every rule asks every field of every request: lengths tell most of them apart. */
+static bool is_named(const struct http_field *f, const char *name, size_t len)
+{
+	return f->name.len == len && !strncasecmp(f->name.p, name, len);
+}
+
 static bool has_own_id(const struct matcher *m, const struct http_head *head)
 {
-	const struct http_field *f = NULL;
+	static const char own[] = HTTP_ID_HEADER, baggage[] = "baggage";
 
-	while ((f = http_field_find(head, HTTP_ID_HEADER, f)) != NULL) {
-		if (http_text_is(f->value, m->id_text))
+	for (unsigned i = 0; i < head->nfields; i++) {
+		const struct http_field *f = &head->field[i];
+
+		if (is_named(f, own, sizeof(own) - 1) && http_text_is(f->value, m->id_text))
 			return true;
-	}
-	while ((f = http_field_find(head, "baggage", f)) != NULL) {
-		if (baggage_names(f->value, m->id))
+		if (is_named(f, baggage, sizeof(baggage) - 1) && baggage_names(f->value, m->id))
 			return true;
 	}
 	return false;
@@ -257,17 +268,21 @@ static int value_matches(const pcre2_code *code, struct http_text value)
 static int condition_matches(const struct matcher *m, unsigned i, const struct http_head *head)
 {
 	const char *name = m->condition[i].name;
-	const struct http_field *f = NULL;
+	size_t len = m->condition[i].name_len;
 	int result = 0;
 
-	while ((f = http_field_find(head, name, f)) != NULL) {
-		int r = value_matches(m->condition[i].code, f->value);
+	for (unsigned k = 0; k < head->nfields; k++) {
+		const struct http_field *f = &head->field[k];
+		int r;
 
+		if (!is_named(f, name, len))
+			continue;
+		r = value_matches(m->condition[i].code, f->value);
 		if (r == 1)
 			return 1;
 		result = r ? r : result;
 	}
-	if (!strcmp(name, "host") && head->authority.p) {
+	if (m->condition[i].host && head->authority.p) {
 		int r = value_matches(m->condition[i].code, head->authority);
 
 		result = r ? r : result;

@@ -191,17 +191,17 @@ static void settle(struct candidate *list, size_t n, struct candidate *me)
 			return;
 		}
 	}
-	holder = holder_of(list, n, me, &port);
-	if (holder) {
-		tell_holder(me->v, me->c, holder, port);
-		return;
-	}
 	if (!has_room(list, n, me)) {
 		me->v->phase = PHASE_CONFLICT;
 		snprintf(me->v->message, sizeof(me->v->message),
 			 "%s %s has as many intercepts as its agents take: %d ports of them.",
 			 workload_kind_title(me->c->o->in.kind), me->c->o->in.workload,
 			 INTERCEPT_RULES);
+		return;
+	}
+	holder = holder_of(list, n, me, &port);
+	if (holder) {
+		tell_holder(me->v, me->c, holder, port);
 		return;
 	}
 	*me->v = (struct verdict){.in_force = true, .phase = PHASE_PENDING};
