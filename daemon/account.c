@@ -31,6 +31,7 @@ struct account {
 	bool has, has_offer;
 	bool logged_in; /* the verdict */
 	bool told;	/* the manager knows, on this connection */
+	bool known;	/* it may know of a login that is no more */
 	bool new_link;	/* nobody has looked since it was made */
 	struct error why;
 
@@ -104,10 +105,31 @@ static bool under_way(const struct account *a)
 	return a->look || a->refreshing || a->telling;
 }
 
+static void on_forgotten(void *arg, json_t *result, int code, const char *message)
+{
+	(void)arg;
+	if (!result)
+		log_warn("logout: the manager could not be told: %s (%d)", message, code);
+}
+
+/* Else the dashboard would take this laptop's intercepts for whose they no longer are. */
+static void tell_logout(struct account *a)
+{
+	struct link *l = session_link(a->d->session);
+
+	if (!a->known || !link_up(l) ||
+	    link_call(l, "login", json_pack("{s:s}", "id_token", ""), TELL_TIMEOUT, on_forgotten,
+		      NULL))
+		return;
+	a->known = a->told = false;
+}
+
 /* The round is over. */
 static void settle(struct account *a, bool logged_in)
 {
 	a->logged_in = logged_in;
+	if (!logged_in)
+		tell_logout(a);
 	if (logged_in && *a->login.issuer)
 		set_timer(a, a->login.expires - FRESH_S - now_s());
 	if (a->once_more) {
@@ -142,7 +164,7 @@ static void on_told(void *arg, json_t *result, int code, const char *message)
 
 	a->telling = false;
 	if (result) {
-		a->told = true;
+		a->told = a->known = true;
 		settle(a, true);
 	} else if (code == RPC_FORBIDDEN) {
 		error_set(&a->why, 0, "%s", message);
@@ -419,7 +441,7 @@ void account_link_up(struct daemon *d)
 	if (!a || !a->new_link)
 		return;
 	a->new_link = false;
-	if (a->logged_in && *a->login.issuer)
+	if (a->known || (a->logged_in && *a->login.issuer))
 		begin(a);
 }
 

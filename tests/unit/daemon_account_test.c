@@ -380,6 +380,42 @@ static void a_fresh_token_is_told(void **state)
 	assert_null(server.cb);
 }
 
+/* The manager hears of a logout, also of one while it could not be reached. */
+static void logged_out(void **state)
+{
+	struct rpc_request req[2] = {{0}};
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		write_login(ISSUER, "token", 3600);
+		if (i == 0)
+			account_start(&d);
+		else
+			account_call(&d, &req[0]);
+		tell_offer(WITH_ISSUER, "");
+		judged(0, NULL);
+		assert_int_equal(login_remove(d.dir.state, &place, NULL), 0);
+		manager.down = i == 1;
+		if (manager.down)
+			account_link_down(&d);
+		account_call(&d, &req[1]);
+		tell_offer(WITH_ISSUER, "");
+		assert_false(logged_in());
+		assert_string_equal(get("why"), "");
+		if (manager.down) {
+			assert_null(manager.cb);
+			manager.down = false;
+			account_link_up(&d);
+			tell_offer(WITH_ISSUER, "");
+		}
+		assert_string_equal(manager.token, "");
+		judged(0, NULL);
+		json_decref(req[1].result);
+		memset(&req[1], 0, sizeof(req[1]));
+	}
+	json_decref(req[0].result);
+}
+
 static void who_may_not_enter(void **state)
 {
 	struct rpc_request req = {0};
@@ -537,6 +573,7 @@ int main(void)
 		TEST(the_kubernetes_identity),
 		TEST(an_issuer_since),
 		TEST(a_fresh_token_is_told),
+		TEST(logged_out),
 		TEST(who_may_not_enter),
 		TEST(an_old_token_is_refreshed),
 		TEST(revoked),
