@@ -162,8 +162,10 @@ enum h1_step h1_request(struct h1 *h, const uint8_t *data, size_t len, size_t *n
 	h->is_head = http_text_is(h->head.method, "HEAD");
 	h->is_connect = http_text_is(h->head.method, "CONNECT");
 	h->upgrade = f.upgrade;
-	if (h->is_connect && (f.chunked || f.length))
+	if (h->is_connect && (f.chunked || f.length)) {
+		*n = 0;
 		return bad(h, "CONNECT with a body");
+	}
 	set_body(&h->request, &f, false);
 	return H1_HEAD;
 }
@@ -244,7 +246,11 @@ enum h1_step h1_answer(struct h1 *h, const uint8_t *data, size_t len, size_t *n)
 	if (h->answer.state != HEAD)
 		return read_body(h, &h->answer, data, len, n);
 	step = read_head(h, &h->answer, true, data, len, n, &f);
-	return step == H1_HEAD ? answer_head(h, &f) : step;
+	if (step == H1_HEAD)
+		step = answer_head(h, &f);
+	if (step == H1_BAD)
+		*n = 0;
+	return step;
 }
 
 enum h1_step h1_answer_eof(struct h1 *h)

@@ -268,6 +268,7 @@ static void test_pipelined_requests_keep_their_order(void **unused)
 static void test_a_rule_takes_over_and_gives_back(void **unused)
 {
 	int fd = client();
+	json_t *tcp;
 
 	(void)unused;
 	app_accepts();
@@ -286,7 +287,9 @@ static void test_a_rule_takes_over_and_gives_back(void **unused)
 	say(app, OK("1", "p"));
 	hears(fd, OK("1", "p"));
 	/* A tcp rule that comes has the next request too, and gives it back. */
-	push(json_incref(json_object_get(rules_json("pod", 0, true), "rules")));
+	tcp = rules_json("pod", 0, true);
+	push(json_incref(json_object_get(tcp, "rules")));
+	json_decref(tcp);
 	say(fd, GET("/", ""));
 	laptop_hears(GET("/", ""));
 	laptop_says(OK("1", "l"));
@@ -345,7 +348,7 @@ static void test_on_down_is_for_each_request(void **unused)
 	say(fd, GET("/", MATCH "x-culvert-preview: 1\r\n"));
 	hears(fd,
 	      "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: "
-	      "54\r\n"
+	      "50\r\n"
 	      "Cache-Control: no-store\r\nConnection: close\r\nx-culvert-away: ana/hello\r\n\r\n"
 	      "culvert: the laptop of ana/hello does not answer.");
 	silent(app);
