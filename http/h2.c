@@ -101,7 +101,7 @@ static void on_settings(struct h2_end *e)
 	struct h2 *h = e->h;
 
 	e->spoke = true;
-	if (!e->offers || h->offered ||
+	if (!e->near || h->offered ||
 	    !nghttp2_session_get_remote_settings(e->session,
 						 NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL))
 		return;
@@ -240,7 +240,8 @@ static nghttp2_session_callbacks *callbacks_new(void)
 	return c;
 }
 
-static nghttp2_option *options_new(void)
+/* `table`: of HPACK, for what we send. */
+static nghttp2_option *options_new(size_t table)
 {
 	nghttp2_option *o;
 
@@ -252,12 +253,13 @@ static nghttp2_option *options_new(void)
 	nghttp2_option_set_max_send_header_block_length(o, SEND_BLOCK_MAX);
 	/* Ours says ENHANCE_YOUR_CALM, and counts. */
 	nghttp2_option_set_stream_reset_rate_limit(o, UINT32_MAX, UINT32_MAX);
+	nghttp2_option_set_max_deflate_dynamic_table_size(o, table);
 	return o;
 }
 
 /* --- ends -------------------------------------------------------------------------------------------------------------- */
 
-static int session_new(struct h2_end *e)
+static int submit_settings(struct h2_end *e)
 {
 	static const nghttp2_settings_entry to_client[] = {
 		{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, H2_STREAMS_MAX},
@@ -269,27 +271,33 @@ static int session_new(struct h2_end *e)
 		{NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
 		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_WINDOW},
 		{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HTTP_HEAD_MAX},
+		{NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, 0}, /* near ones only */
 	};
+	const nghttp2_settings_entry *set = e->client ? to_client : to_leg;
+	size_t n = e->client ? ARRAY_SIZE(to_client) : ARRAY_SIZE(to_leg) - !e->near;
+	int err = nghttp2_submit_settings(e->session, NGHTTP2_FLAG_NONE, set, n);
+
+	return err ? err
+		   : nghttp2_session_set_local_window_size(e->session, NGHTTP2_FLAG_NONE, 0,
+							   H2_WINDOW_CONNECTION);
+}
+
+static int session_new(struct h2_end *e)
+{
 	static nghttp2_session_callbacks *callbacks;
-	static nghttp2_option *options;
-	int err;
+	static nghttp2_option *options, *near_options;
+	const nghttp2_option *o;
 
 	callbacks = callbacks ? callbacks : callbacks_new();
-	options = options ? options : options_new();
-	if (!callbacks || !options)
+	options = options ? options : options_new(NGHTTP2_DEFAULT_HEADER_TABLE_SIZE);
+	near_options = near_options ? near_options : options_new(0);
+	o = e->near ? near_options : options;
+	if (!callbacks || !o)
 		return -ENOMEM;
-	err = e->client ? nghttp2_session_server_new2(&e->session, callbacks, e, options)
-			: nghttp2_session_client_new2(&e->session, callbacks, e, options);
-	if (err)
+	if (e->client ? nghttp2_session_server_new2(&e->session, callbacks, e, o)
+		      : nghttp2_session_client_new2(&e->session, callbacks, e, o))
 		return -ENOMEM;
-	err = e->client ? nghttp2_submit_settings(e->session, NGHTTP2_FLAG_NONE, to_client,
-						  ARRAY_SIZE(to_client))
-			: nghttp2_submit_settings(e->session, NGHTTP2_FLAG_NONE, to_leg,
-						  ARRAY_SIZE(to_leg));
-	if (!err)
-		err = nghttp2_session_set_local_window_size(e->session, NGHTTP2_FLAG_NONE, 0,
-							    H2_WINDOW_CONNECTION);
-	if (!err)
+	if (!submit_settings(e))
 		return 0;
 	nghttp2_session_del(e->session);
 	return -ENOMEM;
@@ -311,13 +319,13 @@ struct h2 *h2_new(const struct h2_ops *ops, void *arg)
 	return h;
 }
 
-struct h2_end *h2_leg_new(struct h2 *h, bool offers)
+struct h2_end *h2_leg_new(struct h2 *h, bool near)
 {
 	struct h2_end *e = calloc(1, sizeof(*e));
 
 	if (!e)
 		return NULL;
-	*e = (struct h2_end){.h = h, .offers = offers};
+	*e = (struct h2_end){.h = h, .near = near};
 	if (session_new(e)) {
 		free(e);
 		return NULL;

@@ -57,7 +57,7 @@ struct h2_end {
 	unsigned nstreams;
 	struct h2_head *in; /* being received */
 	bool client;
-	bool offers;
+	bool near;
 	bool spoke;   /* its SETTINGS came */
 	bool closing; /* GOAWAY came, or it failed */
 	bool inside;  /* nghttp2 is at work on it */

@@ -181,8 +181,9 @@ unsigned h2_streams(const struct h2 *h); /* that are not over */
 /* Only one GOAWAY that lets streams still come; `last`: the final one. */
 void h2_goaway(struct h2 *h, bool last);
 
-/* `offers`: the client is offered extended CONNECT if this leg's side does. NULL = no memory. */
-struct h2_end *h2_leg_new(struct h2 *h, bool offers);
+/* `near`: the application's, beside us: the client is offered extended CONNECT if it is, and to compress heads would only cost memory.
+ * NULL = no memory. */
+struct h2_end *h2_leg_new(struct h2 *h, bool near);
 /* Streams on it without an answer are lost(), the others reset. */
 void h2_leg_free(struct h2_end *leg);
 bool h2_leg_takes(
