@@ -81,6 +81,10 @@ static inline struct http_text text_of(const char *s)
 {
 	return (struct http_text){.p = s, .len = strlen(s)};
 }
+static inline bool char_in(char c, const char *set)
+{
+	return c && strchr(set, c);
+}
 bool text_starts(struct http_text t, const char *prefix);
 bool text_starts_nocase(struct http_text t, const char *prefix);
 /* What Host says: its name in lower case without port and final dot. 0, or -EINVAL. */

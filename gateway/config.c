@@ -61,7 +61,7 @@ static void set_site(struct site *s, const char *prefix, const char *name, uint1
 static int take_domain(struct config *c, const struct conf_node *n, struct error *e)
 {
 	char name[NAME_TEXT + 1];
-	uint16_t port;
+	uint16_t port = 0;
 	int r = split(n, name, &port, e);
 
 	if (r)
@@ -79,7 +79,7 @@ static int take_hosts(struct config *c, const struct conf_node *root, const stru
 {
 	const struct conf_node *v = NULL;
 	char name[NAME_TEXT + 1];
-	uint16_t port, dashboard_port;
+	uint16_t port = 0, dashboard_port = 0;
 	int r = split(n, name, &port, e);
 
 	if (r == 0)

@@ -45,15 +45,14 @@ int grant_seal(const struct grant *g, const uint8_t key[static KEY_LEN],
 	       char text[static GRANT_TEXT_MAX + 1])
 {
 	json_t *o = to_json(g);
-	cleanup(free_ptr) char *json = o ? json_dumps(o, JSON_COMPACT) : NULL;
-	size_t len = json ? strlen(json) : 0;
 	uint8_t raw[RAW_MAX];
+	char *json = (char *)raw + AUTH_TAG_LEN;
+	size_t len = o ? json_dumpb(o, json, RAW_MAX - AUTH_TAG_LEN, JSON_COMPACT) : 0;
 
 	json_decref(o);
 	if (!len || len > RAW_MAX - AUTH_TAG_LEN)
 		return -EMSGSIZE;
 	auth_tag(raw, json, len, key);
-	memcpy(raw + AUTH_TAG_LEN, json, len);
 	base64url_encode(text, raw, AUTH_TAG_LEN + len);
 	return (int)strlen(text);
 }

@@ -132,7 +132,7 @@ static bool put_parts(struct buf *out, struct http_text value, char separator, c
 /* A browser may send back "=NAME=x", which has no name, as "NAME=x". */
 static bool is_our_cookie(struct http_text pair)
 {
-	while (pair.len && memchr("= \t", *pair.p, 3))
+	while (pair.len && char_in(*pair.p, "= \t"))
 		pair = behind(pair, 1);
 	return text_starts_nocase(pair, COOKIE_PREFIX);
 }
@@ -277,7 +277,7 @@ static void put_location(struct buf *out, const struct http_field *f, const stru
 		rest = behind(rest, 2);
 	else
 		rest.len = 0;
-	for (n = 0; n < rest.len && !memchr("/?#", rest.p[n], 3); n++)
+	for (n = 0; n < rest.len && !char_in(rest.p[n], "/?#"); n++)
 		;
 	authority = (struct http_text){.p = rest.p, .len = n};
 	if (!n || !is_l5(authority, p)) {

@@ -265,15 +265,14 @@ static void door(struct visitor *v, struct http_text id, struct http_text rest)
 	const struct gateway *g = visitor_gateway(v);
 	const struct preview *p = told_find(&g->told, id);
 	struct grant grant;
+	bool shared = text_starts(rest, "/share/");
 
 	if (!p)
 		answer_ended(v);
-	else if (!visitor_is_get(v))
+	else if (!visitor_is_get(v) || (rest.len > 1 && !shared))
 		page_not_found(v);
-	else if (text_starts(rest, "/share/"))
+	else if (shared)
 		share(v, p, from(rest, 7));
-	else if (rest.len > 1)
-		page_not_found(v);
 	else if (site_grant(v, COOKIE_PREVIEW, GRANT_PREVIEW, &grant) == 0 &&
 		 site_allows(g, &grant, p))
 		visitor_redirect(v, "/", NULL);

@@ -57,7 +57,7 @@ int host_name(struct http_text host, char name[static NAME_TEXT + 1])
 
 		if (c >= 'A' && c <= 'Z')
 			c = (char)(c - 'A' + 'a');
-		if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && !memchr("-._[]:", c, 6))
+		if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && !char_in(c, "-._[]:"))
 			return -EINVAL;
 		name[i] = c;
 	}
@@ -94,7 +94,7 @@ int target_origin_form(struct http_text target, struct http_text host,
 		return -EINVAL;
 	for (n = 0; n < target.len && target.p[n] != '/' && target.p[n] != '?'; n++)
 		;
-	if (n != host.len || strncasecmp(target.p, host.p, n))
+	if (!n || n != host.len || strncasecmp(target.p, host.p, n))
 		return -EINVAL;
 	*origin_form = behind(target, n);
 	if (!origin_form->len)

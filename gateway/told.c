@@ -141,7 +141,7 @@ void told_free(struct told *t)
 
 const struct preview *told_find(const struct told *t, struct http_text id)
 {
-	struct preview key;
+	struct preview key = {.online = false};
 
 	if (!is_id(id) || !t->n)
 		return NULL;

@@ -57,9 +57,7 @@ unsigned visitors_of(const struct gateway *g, const struct ipaddr *from)
 
 bool visitor_evict(struct gateway *g)
 {
-	struct visitor *v;
-
-	TAILQ_FOREACH (v, &g->visitors, link) {
+	for (struct visitor *v = TAILQ_FIRST(&g->visitors); v; v = TAILQ_NEXT(v, link)) {
 		if (v->state == V_HEAD || v->state == V_LINGER) {
 			visitor_free(v, v->s->ops->abort);
 			return true;

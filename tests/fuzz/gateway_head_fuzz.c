@@ -75,6 +75,7 @@ static void try_request(struct h1 *h, const uint8_t *data, size_t size, size_t *
 {
 	struct buf out = {.p = NULL};
 	const struct http_head *head;
+	struct http_text target;
 
 	if (h1_request(h, data, size, n) != H1_HEAD) {
 		*n = 0;
@@ -82,7 +83,9 @@ static void try_request(struct h1 *h, const uint8_t *data, size_t size, size_t *
 	}
 	head = h1_head(h);
 	try_texts(head);
-	head_to_ingress(&out, head, head->target, head_minor(data, *n, head), &passage);
+	if (target_origin_form(head->target, head->authority, &target))
+		return; /* site.c refuses it */
+	head_to_ingress(&out, head, target, head_minor(data, *n, head), &passage);
 	if (count(head, "content-length") + count(head, "transfer-encoding") <= 1)
 		check_request(&out);
 	buf_free(&out);
