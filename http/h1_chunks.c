@@ -40,7 +40,7 @@ static bool extension_char(struct h1_chunks *c, uint8_t b)
 		c->state = CHUNK_SIZE_LF;
 		return true;
 	}
-	return (b == '\t' || (b >= ' ' && b != 0x7f)) && ++c->digits <= EXTENSION_MAX;
+	return (b == '\t' || (b >= ' ' && b < 0x7f)) && ++c->digits <= EXTENSION_MAX;
 }
 
 static bool expect(struct h1_chunks *c, uint8_t b, uint8_t what, int next)
