@@ -57,6 +57,15 @@ spec:
   securityContext: {{runAsNonRoot: true, seccompProfile: {{type: RuntimeDefault}}}}
   containers:
   - {{name: manager, image: {manager}, args: [--version], securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: gateway, namespace: shop}}
+spec:
+  restartPolicy: Never
+  securityContext: {{runAsNonRoot: true, seccompProfile: {{type: RuntimeDefault}}}}
+  containers:
+  - {{name: gateway, image: {gateway}, args: [--version], securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}}}
 """
 
 SIDECAR = """{{name: culvert-agent, image: {agent}, restartPolicy: Always, args: [--kubernetes], ports: [{{name: http, containerPort: 9900}}],
@@ -118,11 +127,12 @@ def main():
         if ":26AC" not in seen:  # 9900, where the connection was redirected to
             raise Failed(seen)
 
-        step("the manager's program finds its libraries")
-        wait_for("its end", lambda: kube.get("-n", "shop", "pod", "manager")["status"]["phase"] == "Succeeded", 30)
-        said = kube.kubectl("-n", "shop", "logs", "manager").stdout
-        if not said.startswith("culvert-manager "):
-            raise Failed(said)
+        for program in ("manager", "gateway"):
+            step(f"the {program}'s program finds its libraries")
+            wait_for("its end", lambda: kube.get("-n", "shop", "pod", program)["status"]["phase"] == "Succeeded", 30)
+            said = kube.kubectl("-n", "shop", "logs", program).stdout
+            if not said.startswith(f"culvert-{program} "):
+                raise Failed(said)
 
 
 story(main)
