@@ -16,7 +16,13 @@
 #include "base/stream.h"
 #include "relay/relay.h"
 
-enum { READ_BUDGET = 512 << 10, TEXT_MAX = 512, IOV_MAX_READ = 16 };
+enum {
+	READ_BUDGET = 512 << 10,
+	TEXT_MAX = 512,
+	IOV_MAX_READ = 16,
+	LEG_IDLE_S = 10,
+	TIDY_AFTER_S = 1
+};
 
 /* One of the connections, with what its stream did not take. */
 struct wire {
@@ -40,6 +46,7 @@ struct leg {
 	struct rule_ref ref; /* else whose */
 	struct ask *ask;
 	struct dial *dial;
+	nsec_t idle; /* since when it has no streams; 0 = it has */
 	bool ending;
 	enum verdict verdict;
 };
@@ -60,7 +67,7 @@ struct http2 {
 	struct wire client;
 	LIST_HEAD(, leg)
 	legs;
-	struct event *later;
+	struct event *later, *idle;
 	bool inside; /* settle() will be called */
 	bool goaway, rules_changed;
 	struct h2_counts told; /* of h2's, what the port's figures have */
@@ -490,6 +497,7 @@ static void end(struct http2 *c, bool gently)
 		free(l);
 	}
 	event_free(c->later);
+	event_free(c->idle);
 	client_remove(&c->base);
 	free(c);
 }
@@ -541,6 +549,41 @@ static bool reap(struct http2 *c)
 	return false;
 }
 
+/* A leg that nobody uses is ended after a while, since a session takes a dozen KiB. */
+static void look_for_idle(struct http2 *c)
+{
+	const struct timeval soon = {.tv_sec = LEG_IDLE_S};
+	struct leg *l;
+
+	LIST_FOREACH (l, &c->legs, next) {
+		if (h2_leg_streams(l->wire.end))
+			l->idle = 0;
+		else if (!l->idle)
+			l->idle = clock_boot();
+		if (l->idle && !evtimer_pending(c->idle, NULL))
+			evtimer_add(c->idle, &soon);
+	}
+}
+
+static void on_idle(evutil_socket_t fd, short what, void *arg)
+{
+	const struct timeval tidy = {.tv_sec = TIDY_AFTER_S};
+	struct http2 *c = arg;
+	nsec_t now = clock_boot();
+	struct leg *l, *next;
+
+	(void)fd;
+	(void)what;
+	for (l = LIST_FIRST(&c->legs); l; l = next) {
+		next = LIST_NEXT(l, next);
+		if (l->idle && now - l->idle >= (LEG_IDLE_S - 1) * NSEC_PER_SEC) {
+			leg_end(l, BROKE);
+			evtimer_add(c->base.a->tidy, &tidy);
+		}
+	}
+	settle(c);
+}
+
 /* May free c. */
 static void settle(struct http2 *c)
 {
@@ -557,6 +600,7 @@ static void settle(struct http2 *c)
 		end(c, !c->client.dead);
 		return;
 	}
+	look_for_idle(c);
 	wire_want(&c->client);
 	LIST_FOREACH (l, &c->legs, next)
 		wire_want(&l->wire);
@@ -655,10 +699,13 @@ static struct http2 *http2_new(struct agent *a, const struct agent_port *port)
 		return NULL;
 	c->h2 = h2_new(&h2_ops, c);
 	c->later = evtimer_new(a->base, on_later, c);
-	if (!c->h2 || !c->later) {
+	c->idle = evtimer_new(a->base, on_idle, c);
+	if (!c->h2 || !c->later || !c->idle) {
 		h2_free(c->h2);
 		if (c->later)
 			event_free(c->later);
+		if (c->idle)
+			event_free(c->idle);
 		free(c);
 		return NULL;
 	}
