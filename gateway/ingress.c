@@ -6,6 +6,8 @@
 #include "gateway/visitor.h"
 #include "tls/tls.h"
 
+#define FRESH NSEC_PER_SEC
+
 static void on_up(struct stream *s, unsigned ev, void *arg);
 
 /* --- the connection --------------------------------------------------------------------------------------------- */
@@ -65,11 +67,29 @@ static void certificate_name(char name[static NAME_TEXT + 1], const char *l5)
 	}
 }
 
-/* Does what is open lead there? */
+/* RFC 9110, 9.2.2: may it be asked twice? */
+static bool is_idempotent(const struct visitor *v)
+{
+	static const char *const methods[] = {"GET", "HEAD", "OPTIONS", "PUT", "DELETE"};
+	const struct http_head *h = visitor_head(v);
+
+	for (size_t i = 0; i < ARRAY_SIZE(methods); i++) {
+		if (http_text_is(h->method, methods[i]))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Does what is open lead there? It may be closed over there just now. Who may be asked twice then is; others go by a
+ * connection that was used a moment ago, or by a new one.
+ */
 static bool leads_to(const struct visitor *v, const struct preview *p, const char *name)
 {
-	return v->up && v->up_kept && !v->up_ended && !strcmp(v->up_host, p->host) &&
-	       v->call.port == p->port && !v->call.tls == !p->tls &&
+	if (!v->up || !v->up_kept || v->up_ended ||
+	    (!is_idempotent(v) && clock_boot() - v->up_idle > FRESH))
+		return false;
+	return !strcmp(v->up_host, p->host) && v->call.port == p->port && !v->call.tls == !p->tls &&
 	       (!p->tls || (v->call.verify == p->verify && !strcmp(v->up_name, name)));
 }
 
@@ -209,7 +229,7 @@ enum went ingress_failed(struct visitor *v, const char *why)
 {
 	char text[700];
 	bool again = v->state == V_PROXY && v->up_kept && !v->answer_begun && !v->body_lost &&
-		     !v->retried && !v->back.len;
+		     !v->retried && !v->back.len && is_idempotent(v);
 
 	if (v->state == V_HEAD || v->state == V_DECIDE) {
 		ingress_drop(v);

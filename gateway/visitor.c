@@ -342,6 +342,7 @@ static enum went request_to_ingress(struct visitor *v)
 {
 	enum went w = v->up_broken ? throw_away(v) : ingress_write(v);
 
+	v->body_lost |= v->discarded != 0;
 	if (w == STUCK && !v->in_pass)
 		w = take_body(v);
 	/* Who has gone waits for no answer. */
@@ -419,6 +420,12 @@ static enum went linger(struct visitor *v)
 	return MOVED;
 }
 
+static void keep(struct visitor *v)
+{
+	v->up_kept = true;
+	v->up_idle = clock_boot();
+}
+
 /* The answer is on its way; what comes next? */
 static enum went finish(struct visitor *v)
 {
@@ -427,7 +434,7 @@ static enum went finish(struct visitor *v)
 	if (v->state == V_OWN || v->up_broken || v->up_ended || v->back.len)
 		ingress_drop(v); /* bytes behind an answer are nobody's */
 	else
-		v->up_kept = true;
+		keep(v);
 	buf_free(&v->raw);
 	buf_free(&v->back);
 	buf_free(&v->out);

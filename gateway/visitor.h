@@ -65,6 +65,7 @@ struct visitor {
 	struct stream *up;
 	struct buf head; /* as it goes there, until the answer comes */
 	size_t head_sent;
+	nsec_t up_idle; /* since when it waits for the next request */
 	bool up_kept;	/* it has answered before */
 	bool up_broken; /* it takes no more; its answer may still come */
 	bool up_ended, body_lost, retried, up_shut;

@@ -11,6 +11,7 @@ import shutil
 import socket
 import ssl
 import tempfile
+import threading
 import time
 
 from issuer import Issuer
@@ -326,6 +327,38 @@ def versions(s):
     expect("what it says", b"cluster" in s.visit(host).get("/.culvert/", cluster).body, True)
     seen = dict(s.visit(host).get("/headers", choose("laptop", cluster)).json()["headers"])
     expect("the mark again", seen["x-culvert-preview"], ID)
+    s.tell(**{f"_{ID}": {"online": False}})
+    wait_for("what the manager says of the laptop", lambda: s.visit(host).get("/", cookie).status == 503)
+    expect("the cluster's version, then", s.visit(host).get("/", cluster).status, 200)
+    s.tell()
+    wait_for("the laptop", lambda: s.visit(host).get("/", cookie).status == 200)
+
+
+def kept(s):
+    step("a connection that the ingress closed while nobody asked is made anew, unseen; a POST is never sent twice")
+    heads = []
+
+    def serve(c):
+        with contextlib.suppress(OSError), c:
+            heads.append(c.recv(65536))
+            c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            heads.append(c.recv(65536))  # a connection's second request is left without an answer
+
+    def server():
+        with socket.create_server((ADDRESS, 9998)) as listener:
+            while True:
+                serve(listener.accept()[0])
+    threading.Thread(target=server, daemon=True).start()
+    s.tell(**{f"_{RAW}": {"ingress": {"host": ADDRESS, "port": 9998, "tls": False, "l5": "", "verify": True}}})
+    cookie = s.enter(RAW)
+    wait_for("the preview's new ingress", lambda: s.visit(f"{RAW}.{DOMAIN}").get("/", cookie).body == b"ok")
+    with s.visit(f"{RAW}.{DOMAIN}") as v:
+        expect("the first", v.get("/1", cookie).status, 200)
+        expect("the second", v.get("/2", cookie).status, 200)
+        expect("a POST behind it", v.get("/3", cookie, "Content-Length: 0", method="POST").status, 502)
+    expect("what the ingress saw of the POST", sum(b"POST /3" in h for h in heads), 1)
+    expect("and of the second", sum(b"GET /2" in h for h in heads), 2)
+    s.tell()
 
 
 def ingresses(s):
@@ -590,7 +623,7 @@ def run():
             raise
 
 
-PARTS = [first_page, doors, hosts, heads, bodies, memory, events, websockets, versions, ingresses, revoked, dashboard, managers_end, certificates, logins, by_path]
+PARTS = [first_page, doors, hosts, heads, bodies, memory, events, websockets, versions, kept, ingresses, revoked, dashboard, managers_end, certificates, logins, by_path]
 
 if __name__ == "__main__":
     story(run)
