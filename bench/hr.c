@@ -383,11 +383,11 @@ static void event(struct connection *c)
 		failed(c, strerror(e));
 }
 
-/* Until the time is up, or `count` have been answered. */
+/* Until the time is up and one was answered, or `count` were. */
 static bool loop(unsigned count)
 {
 	struct epoll_event events[256];
-	while (run.errors < 100 && (count ? run.answered < count : now() < run.end)) {
+	while (run.errors < 100 && (count ? run.answered < count : now() < run.end || !run.n)) {
 		int n = epoll_wait(run.epoll, events, 256, PATIENCE_MS);
 		if (n == 0)
 			fprintf(stderr, "hr: nothing came for %d s\n", PATIENCE_MS / 1000);

@@ -286,7 +286,7 @@ function bars(values, top, from) {
 }
 
 function milliseconds(v) {
-	return v < 1000 ? `${Math.round(v)} ms` : `${(v / 1000).toFixed(v < 10000 ? 1 : 0)} s`;
+	return v < 1000 ? `${Math.round(v)} ms` : `${(v / 1000).toFixed(v < 10000 ? 1 : 0).replace(/\.0$/, '')} s`;
 }
 
 function draw() {
@@ -306,9 +306,13 @@ function draw() {
 
 	const p50 = sorted.map((s) => (s.length ? Math.max(quantile(s, 0.5), 1) : 0));
 	const p95 = sorted.map((s) => (s.length ? Math.max(quantile(s, 0.95), 1) : 0));
-	const slowest = ceiling(Math.max(...p95), 10);
-	$('latency-p50').setAttribute('d', bars(p50, slowest));
-	$('latency-p95').setAttribute('d', bars(p95.map((v, x) => v - p50[x]), slowest, p50));
+	// By decades: a stream of minutes beside answers of milliseconds leaves both to be seen.
+	const decades = Math.max(2, Math.ceil(Math.log10(Math.max(...p95, 1))));
+	const slowest = 10 ** decades;
+	const high = (v) => (v ? Math.log10(Math.max(v, 1.3)) : 0);
+	$('latency-grid').setAttribute('d', Array.from({ length: decades }, (_, n) => `M0 ${((SHAPE_HEIGHT * n) / decades + 0.5).toFixed(1)}H120`).join(''));
+	$('latency-p50').setAttribute('d', bars(p50.map(high), decades));
+	$('latency-p95').setAttribute('d', bars(p95.map((v, x) => high(v) - high(p50[x])), decades, p50.map(high)));
 	$('latency-top').textContent = milliseconds(slowest);
 	const all = sorted.flat().sort((a, b) => a - b);
 	const now = $('latency');
