@@ -150,6 +150,7 @@ static void finish(struct http1 *h)
 	journal_add(h->base.a, &h->journal, h->status, w->is_laptop);
 	h->phase = IDLE;
 	h->answered++;
+	w->end.can_read = false; /* what else is there is told again */
 	if (!h1_keeps(h->h1) || h->client.eof || w->end.deaf || w->end.eof) {
 		http1_end(h, true);
 		return;
@@ -211,11 +212,8 @@ static bool run_part(struct http1 *h)
 	case PART_WANTS_OUT:
 		h->client.blocked = true;
 		return false;
-	case PART_CUT:
-		http1_end(h, true);
-		return false;
-	default:
-		http1_end(h, false);
+	default: /* it ended too early, or one of them broke */
+		http1_end(h, r == PART_CUT);
 		return false;
 	}
 }
@@ -259,11 +257,11 @@ void http1_answers(struct http1 *h)
 			break;
 		if (over) {
 			/* Bytes behind it are nobody's answer. */
-			if (h->down.end > h->down.ready)
-				http1_end(h, true);
-			else if (h1_done(h->h1))
+			bool ends = h->down.end > h->down.ready || !h1_keeps(h->h1) || h->cut;
+
+			if (h1_done(h->h1) && h->down.end == h->down.ready)
 				finish(h);
-			else if (!h1_keeps(h->h1) || h->cut)
+			else if (ends)
 				http1_end(h, true);
 			break;
 		}

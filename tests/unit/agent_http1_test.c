@@ -462,6 +462,40 @@ static void test_large_bodies(void **unused)
 	close(fd);
 }
 
+/* From the laptop, more than is looked at; its connection is kept all the same. */
+static void test_large_answers(void **unused)
+{
+	enum { LEN = 300000 };
+	static char body[LEN], got[LEN];
+	int fd = client();
+
+	(void)unused;
+	for (size_t i = 0; i < LEN; i++)
+		body[i] = (char)('a' + i % 23);
+	push_rule("pod");
+	app_accepts();
+	for (int round = 0; round < 3; round++) {
+		size_t have = 0, sent = 0;
+
+		say(fd, GET("/", MATCH));
+		laptop_hears(GET("/", MATCH));
+		laptop_says("HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n");
+		hears(fd, "HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n");
+		while (have < LEN) {
+			ssize_t n =
+				sent < LEN ? stream_write(on_laptop, body + sent, LEN - sent) : 0;
+
+			sent += n > 0 ? (size_t)n : 0;
+			member_run(&me, 2);
+			n = recv(fd, got + have, LEN - have, MSG_DONTWAIT);
+			have += n > 0 ? (size_t)n : 0;
+		}
+		assert_memory_equal(got, body, LEN);
+	}
+	assert_int_equal(syns, 1);
+	close(fd);
+}
+
 static void test_who_speaks_first_is_left_alone(void **unused)
 {
 	int fd = client();
@@ -619,6 +653,7 @@ int main(int argc, char **argv)
 		TEST(test_upgrade_is_a_tunnel),
 		TEST(test_interim_answers_trailers_and_the_end_of_a_stream),
 		TEST(test_large_bodies),
+		TEST(test_large_answers),
 		TEST(test_who_speaks_first_is_left_alone),
 		TEST(test_bad_heads_go_to_the_application_for_good),
 		TEST(test_rubbish_from_the_laptop_is_told),
