@@ -20,7 +20,7 @@ enum {
 	READ_BUDGET = 512 << 10,
 	TEXT_MAX = 512,
 	IOV_MAX_READ = 16,
-	LEG_IDLE_S = 10,
+	LEG_IDLE_S = 5,
 	TIDY_AFTER_S = 1
 };
 

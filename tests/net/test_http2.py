@@ -115,7 +115,8 @@ def main():
             if lab.fetch("big", *args) != name * 300000:
                 raise Failed(f"the large file of the {name} is not what it was")
             upload = lab.write("upload", "0123456789abcdef" * 100000)
-            back = lab.fetch("who", "--data-binary", f"@{upload}", *args)
+            # Not by curl: 7.88.1 now and then sends more than it has said when the window is large.
+            back = lab.run("client", "nghttp", "-d", upload, *args, "http://10.96.0.21:81/who", check=False).stdout
             if back != "0123456789abcdef" * 100000:
                 raise Failed(f"the upload to the {name} did not come back, but {len(back)} bytes: {back[:200]}")
         out = lab.run("client", "h2load", "-n", "3000", "-c", "8", "-m", "10", "-H", "x-dev: ana", "http://10.96.0.21:81/who").stdout
