@@ -390,8 +390,9 @@ static void put_held(struct h2_end *e)
 {
 	size_t n = MIN(e->nheld, e->out_room - e->out_len);
 
-	if (n)
-		memcpy(e->out + e->out_len, e->held, n);
+	if (!n)
+		return;
+	memcpy(e->out + e->out_len, e->held, n);
 	e->out_len += n;
 	e->held += n;
 	e->nheld -= n;
