@@ -30,6 +30,7 @@ ssize_t buf_read(struct buf *b, struct stream *s, size_t most);
 void buf_borrow(struct buf *b, const uint8_t *data, size_t n);
 /* Puts text in at p + at. 0 or -ENOMEM. */
 int buf_insert(struct buf *b, size_t at, const char *text, size_t len);
+void buf_remove(struct buf *b, size_t at, size_t len);
 /* Lets go of the scratch, and of what is needed no more. 0 or -ENOMEM. */
 int buf_keep(struct buf *b);
 void buf_free(struct buf *b);

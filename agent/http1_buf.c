@@ -79,6 +79,12 @@ int buf_insert(struct buf *b, size_t at, const char *text, size_t len)
 	return 0;
 }
 
+void buf_remove(struct buf *b, size_t at, size_t len)
+{
+	memmove(b->p + at, b->p + at + len, b->end - at - len);
+	b->end -= len;
+}
+
 int buf_keep(struct buf *b)
 {
 	size_t from = needed(b);

@@ -158,6 +158,39 @@ static bool eager(const struct http1 *h)
 		!rules_http(&h->base.a->rules, h->base.port->target, NULL));
 }
 
+static bool names_h2c(const struct http_field *f)
+{
+	return f && f->value.len >= 3 && memmem(f->value.p, f->value.len, "h2c", 3);
+}
+
+/*
+ * An upgrade to HTTP/2 would end the telling apart: while somebody wants that, it is not offered to anybody, and the client goes on in
+ * HTTP/1. The one thing we ever take away.
+ */
+static void withhold_h2c(struct http1 *h)
+{
+	static const char *const names[] = {"http2-settings", "upgrade"};
+	const struct http_head *head = h1_head(h->h1);
+
+	if (!names_h2c(http_field_find(head, "upgrade", NULL)) || h->up.sent > h->up.start ||
+	    !rules_http(&h->base.a->rules, h->base.port->target, NULL))
+		return;
+	for (unsigned i = head->nfields;
+	     i-- > 0;) { /* from behind: what is before stays where it is */
+		const struct http_field *f = &head->field[i];
+		const char *lf = memchr(f->name.p, '\n', HTTP_HEAD_MAX);
+		size_t at = (size_t)((const uint8_t *)f->name.p - h->up.p);
+		size_t len = (size_t)(lf + 1 - f->name.p);
+
+		if (!http_text_is_nocase(f->name, names[0]) &&
+		    !http_text_is_nocase(f->name, names[1]))
+			continue;
+		buf_remove(&h->up, at, len);
+		h->up.ready -= len;
+		h->head_len -= len;
+	}
+}
+
 static void take_head(struct http1 *h, size_t n)
 {
 	h->head_len = n;
@@ -165,6 +198,8 @@ static void take_head(struct http1 *h, size_t n)
 	if (h->timer)
 		event_del(h->timer);
 	http1_route(h);
+	if (!h->over)
+		withhold_h2c(h);
 }
 
 /* The client has ended its direction. */

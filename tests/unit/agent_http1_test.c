@@ -399,6 +399,32 @@ static void test_upgrade_is_a_tunnel(void **unused)
 	close(fd);
 }
 
+/* In HTTP/2 nobody could follow; without a rule it is nobody's business. */
+static void test_h2c_is_not_offered_while_a_rule_is_there(void **unused)
+{
+	static const char offer[] =
+		GET("/", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+			 "HTTP2-Settings: AAMA\r\nX: y\r\n");
+	int fd = client();
+
+	(void)unused;
+	push_rule("pod");
+	app_accepts();
+	say(fd, offer);
+	hears(app, GET("/", "Connection: Upgrade, HTTP2-Settings\r\nX: y\r\n"));
+	say(app, OK("1", "p"));
+	hears(fd, OK("1", "p"));
+	say(fd, GET("/", MATCH));
+	laptop_hears(GET("/", MATCH));
+	close(fd);
+	push(json_array());
+	fd = client();
+	app_accepts();
+	say(fd, offer);
+	hears(app, offer);
+	close(fd);
+}
+
 static void test_interim_answers_trailers_and_the_end_of_a_stream(void **unused)
 {
 	static const char head[] = "POST /x HTTP/1.1\r\nHost: h\r\n" MATCH
@@ -651,6 +677,7 @@ int main(int argc, char **argv)
 		TEST(test_on_down_is_for_each_request),
 		TEST(test_a_kept_connection_that_breaks_is_dialled_anew),
 		TEST(test_upgrade_is_a_tunnel),
+		TEST(test_h2c_is_not_offered_while_a_rule_is_there),
 		TEST(test_interim_answers_trailers_and_the_end_of_a_stream),
 		TEST(test_large_bodies),
 		TEST(test_large_answers),
