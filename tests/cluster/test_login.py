@@ -19,7 +19,6 @@ from lab import NOBODY, Failed, step, story, wait_for
 from terminal import Terminal
 
 SPACE, SHOP, DOMAIN = "shop", "shop.example.com", "preview.test"
-VISITORS = []  # kept, so that no two have one jar of cookies
 FRONT = ("intercept", "front", "--port", "3000:http")
 
 
@@ -180,8 +179,7 @@ def device(kube, issuer, account):
     """Exit code, and what was said to the end."""
     p, said = start_login(kube, "and enter the code")
     has("".join(said), "Launching browser authentication flow...")
-    VISITORS.append(issuer.browser())
-    VISITORS[-1].approve(said[-2].split()[-1], account, said[-1].split()[-1])
+    issuer.browser().approve(said[-2].split()[-1], account, said[-1].split()[-1])
     rest = p.communicate(timeout=60)[0]
     return p.returncode, rest
 
@@ -235,8 +233,7 @@ def by_code(kube, issuer):
     p, said = start_login(kube, "Open")
     url = said[-1].split()[-1]
     redirect = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query))["redirect_uri"]
-    VISITORS.append(issuer.browser())
-    answer = VISITORS[-1].login(url, "dev", redirect)
+    answer = issuer.browser().login(url, "dev", redirect)
 
     def browser(query):
         return kube.run("laptop", "curl", "-sS", f"{redirect}?{urllib.parse.urlencode(query)}").stdout

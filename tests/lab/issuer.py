@@ -9,6 +9,7 @@
     issuer.change(keys=2)                                    # keys, accounts, clock, ...: see provider.mjs
 """
 import html.parser
+import itertools
 import json
 import os
 import subprocess
@@ -25,6 +26,7 @@ ACCOUNTS = {
 DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
 REDIRECTS = ["http://127.0.0.1/culvert"]  # a native client's may have any port
 SCOPES = "openid profile email groups offline_access"
+VISITORS = itertools.count()
 
 
 def client(name, **more):
@@ -118,7 +120,7 @@ class Browser:
 
     def __init__(self, issuer, run=None):
         self.issuer, self.run = issuer, issuer.run if run is None else list(run)
-        self.jar = os.path.join(issuer.dir, f"cookies-{id(self):x}")
+        self.jar = os.path.join(issuer.dir, f"cookies-{next(VISITORS)}")
 
     def request(self, url, fields=None, until=None):
         """Follows redirects up to one that begins with `until`. The Page it ends at, or that redirect's URL."""
