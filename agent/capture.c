@@ -28,8 +28,9 @@ struct capture {
 	struct relay *relay;
 	uint8_t *first; /* of the client: read and not told what they are; NULL = none */
 	size_t nfirst;
-	bool proxied; /* the application has got a PROXY header */
-	bool laptops; /* `rule`'s laptop has it, or is asked */
+	struct event *timer; /* they wait for more; NULL until needed */
+	bool proxied;	     /* the application has got a PROXY header */
+	bool laptops;	     /* `rule`'s laptop has it, or is asked */
 	struct rule_ref rule;
 };
 
@@ -104,6 +105,8 @@ static void end(struct capture *c)
 		dial_cancel(c->dial);
 	if (c->relay)
 		relay_abort(c->relay);
+	if (c->timer)
+		event_free(c->timer);
 	free(c->first);
 	client_remove(&c->base);
 	free(c);
@@ -208,6 +211,27 @@ static void give(struct capture *c, enum http_kind kind, const uint8_t *bytes, s
 	end(c);
 }
 
+static void on_slow(evutil_socket_t fd, short what, void *arg)
+{
+	struct capture *c = arg;
+
+	(void)fd;
+	(void)what;
+	if (c->nfirst && c->client && !c->relay) {
+		port_figures(c->base.a, c->base.port)->slow_heads++;
+		opaque(c, HTTP_OPAQUE, c->first, c->nfirst);
+	}
+}
+
+static bool start_timer(struct capture *c)
+{
+	const struct timeval tv = {.tv_sec = HEAD_S};
+
+	if (!c->timer)
+		c->timer = evtimer_new(c->base.a->base, on_slow, c);
+	return c->timer && (evtimer_pending(c->timer, NULL) || !evtimer_add(c->timer, &tv));
+}
+
 /* Waits for more only if somebody wants to know what it is. */
 static void want_more(struct capture *c, const uint8_t *bytes, size_t n)
 {
@@ -219,7 +243,8 @@ static void want_more(struct capture *c, const uint8_t *bytes, size_t n)
 		return;
 	}
 	kept = n ? malloc(n) : NULL;
-	if (n && !kept) {
+	if (n && (!kept || !start_timer(c))) {
+		free(kept);
 		end(c);
 		return;
 	}
