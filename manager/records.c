@@ -459,8 +459,7 @@ static void decide(struct kubernetes *k)
 			continue;
 		c[n++] = (struct claim){.o = &r->o, .session_user = user, .stale = r->stale};
 		if (user)
-			snprintf(r->o.in.owner, sizeof(r->o.in.owner), "%.*s", INTERCEPT_NAME_MAX,
-				 s->peer->name);
+			owner_name(r->o.in.owner, s->peer->name);
 	}
 	if (reconcile(v, c, n))
 		return;

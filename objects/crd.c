@@ -209,12 +209,7 @@ json_t *intercept_to_object(const struct intercept *i, const char *user, const c
 
 /* --- Intercept, in -------------------------------------------------------------------------------------- */
 
-/*
- * The holder's name as agents and rules know it: OWNER/NAME, so no '/' and no space. OIDC's user names have them as a rule
- * ("https://issuer#ana"): such bytes are escaped as in a URL, and of a long one the end is its hash, so two users never
- * get one name by what is cut away.
- */
-static void owner_name(char to[static INTERCEPT_NAME_MAX + 1], const char *user)
+void owner_name(char to[static INTERCEPT_NAME_MAX + 1], const char *user)
 {
 	enum { ROOM = INTERCEPT_NAME_MAX - 17 };
 	static const uint64_t key[2] = {0, 0}; /* all who compare such names must agree */

@@ -99,7 +99,7 @@ struct session_object {
 };
 struct intercept_object {
 	struct intercept
-		in; /* .owner is "USER" ('/', '%' and spaces escaped as in a URL) until its session is known; overlay ports from status */
+		in; /* .owner is owner_name() of the user until its session is known; overlay ports from status */
 	char object[OBJECT_NAME_MAX + 1]; /* metadata.name: NAME-xxxxx */
 	char uid[64], version[64];
 	char user[USER_NAME_MAX + 1], session[SESSION_NAME_LEN + 1];
@@ -107,6 +107,12 @@ struct intercept_object {
 	char preview_url[OBJECT_URL_MAX]; /* "" = none; in.preview says the same */
 	bool deleting;
 };
+/*
+ * The holder's name as agents, laptops and rules know it: OWNER/NAME, so no '/' and no space. OIDC's user names have them as a rule
+ * ("https://issuer#ana"): such bytes are escaped as in a URL, and of a long one the end is its hash, so two never get one
+ * name by what is cut away.
+ */
+void owner_name(char to[static INTERCEPT_NAME_MAX + 1], const char *user);
 int session_from_object(struct session_object *s, const json_t *object, struct error *e);
 json_t *session_to_object(const char *user, const char *client, const uint8_t key[static 32]);
 /* `uid` of the Session, which owns it. metadata.generateName; label culvert.dev/name, cut to 63 characters: spec.name is the name. */

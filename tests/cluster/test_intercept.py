@@ -60,10 +60,10 @@ def remove(kube, *names):
     kube.kubectl("-n", SPACE, "delete", "--wait=false", *names)
 
 
-def user(kube, name, groups=(GROUP,), on="laptop", role="edit", spaces=(SPACE,)):
-    kube.kubeconfig(name, groups, on=on, namespace=SPACE)
+def user(kube, name, groups=(GROUP,), on="laptop", role="edit", spaces=(SPACE,), called=None):
+    kube.kubeconfig(name, groups, on=on, namespace=SPACE, called=called)
     for space in spaces:
-        kube.kubectl("-n", space, "create", "rolebinding", name, f"--clusterrole={role}", f"--user={name}")
+        kube.kubectl("-n", space, "create", "rolebinding", name, f"--clusterrole={role}", f"--user={called or name}")
 
 
 SERVER = """
@@ -543,7 +543,7 @@ def mark_lost(kube):
 def two_laptops(kube, image):
     step("two laptops at one workload: the second is told who holds the port, and may have another")
     up(kube, workload("both", image, ports=(("http", 8080), ("admin", 9090))), service("both", ports=(("http", 80, "http"), ("admin", 81, "admin"))))
-    user(kube, "ben", on="other")
+    user(kube, "ben", on="other", called="https://sso.example/#Beñ of B")  # as OIDC makes names
     kube.start_helper("other")
     laptop_server(kube, 3002, on="other")
     kube.culvert("connect", on="other")
@@ -552,7 +552,7 @@ def two_laptops(kube, image):
     intercept(kube, "both", "--port", "3002:admin", on="other")
     at_laptop(kube, "http://both/", 3000)
     at_laptop(kube, "http://both:81/", 3002)
-    refused(kube, ["ben@", "admin"], "again", "--workload", "both", "--port", "3000:admin")
+    refused(kube, ["https://sso.example/#Beñ of B@", "admin"], "again", "--workload", "both", "--port", "3000:admin")
     refused(kube, ["by you", "culvert leave both"], "again", "--workload", "both", "--port", "3001:http")
     leave(kube, "both")
     intercept(kube, "mine", "--workload", "both", "--port", "3002:http", on="other")

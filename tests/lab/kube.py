@@ -235,9 +235,9 @@ class Kube(Lab, Cluster):
             self.write(f"var-lib/kubernetes/pki/{name}.conf", p.kubeconfig(name), 0o600)
         self.write("admin.conf", p.kubeconfig("admin"), 0o600)
 
-    def kubeconfig(self, user, groups=(), on="laptop", namespace="default"):
-        """Gives a laptop's owner a kubeconfig, where kubectl and culvert look for it; its path."""
-        self.pki.certificate(user, user, groups)
+    def kubeconfig(self, user, groups=(), on="laptop", namespace="default", called=None):
+        """Gives a laptop's owner a kubeconfig, where kubectl and culvert look for it; its path. `called`: the user's name, if not that."""
+        self.pki.certificate(user, called or user, groups)
         folder = f"{self.home(on)}/.kube"
         os.makedirs(folder, mode=0o700, exist_ok=True)
         path = f"{folder}/config"

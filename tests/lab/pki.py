@@ -24,12 +24,12 @@ class Pki:
 
     def certificate(self, name, user, groups=(), names=""):
         """NAME.crt and NAME.key of a user with groups; `names` (DNS:..., IP:...) for one that serves."""
-        subject = "".join(f"/O={g}" for g in groups) + f"/CN={user}"
+        subject = "".join(f"/O={g}" for g in groups) + "/CN=" + user.replace("/", "\\/")
         with open(self.path(f"{name}.ext"), "w") as f:
             f.write("keyUsage=digitalSignature,keyEncipherment\nextendedKeyUsage=serverAuth,clientAuth\n")
             f.write(f"subjectAltName={names}\n" if names else "")
         sh("openssl", "req", "-newkey", "ec", *EC, "-nodes", "-keyout", self.path(f"{name}.key"), "-out", self.path(f"{name}.csr"),
-           "-subj", subject)
+           "-utf8", "-subj", subject)
         sh("openssl", "x509", "-req", "-in", self.path(f"{name}.csr"), "-CA", self.path("ca.crt"), "-CAkey", self.path("ca.key"),
            "-CAcreateserial", "-days", "365", "-out", self.path(f"{name}.crt"), "-extfile", self.path(f"{name}.ext"))
 

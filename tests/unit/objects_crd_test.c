@@ -213,7 +213,7 @@ static void test_foreign_owners(void **unused)
 /* Two users never become one owner, however long their names. */
 static void test_long_owners(void **unused)
 {
-	char a[USER_NAME_MAX + 1], b[USER_NAME_MAX + 1];
+	char a[USER_NAME_MAX + 1], b[USER_NAME_MAX + 1], laptop[USER_NAME_MAX + 8];
 	struct intercept_object oa, ob;
 	json_t *ja, *jb;
 
@@ -230,6 +230,12 @@ static void test_long_owners(void **unused)
 	assert_int_equal(intercept_from_object(&ob, jb, &err), 0);
 	assert_string_not_equal(oa.in.owner, ob.in.owner);
 	assert_true(strlen(oa.in.owner) <= INTERCEPT_NAME_MAX);
+	strcat(strcpy(laptop, a), "@box");
+	owner_name(oa.in.owner, laptop);
+	assert_true(strlen(oa.in.owner) <= INTERCEPT_NAME_MAX);
+	assert_string_not_equal(oa.in.owner, ob.in.owner);
+	owner_name(oa.in.owner, "https://sso/#jos\xc3\xa9@box");
+	assert_string_equal(oa.in.owner, "https:%2F%2Fsso%2F#jos%C3%A9@box");
 	json_decref(ja);
 	json_decref(jb);
 }
