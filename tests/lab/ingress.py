@@ -47,9 +47,11 @@ def nginx_image(kube):
 
 
 def certificate(kube, hosts):
-    """Signed by itself; the file of it."""
+    """Signed by itself, once; the file of it."""
     folder = f"{kube.dir}/ingress"
-    os.makedirs(folder, exist_ok=True)
+    if os.path.exists(f"{folder}/tls.crt"):
+        return f"{folder}/tls.crt"
+    os.makedirs(folder)
     names = ",".join(f"DNS:{h}" for h in (*hosts, f"{SERVICE}.{SPACE}"))
     sh("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{folder}/tls.key", "-out", f"{folder}/tls.crt",
        "-days", "30", "-subj", "/CN=ingress", "-addext", f"subjectAltName={names}")
