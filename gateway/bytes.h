@@ -31,6 +31,8 @@ void buf_free(struct buf *b); /* and empties it */
 
 enum {
 	ID_LEN = 32,	/* of a preview: hex digits */
+	INTERCEPT_TEXT = 127, /* an intercept's name, as intercept/ bounds it */
+	HEADER_TEXT = ID_LEN + 1 + INTERCEPT_TEXT,
 	HASH_TEXT = 64, /* of a share link */
 	SECRET_TEXT = 43,
 	WHO_MAX = 255,
@@ -114,7 +116,7 @@ struct passage {
 	bool tls;		  /* to the ingress */
 	bool marked;		  /* header and baggage are set: not for the cluster's version */
 	char id[ID_LEN + 1];
-	char header[ID_LEN + 66]; /* ID:NAME */
+	char header[HEADER_TEXT + 1]; /* ID:NAME */
 	char from[48];		  /* the visitor's address */
 	const char *loop;	  /* marker */
 };

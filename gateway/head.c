@@ -205,16 +205,9 @@ void head_to_ingress(struct buf *out, const struct http_head *h, struct http_tex
 	static const char *const replaced[] = {"host",
 					       "cookie",
 					       "baggage",
-					       "x-forwarded-for",
-					       "x-forwarded-proto",
-					       "x-forwarded-host",
-					       "x-forwarded-port",
-					       "x-forwarded-server",
-					       "x-forwarded-scheme",
 					       "x-scheme",
 					       "x-real-ip",
 					       "x-original-forwarded-for",
-					       "x-forwarded-prefix",
 					       "x-original-url",
 					       "x-rewrite-url",
 					       "forwarded",
@@ -228,6 +221,7 @@ void head_to_ingress(struct buf *out, const struct http_head *h, struct http_tex
 		const struct http_field *f = &h->field[i];
 
 		if (in_list(f->name, replaced) || text_starts_nocase(f->name, "x-culvert-") ||
+		    text_starts_nocase(f->name, "x-forwarded-") ||
 		    is_hop_by_hop(h, f->name))
 			continue;
 		if (http_text_is_nocase(f->name, "origin") ||

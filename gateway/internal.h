@@ -49,7 +49,7 @@ const char *asset_find(const char *name, size_t *len); /* NULL = there is none *
 
 struct preview {
 	char id[ID_LEN + 1];
-	char uid[64], name[64], user[WHO_MAX + 1], header[ID_LEN + 66];
+	char uid[64], name[INTERCEPT_TEXT + 1], header[HEADER_TEXT + 1];
 	bool online;
 	char host[NAME_TEXT + 1], l5[NAME_TEXT + 8];
 	uint16_t port;

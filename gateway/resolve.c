@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <strings.h>
 #include <sys/queue.h>
 
 #include "tls/tls.h"
@@ -162,13 +163,23 @@ void resolver_free(struct resolver *r)
 	free(r);
 }
 
+static bool has_room(const struct resolver *r, const char *host)
+{
+	const struct lookup *l;
+	unsigned same = 0;
+
+	LIST_FOREACH (l, &r->lookups, link)
+		same += !strcasecmp(l->host, host);
+	return r->running < LOOKUPS_MAX && same < LOOKUPS_PER_NAME;
+}
+
 static int start_lookup(struct caller *c)
 {
 	struct resolver *r = c->r;
 	struct lookup *l;
 	int e;
 
-	if (r->running >= LOOKUPS_MAX)
+	if (!has_room(r, c->host))
 		return -EAGAIN;
 	l = calloc(1, sizeof(*l));
 	if (!l)

@@ -15,7 +15,8 @@ struct ssl_ctx_st;
 struct resolver;
 struct caller;
 
-enum { LOOKUPS_MAX = 64, ADDRESSES_MAX = 8, CONNECT_SECONDS = 10 };
+/* LOOKUPS_PER_NAME: whose name servers do not answer holds up no other names. */
+enum { LOOKUPS_MAX = 64, LOOKUPS_PER_NAME = 8, ADDRESSES_MAX = 8, CONNECT_SECONDS = 10 };
 
 int resolver_new(struct resolver **rp, struct event_base *base, struct error *e);
 void resolver_free(struct resolver *r); /* threads still at it end without it; NULL ok */

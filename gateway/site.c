@@ -164,8 +164,9 @@ static void reserved(struct visitor *v, const struct preview *p, struct http_tex
 	struct http_text rest = from(path, strlen("/.culvert/"));
 	bool get = visitor_is_get(v), post = visitor_is_post(v);
 
+	/* By path the cookie that is still there may be another preview's: the ticket says which it is for. */
 	if (get && http_text_is(rest, "enter"))
-		login_enter(v, p ? p->id : NULL);
+		login_enter(v, p && !visitor_gateway(v)->config.by_path ? p->id : NULL);
 	else if (!p)
 		answer_ended(v);
 	else if (get && !rest.len)
@@ -211,6 +212,16 @@ static bool is_foreign_websocket(const struct visitor *v)
 	       !visitor_same_origin(v);
 }
 
+/*
+ * By path all previews have one origin, one after the other. A service worker of one would stay, see the next one's pages and
+ * tickets, and could answer in its place. Browsers say so when they ask for a worker's script.
+ */
+static bool is_service_worker(const struct visitor *v)
+{
+	return visitor_gateway(v)->config.by_path &&
+	       http_field_find(visitor_head(v), "service-worker", NULL);
+}
+
 void site_away(struct visitor *v)
 {
 	page_answer(v, &(struct page){
@@ -238,6 +249,13 @@ static void pass(struct visitor *v, const struct preview *p)
 				    .status = 403,
 				    .title = "Not from here",
 				    .text = "A page of another origin asked for this WebSocket."});
+	else if (is_service_worker(v))
+		page_answer(v, &(struct page){.status = 403,
+					      .title = "No service workers here",
+					      .text = "Previews at one host come one after the "
+						      "other, and a worker of this one would see "
+						      "the next. With a preview domain each has a "
+						      "host of its own."});
 	else if (!p->online && !grant.cluster)
 		site_away(v);
 	else

@@ -77,8 +77,7 @@ static int take_preview(struct preview *p, json_t *o)
 	*p = (struct preview){.online = json_is_true(json_object_get(o, "online"))};
 	if (take(o, "id", p->id, sizeof(p->id)) || !is_id(text_of(p->id)) ||
 	    take(o, "uid", p->uid, sizeof(p->uid)) || take(o, "name", p->name, sizeof(p->name)) ||
-	    take(o, "header", p->header, sizeof(p->header)) ||
-	    take(o, "user", p->user, sizeof(p->user)))
+	    take(o, "header", p->header, sizeof(p->header)))
 		return -EINVAL;
 	return take_ingress(p, json_object_get(o, "ingress")) ||
 			       take_shares(p, json_object_get(o, "shares"))

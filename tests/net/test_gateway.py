@@ -192,14 +192,14 @@ def heads(s):
     answer = s.visit(host).get("/headers?q=/.culvert/", cookie + "; theme=dark; __Host-culvert-dashboard=x", "Cookie: lang=de",
                                f"Origin: https://{host}", f"Referer: https://{host}/a?b", "X-Culvert-Intercept-Id: 1:evil",
                                "x-culvert-preview: evil", "x-culvert-gateway: 00", "Baggage: a=1,culvert=evil;x=y, b=2", "baggage: c=3",
-                               "X-Forwarded-For: 1.2.3.4", "Forwarded: for=1.2.3.4", "Connection: keep-alive, X-Secret, Cookie", "X-Secret: 1",
+                               "X-Forwarded-For: 1.2.3.4", "X-Forwarded-Client-Cert: By=me", "Forwarded: for=1.2.3.4", "Connection: keep-alive, X-Secret, Cookie", "X-Secret: 1",
                                "X-Kept: 1", "TE: trailers", "Upgrade: h2c")
     seen = [(n.lower(), v) for n, v in answer.json()["headers"]]
     have = dict(seen)
     for name, want in (("x-culvert-intercept-id", f"{ID}:shop"), ("x-culvert-preview", ID), ("baggage", f"culvert={ID},a=1,b=2,c=3"),
                        ("cookie", "theme=dark; lang=de"), ("host", "shop.example.com"), ("origin", "http://shop.example.com"),
                        ("referer", "http://shop.example.com/a?b"), ("x-forwarded-for", ADDRESS), ("x-forwarded-proto", "https"),
-                       ("x-forwarded-host", host), ("x-kept", "1"), ("x-secret", None), ("te", None), ("forwarded", None), ("upgrade", None)):
+                       ("x-forwarded-host", host), ("x-forwarded-client-cert", None), ("x-kept", "1"), ("x-secret", None), ("te", None), ("forwarded", None), ("upgrade", None)):
         expect(name, have.get(name), want)
     expect("fields that stand twice", [n for n in have if sum(n == m for m, _ in seen) > 1], [])
     expect("the target", answer.json()["path"], "/headers?q=/.culvert/")
@@ -573,7 +573,8 @@ def by_path(s):
     expect("the first gateway's exit", s.gateway.stop(), 0)
     config = {"listen": f"{ADDRESS}:8443", "dashboard": f"{ADDRESS}:8445", "preview-host": "preview.test:8443",
               "dashboard-host": "preview.test:8445", "manager": f"{ADDRESS}:7443", "manager-name": "culvert.culvert.svc", "ca": s.ca,
-              "token": s.path("token"), "keys": s.path("keys"), "ingress-ca": s.ca}
+              "token": s.path("token"), "keys": s.path("keys"), "ingress-ca": s.ca,
+              "oidc": {"issuer": "https://127.0.0.1:9", "client-id": "gateway", "allow": ["groups=dev"]}}  # nobody has to ask it
     s.manager.told.clear()
     s.manager.calls.queue.clear()
     s.gateway = Process("gateway", [f"{s.bin}/culvert-gateway", "--config", s.write("gateway.yaml", json.dumps(config))],
@@ -588,7 +589,7 @@ def by_path(s):
     cookie = "Cookie: __Host-culvert=" + answer.cookies()["__Host-culvert"]
     expect("the page", s.visit(host).get("/any/path", cookie).body, b"hello from the shop\n")
     expect("the door, with a cookie", s.visit(host).get(f"/p/{ID}/", cookie).status, 303)
-    expect("another door", s.visit(host).get(f"/p/{OTHER}/", cookie).status, 401)
+    expect("another door", s.visit(host).get(f"/p/{OTHER}/", cookie, "Sec-Fetch-Mode: cors").status, 401)
     expect("a door to nothing", s.visit(host).get(f"/p/{'0' * 32}/", cookie).status, 404)
     expect("a path that is no door", s.visit(host).get("/p/shop/", cookie).status, 200)
     s.manager.tickets["good"] = {"user": "ana", "login": ""}
@@ -598,6 +599,15 @@ def by_path(s):
     both = cookie + "; __Host-culvert-dashboard=" + dash.cookies()["__Host-culvert-dashboard"]
     expect("the dashboard", s.visit(port, **kw).get("/api/state", both).status, 200)
     expect("the dashboard, at the previews' port", s.visit(host).get("/api/state", both).body, b"hello from the shop\n")
+    for i in (ID, OTHER):  # with the cookie of the one before
+        asked = s.visit(host).get(f"/p/{i}/", cookie if i != ID else "Accept: */*")
+        begun = "__Host-culvert-enter=" + asked.cookies()["__Host-culvert-enter"]
+        ticket = s.visit(port, **kw).get(asked.header("location").split(port)[1], both).header("location")
+        answer = s.visit(host).get(ticket.split(host)[1], (cookie + "; " if i != ID else "Cookie: ") + begun)
+        expect(f"the ticket for {i[0]}", (answer.status, answer.header("location")), (303, "/"))
+        cookie = "Cookie: __Host-culvert=" + answer.cookies()["__Host-culvert"]
+        expect(f"the preview {i[0]}", dict(s.visit(host).get("/headers", cookie).json()["headers"])["x-culvert-preview"], i)
+    expect("a service worker", s.visit(host).get("/worker.js", cookie, "Service-Worker: script").status, 403)
     seen = dict(s.visit(host).get("/headers", both).json()["headers"])
     expect("no cookie of ours goes out", seen.get("Cookie"), None)
     expect("a preview, at the dashboard's port", s.visit(port, **kw).get(f"/p/{ID}/", both).status, 404)

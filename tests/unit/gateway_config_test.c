@@ -135,8 +135,11 @@ static void test_told(void **unused)
 	struct told t = {.n = 0};
 	const struct preview *p;
 	json_t *bad = json_object();
+	char long_name[128];
 
 	(void)unused;
+	memset(long_name, 'n', sizeof(long_name) - 1);
+	long_name[sizeof(long_name) - 1] = '\0';
 	assert_int_equal(told_previews(&t, bad, &err), -EINVAL);
 	assert_false(t.known);
 	json_decref(bad);
@@ -161,6 +164,11 @@ static void test_told(void **unused)
 	assert_int_equal(told_of(&t, preview("port", json_integer(0))), 0);
 	assert_int_equal(told_of(&t, preview("port", json_integer(65536))), 0);
 	assert_int_equal(told_of(&t, preview("shares", json_pack("[{s:s}]", "hash", "short"))), 0);
+	/* Names as long as intercepts' may be, and users whom other alphabets name. */
+	assert_int_equal(told_of(&t, preview("name", json_string(long_name))), 1);
+	assert_int_equal(told_of(&t, preview("header", json_sprintf("%s:%s", ID, long_name))), 1);
+	assert_int_equal(told_of(&t, preview("name", json_sprintf("%sx", long_name))), 0);
+	assert_int_equal(told_of(&t, preview("user", json_string("J\u00fcrgen"))), 1);
 	assert_int_equal(told_of(&t, preview("host", json_string("fd00::1"))), 1);
 	assert_string_equal(t.preview[0].l5, "[fd00::1]");
 	told_free(&t);
