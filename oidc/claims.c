@@ -136,6 +136,10 @@ static bool holds(const json_t *claims, const char *rule)
 	size_t i;
 
 	snprintf(name, sizeof(name), "%.*s", (int)(value - 1 - rule), rule);
+	/* An address that the issuer has not verified is whatever somebody typed (OpenID Connect Core, 5.7). */
+	v = json_object_get(claims, "email_verified");
+	if (!strcmp(name, "email") && v && !equals(v, "true"))
+		return false;
 	v = json_object_get(claims, name);
 	json_array_foreach(v, i, item)
 	{

@@ -256,6 +256,16 @@ static void test_allow(void **unused)
 		if (r && (!strstr(e.text, "dora may not enter") || !strstr(e.text, cases[i].rule)))
 			fail_msg("%s", e.text);
 	}
+	/* An address counts unless the issuer says that it has not verified it. */
+	by.allow = (char *[]){(char *)(uintptr_t) "email=a@b"};
+	json_object_set_new(c, "email", json_string("a@b"));
+	assert_int_equal(oidc_claims_check(c, &by, NOW, &who, &e), 0);
+	json_object_set_new(c, "email_verified", json_true());
+	assert_int_equal(oidc_claims_check(c, &by, NOW, &who, &e), 0);
+	json_object_set_new(c, "email_verified", json_string("false"));
+	assert_int_equal(oidc_claims_check(c, &by, NOW, &who, &e), -EACCES);
+	json_object_set_new(c, "email_verified", json_false());
+	assert_int_equal(oidc_claims_check(c, &by, NOW, &who, &e), -EACCES);
 	by.nallow = 0;
 	assert_int_equal(oidc_claims_check(c, &by, NOW, &who, &e), -EACCES);
 	assert_non_null(strstr(e.text, "nobody may enter"));
