@@ -30,7 +30,7 @@ void buf_free(struct buf *b); /* and empties it */
 /* --- grant.c: what a cookie or ticket of ours says ----------------------------------------------------------- */
 
 enum {
-	ID_LEN = 32,	/* of a preview: hex digits */
+	ID_LEN = 32,	      /* of a preview: hex digits */
 	INTERCEPT_TEXT = 127, /* an intercept's name, as intercept/ bounds it */
 	HEADER_TEXT = ID_LEN + 1 + INTERCEPT_TEXT,
 	HASH_TEXT = 64, /* of a share link */
@@ -117,8 +117,8 @@ struct passage {
 	bool marked;		  /* header and baggage are set: not for the cluster's version */
 	char id[ID_LEN + 1];
 	char header[HEADER_TEXT + 1]; /* ID:NAME */
-	char from[48];		  /* the visitor's address */
-	const char *loop;	  /* marker */
+	char from[48];		      /* the visitor's address */
+	const char *loop;	      /* marker */
 };
 
 /* Is it an upgrade to a WebSocket? */

@@ -202,16 +202,11 @@ void head_to_ingress(struct buf *out, const struct http_head *h, struct http_tex
 		     const struct passage *p)
 {
 	/* What we say ourselves; and the ways in which others say the same. */
-	static const char *const replaced[] = {"host",
-					       "cookie",
-					       "baggage",
-					       "x-scheme",
-					       "x-real-ip",
-					       "x-original-forwarded-for",
-					       "x-original-url",
-					       "x-rewrite-url",
-					       "forwarded",
-					       NULL};
+	static const char *const replaced[] = {"host",		 "cookie",
+					       "baggage",	 "x-scheme",
+					       "x-real-ip",	 "x-original-forwarded-for",
+					       "x-original-url", "x-rewrite-url",
+					       "forwarded",	 NULL};
 
 	buf_text(out, h->method);
 	buf_add(out, " ", 1);
@@ -221,8 +216,7 @@ void head_to_ingress(struct buf *out, const struct http_head *h, struct http_tex
 		const struct http_field *f = &h->field[i];
 
 		if (in_list(f->name, replaced) || text_starts_nocase(f->name, "x-culvert-") ||
-		    text_starts_nocase(f->name, "x-forwarded-") ||
-		    is_hop_by_hop(h, f->name))
+		    text_starts_nocase(f->name, "x-forwarded-") || is_hop_by_hop(h, f->name))
 			continue;
 		if (http_text_is_nocase(f->name, "origin") ||
 		    http_text_is_nocase(f->name, "referer"))
