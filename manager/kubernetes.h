@@ -141,6 +141,7 @@ struct session {
 	bool dirty;
 	uint64_t told; /* hash of the snapshot sent last */
 	char *login; /* subject of the ID token that login.c has verified, malloc'ed; NULL = none */
+	int64_t login_until; /* seconds since 1970 */
 };
 
 struct pod {
@@ -359,6 +360,8 @@ void token_cancel(struct token_call *t); /* NULL ok; also when the client has go
 /* As its status has it; what is damaged is left out. */
 void preview_restore(struct record *r, const json_t *object);
 void preview_drop(struct record *r);
+/* With its links; not to one that has its own, or takes no requests. */
+void preview_move(struct record *from, struct record *to);
 /* status.preview, JSON's null without one. */
 json_t *preview_status(const struct record *r);
 json_t *preview_ingress_json(const struct preview_ingress *i);
@@ -427,3 +430,5 @@ int login_new(struct kubernetes *k, struct error *e);
 void login_free(struct login *l); /* NULL ok */
 /* Answers `login`; sets session->login. */
 void login_call(struct control_conn *c, const json_t *params, struct rpc_request *req);
+/* Ends those whose token has expired. */
+void logins_tick(struct kubernetes *k, int64_t today);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Who a laptop is at the issuer: it says so by an ID token, which is verified here, whatever the laptop thinks of it. The
- * session remembers the subject, as long as it lives: with it the dashboard knows whose intercepts a visitor may see.
+ * session remembers the subject, as long as the token is good: with it the dashboard knows whose intercepts a visitor may see.
+ * A laptop's newest word counts: one that is still being verified when another comes is dropped.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -10,7 +11,7 @@
 #include "base/file.h"
 #include "manager/kubernetes.h"
 
-enum { CA_MAX = 1 << 20, LOGINS_AT_ONCE = 2 /* of one laptop */ };
+enum { CA_MAX = 1 << 20 };
 
 /* A token that is being verified. Connection and session may go in the meantime. */
 struct attempt {
@@ -18,6 +19,7 @@ struct attempt {
 	LIST_ENTRY(attempt) link;
 	char session[sizeof(((struct session *)0)->o.name)];
 	struct rpc_request *req;
+	struct oidc_call *call;
 };
 
 struct login {
@@ -33,11 +35,23 @@ static void forget(struct attempt *a)
 	free(a);
 }
 
-static void set_login(struct session *s, char *subject)
+/* `until`, in seconds since 1970: no longer than the token is taken for good. */
+static void set_login(struct session *s, char *subject, int64_t until)
 {
 	free(s->login);
 	s->login = subject;
+	s->login_until = until;
 	gateways_changed(s->k);
+}
+
+void logins_tick(struct kubernetes *k, int64_t today)
+{
+	for (struct session *s = k->sessions; s; s = s->next) {
+		if (!s->login || s->login_until > today)
+			continue;
+		log_info("laptop %s: its login has expired", s->o.user);
+		set_login(s, NULL, 0);
+	}
 }
 
 static void on_verified(void *arg, int error, const struct oidc_identity *who,
@@ -56,21 +70,26 @@ static void on_verified(void *arg, int error, const struct oidc_identity *who,
 	} else {
 		if (!s->login || strcmp(s->login, subject) != 0)
 			log_info("laptop %s: logged in as %s", s->o.user, who->name);
-		set_login(s, subject);
+		set_login(s, subject, who->expires + OIDC_SKEW_S);
 		rpc_reply(a->req, json_pack("{s:s, s:s, s:I}", "name", who->name, "subject",
 					    who->subject, "expires", (json_int_t)who->expires));
 	}
 	forget(a);
 }
 
-static bool busy(const struct login *l, const struct session *s)
+/* What this laptop has said before, and is not verified yet, counts no more. */
+static void drop_older(struct login *l, const struct session *s)
 {
-	const struct attempt *a;
-	unsigned n = 0;
+	struct attempt *a, *next;
 
-	LIST_FOREACH (a, &l->attempts, link)
-		n += !strcmp(a->session, s->o.name);
-	return n >= LOGINS_AT_ONCE;
+	for (a = l ? LIST_FIRST(&l->attempts) : NULL; a; a = next) {
+		next = LIST_NEXT(a, link);
+		if (strcmp(a->session, s->o.name) != 0)
+			continue;
+		oidc_cancel(a->call);
+		rpc_fail(a->req, RPC_FAILED, "Another login or a logout came meanwhile.");
+		forget(a);
+	}
 }
 
 static void verify(struct login *l, const struct session *s, const char *token,
@@ -86,7 +105,7 @@ static void verify(struct login *l, const struct session *s, const char *token,
 	a->req = req;
 	memcpy(a->session, s->o.name, sizeof(a->session));
 	LIST_INSERT_HEAD(&l->attempts, a, link);
-	if (oidc_verify(l->oidc, token, NULL, on_verified, a, NULL)) {
+	if (oidc_verify(l->oidc, token, NULL, on_verified, a, &a->call)) {
 		rpc_fail(req, RPC_FAILED, "The manager verifies too many logins: try again.");
 		forget(a);
 	}
@@ -105,15 +124,15 @@ void login_call(struct control_conn *c, const json_t *params, struct rpc_request
 	} else if (!s) {
 		rpc_fail(req, RPC_FORBIDDEN, "Only a laptop with a session logs in.");
 	} else if (!*token) {
-		set_login(s, NULL);
+		drop_older(l, s);
+		set_login(s, NULL, 0);
 		rpc_reply(req, json_object());
 	} else if (!l) {
 		rpc_fail(req, RPC_FORBIDDEN,
 			 "The manager has no OpenID issuer: 'culvert install --oidc-issuer' names "
 			 "one.");
-	} else if (busy(l, s)) {
-		rpc_fail(req, RPC_FAILED, "A login is under way: try again.");
 	} else {
+		drop_older(l, s);
 		verify(l, s, token, req);
 	}
 }

@@ -327,6 +327,7 @@ void sessions_tick(struct kubernetes *k, nsec_t now)
 	if (now - k->sessions_swept < LOOK_EVERY_S * NSEC_PER_SEC)
 		return;
 	k->sessions_swept = now;
+	logins_tick(k, today);
 	for (struct session *s = k->sessions; s; s = s->next) {
 		if (today - s->renewed > (int64_t)m->cfg->session_timeout_s)
 			expire(s);
