@@ -104,5 +104,17 @@ static inline void put_le64(void *p, uint64_t v)
 	memcpy(p, &v, sizeof(v));
 }
 
+/* How many bytes of `s` have room without a character of UTF-8 being cut in two. */
+static inline size_t utf8_fit(const char *s, size_t room)
+{
+	size_t n = strnlen(s, room + 1);
+
+	if (n <= room)
+		return n;
+	for (n = room; n && ((unsigned char)s[n] & 0xc0) == 0x80;)
+		n--;
+	return n;
+}
+
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 	       "get_le/put_le assume a little-endian host");

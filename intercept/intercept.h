@@ -140,7 +140,8 @@ int http_match_parse(struct http_match *m, bool *given, const char *text, struct
 int http_path_parse(struct http_match *m, const char *text, struct error *e);
 /* All of it, as an object or a message brought it; the sentence begins with a small letter where a pattern is wrong. */
 int http_match_check(const struct http_match *m, struct error *e);
-/* Lines as people read them: `header("x-user") ~= regexp("ana")`, `path-prefix("/api")`, or "all HTTP requests"; joined by `between`. */
+/* Lines as people read them: `header("x-user") ~= regexp("ana")`, `path-prefix("/api")`, or "all HTTP requests"; joined by `between`.
+ * What does not fit `size` (> 4) ends with "...". */
 void http_match_text(char *to, size_t size, const struct intercept *i, const char *between);
 /* The value of the own header: "ID:NAME". */
 void http_id_text(char to[static HTTP_ID_TEXT_LEN], const char *id, const char *name);

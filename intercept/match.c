@@ -37,9 +37,10 @@ static int parse_mode(struct http_match *m, bool given, enum http_match_mode mod
 	return 0;
 }
 
-static bool has_condition(const struct http_match *m, const struct http_condition *c)
+/* Is it among the first `n`? */
+static bool has_condition(const struct http_match *m, unsigned n, const struct http_condition *c)
 {
-	for (unsigned i = 0; i < m->nconditions; i++) {
+	for (unsigned i = 0; i < n; i++) {
 		if (!strcmp(m->condition[i].name, c->name) &&
 		    !strcmp(m->condition[i].pattern, c->pattern))
 			return true;
@@ -67,7 +68,7 @@ static int parse_condition(struct http_match *m, const char *text, struct error 
 	snprintf(c.pattern, sizeof(c.pattern), "%s", equals + 1);
 	if (pattern_check(&c, &why))
 		return error_set(e, -EINVAL, "--http-match '%.200s': %s", text, why.text);
-	if (has_condition(m, &c))
+	if (has_condition(m, m->nconditions, &c))
 		return 0;
 	if (m->nconditions == HTTP_CONDITIONS)
 		return error_set(e, -EINVAL, "--http-match: at most %d headers in one intercept.",
@@ -117,10 +118,17 @@ int http_path_parse(struct http_match *m, const char *text, struct error *e)
 
 /* --- what makes sense ---------------------------------------------------------------------------------- */
 
-static int condition_check(const struct http_condition *c, struct error *e)
+static int condition_check(const struct http_match *m, unsigned i, struct error *e)
 {
+	const struct http_condition *c = &m->condition[i];
 	char lower[HTTP_NAME_MAX + 1];
 
+	/* Precedence and clashes go by how many there are. */
+	if (has_condition(m, i, c))
+		return error_set(e, -EINVAL,
+				 "the regular expression for header %s stands there twice; once is "
+				 "enough.",
+				 c->name);
 	if (!take_header_name(lower, c->name, strlen(c->name)) || strcmp(lower, c->name) != 0)
 		return error_set(e, -EINVAL, "'%s' is no header's name in lower case.", c->name);
 	return pattern_check(c, e);
@@ -140,7 +148,7 @@ int http_match_check(const struct http_match *m, struct error *e)
 				 "A match by headers has 1 to %d conditions, any other none.",
 				 HTTP_CONDITIONS);
 	for (unsigned i = 0; i < m->nconditions; i++) {
-		int r = condition_check(&m->condition[i], e);
+		int r = condition_check(m, i, e);
 
 		if (r)
 			return r;
@@ -193,17 +201,14 @@ static void add_header(char *to, size_t size, const char *between, const char *n
 		 name, pattern);
 }
 
-void http_match_text(char *to, size_t size, const struct intercept *i, const char *between)
+static void http_text(char to[static HTTP_MATCH_TEXT_LEN], const struct intercept *i,
+		      const char *between)
 {
+	const size_t size = HTTP_MATCH_TEXT_LEN;
 	const struct http_match *m = &i->match;
 	char own[HTTP_ID_TEXT_LEN];
 	size_t len;
 
-	*to = '\0';
-	if (i->mechanism == MECHANISM_TCP) {
-		snprintf(to, size, "%s", tcp_text(i));
-		return;
-	}
 	http_id_text(own, i->id, i->name);
 	if (m->mode == HTTP_MATCH_AUTO)
 		add_header(to, size, between, HTTP_ID_HEADER, own);
@@ -215,6 +220,21 @@ void http_match_text(char *to, size_t size, const struct intercept *i, const cha
 			 m->path);
 	else if (!len)
 		snprintf(to, size, "all HTTP requests");
+}
+
+void http_match_text(char *to, size_t size, const struct intercept *i, const char *between)
+{
+	static const char more[] = "...";
+	char whole[HTTP_MATCH_TEXT_LEN] = "";
+	size_t fits;
+
+	if (i->mechanism == MECHANISM_TCP)
+		snprintf(whole, sizeof(whole), "%s", tcp_text(i));
+	else
+		http_text(whole, i, between);
+	/* A character cut in two would be no text for JSON. */
+	fits = utf8_fit(whole, strlen(whole) < size ? size - 1 : size - sizeof(more));
+	snprintf(to, size, "%.*s%s", (int)fits, whole, whole[fits] ? more : "");
 }
 
 /* --- two of them ------------------------------------------------------------------------------------------ */
@@ -239,7 +259,7 @@ static bool within(const struct intercept *a, const struct intercept *b)
 	if (a_auto || b_auto)
 		return a_auto && b_auto && !strcmp(a->id, b->id) && !strcmp(a->name, b->name);
 	for (unsigned i = 0; i < a->match.nconditions; i++) {
-		if (!has_condition(&b->match, &a->match.condition[i]))
+		if (!has_condition(&b->match, b->match.nconditions, &a->match.condition[i]))
 			return false;
 	}
 	return true;

@@ -120,7 +120,6 @@ static int shared_acquire(void)
 		shared_release();
 		return -ENOMEM;
 	}
-	pcre2_set_match_limit(shared.limits, MATCH_LIMIT);
 	pcre2_set_heap_limit(shared.limits, HEAP_LIMIT_KIB);
 	return 0;
 }
@@ -254,11 +253,17 @@ static bool path_matches(const struct matcher *m, struct http_text target)
 	return path.len >= m->path_len && !memcmp(path.p, m->path, m->path_len);
 }
 
-/* 1, 0, or -E2BIG. */
-static int value_matches(const pcre2_code *code, struct http_text value)
+/*
+ * 1, 0, or -E2BIG. A head has room for hundreds of lines of one name, each just below the limit: the nth of them gets an nth of
+ * it, so that all together cost less than seven.
+ */
+static int value_matches(const pcre2_code *code, struct http_text value, unsigned nth)
 {
-	int r = pcre2_match(code, (PCRE2_SPTR)(value.len ? value.p : ""), value.len, 0, 0,
-			    shared.data, shared.limits);
+	int r;
+
+	pcre2_set_match_limit(shared.limits, MATCH_LIMIT / nth);
+	r = pcre2_match(code, (PCRE2_SPTR)(value.len ? value.p : ""), value.len, 0, 0, shared.data,
+			shared.limits);
 
 	if (r >= 0)
 		return 1;
@@ -269,6 +274,7 @@ static int condition_matches(const struct matcher *m, unsigned i, const struct h
 {
 	const char *name = m->condition[i].name;
 	size_t len = m->condition[i].name_len;
+	unsigned tried = 0;
 	int result = 0;
 
 	for (unsigned k = 0; k < head->nfields; k++) {
@@ -277,13 +283,13 @@ static int condition_matches(const struct matcher *m, unsigned i, const struct h
 
 		if (!is_named(f, name, len))
 			continue;
-		r = value_matches(m->condition[i].code, f->value);
+		r = value_matches(m->condition[i].code, f->value, ++tried);
 		if (r == 1)
 			return 1;
 		result = r ? r : result;
 	}
 	if (m->condition[i].host && head->authority.p) {
-		int r = value_matches(m->condition[i].code, head->authority);
+		int r = value_matches(m->condition[i].code, head->authority, ++tried);
 
 		result = r ? r : result;
 	}

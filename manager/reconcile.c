@@ -34,6 +34,12 @@ static bool same_target(const struct intercept_port *a, const struct intercept_p
 	return a->target == b->target && a->udp == b->udp;
 }
 
+/* How much of a user's name a sentence has room for. */
+static int short_name(const char *user)
+{
+	return (int)utf8_fit(user, 100);
+}
+
 /* The policy and the schema have seen it; what they cannot see is looked at here. */
 static bool why_failed(const struct claim *c, char *why, size_t size)
 {
@@ -44,8 +50,9 @@ static bool why_failed(const struct claim *c, char *why, size_t size)
 			 "Its Session does not exist (any more); run 'culvert connect' and "
 			 "intercept again.");
 	else if (strcmp(c->session_user, c->o->user))
-		snprintf(why, size, "Its Session belongs to %.100s, not to %.100s.",
-			 c->session_user, c->o->user);
+		snprintf(why, size, "Its Session belongs to %.*s, not to %.*s.",
+			 short_name(c->session_user), c->session_user, short_name(c->o->user),
+			 c->o->user);
 	else if (i->kind == KIND_HOST || !i->nports || !*i->workload || !*i->service)
 		snprintf(why, size, "Its spec names no workload, service or port.");
 	else
@@ -151,10 +158,10 @@ static void tell_holder(struct verdict *v, const struct claim *me, const struct 
 	http_match_text(match, sizeof(match), h, " and ");
 	v->phase = PHASE_CONFLICT;
 	snprintf(v->message, sizeof(v->message),
-		 "Port %u%s%s%s of %s %s is taken by %s intercept '%.127s'%s%.100s, for %s.",
+		 "Port %u%s%s%s of %s %s is taken by %s intercept '%.127s'%s%.*s, for %s.",
 		 port->port, *port->name ? " (" : "", port->name, *port->name ? ")" : "",
 		 workload_kind_name(h->kind), h->workload, own ? "your own" : "the", h->name,
-		 own ? "" : " of ", own ? "" : holder->o->user, match);
+		 own ? "" : " of ", own ? 0 : short_name(holder->o->user), holder->o->user, match);
 }
 
 /* What agents of one workload are told has a bound, and nobody may fill it up for those who are in. */

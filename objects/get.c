@@ -83,13 +83,8 @@ int take_port(const json_t *from, const char *key, uint16_t *to, struct error *e
 
 void copy_text(char *to, size_t size, const char *from)
 {
-	size_t len = strnlen(from, size);
+	size_t len = utf8_fit(from, size - 1);
 
-	if (len == size) {
-		len--;
-		while (len && ((unsigned char)from[len] & 0xc0) == 0x80)
-			len--; /* not in the middle of a character */
-	}
 	for (size_t i = 0; i < len; i++)
 		to[i] = control(from[i]) ? ' ' : from[i];
 	to[len] = '\0';

@@ -123,6 +123,20 @@ static void test_together_they_have_a_bound(void **unused)
 	assert_int_equal(http_match_check(&m, &err), -EINVAL);
 }
 
+/* Whose object says one condition eight times would go before all others, and clash with nobody. */
+static void test_no_condition_counts_twice(void **unused)
+{
+	struct http_match m = {.mode = HTTP_MATCH_HEADERS, .nconditions = 3};
+
+	(void)unused;
+	m.condition[0] = m.condition[2] = (struct http_condition){"x-user", "ana"};
+	m.condition[1] = (struct http_condition){"x-user", "an."};
+	assert_int_equal(http_match_check(&m, &err), -EINVAL);
+	says("for header x-user stands there twice");
+	m.nconditions = 2;
+	assert_int_equal(http_match_check(&m, &err), 0);
+}
+
 /* --- intercepts ------------------------------------------------------------------------------------------- */
 
 /* "auto", "all", or headers separated by blanks; "tcp". */
@@ -304,6 +318,18 @@ static void test_text(void **unused)
 	i.port[0].udp = true;
 	http_match_text(text, sizeof(text), &i, "\n");
 	assert_string_equal(text, "all UDP datagrams");
+	http_match_text(text, 18, &i, "\n");
+	assert_string_equal(text, "all UDP datagrams");
+	http_match_text(text, 17, &i, "\n");
+	assert_string_equal(text, "all UDP datag...");
+	/* Between characters. */
+	i = make("all", "/\xc3\xa9\xc3\xa9\xc3\xa9");
+	http_match_text(text, 20, &i, "\n");
+	assert_string_equal(text, "path-prefix(\"/\xc3\xa9...");
+	http_match_text(text, 19, &i, "\n");
+	assert_string_equal(text, "path-prefix(\"/...");
+	http_match_text(text, sizeof(text), &i, "\n");
+	assert_string_equal(text, "path-prefix(\"/\xc3\xa9\xc3\xa9\xc3\xa9\")");
 }
 
 /* --- heads ------------------------------------------------------------------------------------------------- */
@@ -514,6 +540,25 @@ static void test_limits(void **unused)
 	free(line);
 }
 
+/* A head full of lines of one name, each just below the limit, would cost hundreds of them: the later ones get less. */
+static void test_lines_share_the_limit(void **unused)
+{
+	struct matcher *m = matcher("x=(a+)+$", "", false);
+	char value[] = "aaaaaaaaaaa!";
+	struct http_field field[200];
+	struct http_head head = {.target = bytes("/"), .field = field, .nfields = 1};
+
+	(void)unused;
+	for (size_t i = 0; i < ARRAY_SIZE(field); i++)
+		field[i] = (struct http_field){.name = bytes("x"), .value = bytes(value)};
+	assert_int_equal(matcher_test(m, &head), 0);
+	head.nfields = ARRAY_SIZE(field);
+	assert_int_equal(matcher_test(m, &head), -E2BIG);
+	field[ARRAY_SIZE(field) - 1].value = bytes("aaa");
+	assert_int_equal(matcher_test(m, &head), 1);
+	matcher_free(m);
+}
+
 /* --- JSON --------------------------------------------------------------------------------------------------- */
 
 static void test_json(void **unused)
@@ -620,6 +665,7 @@ int main(void)
 		cmocka_unit_test(test_flags),
 		cmocka_unit_test(test_bad_flags),
 		cmocka_unit_test(test_together_they_have_a_bound),
+		cmocka_unit_test(test_no_condition_counts_twice),
 		cmocka_unit_test(test_clash),
 		cmocka_unit_test(test_auto_clashes_with_its_own_header_alone),
 		cmocka_unit_test(test_within),
@@ -632,6 +678,7 @@ int main(void)
 		cmocka_unit_test(test_own_id),
 		cmocka_unit_test(test_preview_takes_its_id_too),
 		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_lines_share_the_limit),
 		cmocka_unit_test(test_json),
 		cmocka_unit_test(test_request_json),
 		cmocka_unit_test(test_udp_has_no_requests),

@@ -79,6 +79,15 @@ static void not_in_force(const struct claim *c, enum phase phase, const char *sa
 		fail_msg("'%s' does not say '%s'", v->message, says);
 }
 
+static bool said_is_text(const struct claim *c)
+{
+	json_t *text = json_string(ask(c)->message); /* UTF-8 alone */
+	bool is = text != NULL;
+
+	json_decref(text);
+	return is;
+}
+
 static void test_nothing(void **unused)
 {
 	(void)unused;
@@ -194,6 +203,30 @@ static void test_same_requests_clash(void **unused)
 	not_in_force(bob, PHASE_CONFLICT,
 		     "is taken by the intercept 'cart' of ana, for header(\"x-user\") ~= "
 		     "regexp(\"ana\").");
+}
+
+/* A status is JSON: half a character in it, and nobody would hear of the conflict. */
+static void test_long_names_are_cut_between_characters(void **unused)
+{
+	struct claim *ana = http("ana", "cart", 1, "x-user=ana", NULL),
+		     *bob = http("bob", "cart", 2, "x-user=ana", NULL);
+	struct http_condition *mine = &of(ana)->in.match.condition[0];
+
+	(void)unused;
+	for (unsigned shift = 0; shift < 2; shift++) {
+		mine->pattern[0] = of(ana)->user[0] = 'a';
+		for (size_t i = 0; i < 80; i++) {
+			memcpy(mine->pattern + shift + 2 * i, "\xc3\xa9", 3);
+			memcpy(of(ana)->user + shift + 2 * i, "\xc3\xa9", 3);
+		}
+		of(bob)->in.match = of(ana)->in.match;
+		claim[0].session_user = of(ana)->user;
+		not_in_force(bob, PHASE_CONFLICT, "is taken by the intercept 'cart' of");
+		assert_true(said_is_text(bob));
+		claim[0].session_user = "bob";
+		not_in_force(ana, PHASE_FAILED, "Its Session belongs to bob, not to");
+		assert_true(said_is_text(ana));
+	}
 }
 
 static void test_all_and_tcp_clash_with_everything(void **unused)
@@ -601,6 +634,7 @@ int main(void)
 		cmocka_unit_test_setup(test_moving_to_a_taken_port_keeps_the_old, begin),
 		cmocka_unit_test_setup(test_requests_share_a_port, begin),
 		cmocka_unit_test_setup(test_same_requests_clash, begin),
+		cmocka_unit_test_setup(test_long_names_are_cut_between_characters, begin),
 		cmocka_unit_test_setup(test_all_and_tcp_clash_with_everything, begin),
 		cmocka_unit_test_setup(test_paths_apart_do_not_clash, begin),
 		cmocka_unit_test_setup(test_a_wider_match_does_not_inherit, begin),
