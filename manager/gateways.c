@@ -147,21 +147,21 @@ static json_t *intercept_json(const struct record *r)
 	const struct intercept *in = &r->o.in;
 	const struct session *s = session_of(r);
 	bool force = r->verdict.in_force, http = in->mechanism == MECHANISM_HTTP;
-	char match[1024] = "", url[PREVIEW_URL_MAX] = "";
+	char match[HTTP_MATCH_TEXT_LEN] = "", url[PREVIEW_URL_MAX] = "";
 	json_t *o;
 
 	if (http)
 		http_match_text(match, sizeof(match), in, " and ");
 	if (r->preview)
 		preview_url(url, sizeof(url), r);
-	o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s}",
+	o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:s, s:o, s:b, s:s}",
 		      "uid", r->o.uid, "name", in->name, "namespace", in->ns, "kind",
 		      workload_kind_name(in->kind), "workload", in->workload, "service",
 		      in->service, "ports", ports_json(in), "mechanism", http ? "http" : "tcp",
 		      "match", match, "user", r->o.user, "login", login_of(s), "phase",
 		      phase_name(force ? r->coverage.phase : r->verdict.phase), "message",
-		      force ? r->coverage.message : r->verdict.message, "online", is_online(s),
-		      "url", url);
+		      rpc_sentence(force ? r->coverage.message : r->verdict.message), "online",
+		      is_online(s), "url", url);
 	if (o)
 		add_traffic(o, r);
 	return o;

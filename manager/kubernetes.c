@@ -87,10 +87,10 @@ static json_t *record_json(const struct record *r)
 		if (p->peer && record_is_of(r, p))
 			rules_sum(&sum, p->peer, &r->o.in);
 	}
-	j = json_pack("{s:o, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:o, s:b, s:s}", "intercept",
+	j = json_pack("{s:o, s:s, s:s, s:s, s:o, s:i, s:i, s:I, s:I, s:o, s:b, s:s}", "intercept",
 		      intercept_to_json(&r->o.in), "uid", r->o.uid, "object", r->o.object, "phase",
 		      phase_name(phase), "message",
-		      force ? r->coverage.message : r->verdict.message, "agents",
+		      rpc_sentence(force ? r->coverage.message : r->verdict.message), "agents",
 		      force ? (int)r->coverage.agents : 0, "endpoints",
 		      force ? (int)r->coverage.endpoints : 0, "connections", sum.connections,
 		      "requests", sum.requests, "warnings", rules_warnings(&sum, &r->o.in), "ready",

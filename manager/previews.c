@@ -132,6 +132,15 @@ void preview_drop(struct record *r)
 	r->o.in.preview = false;
 }
 
+void preview_move(struct record *from, struct record *to)
+{
+	if (!from->preview || to->preview || !*to->o.in.id)
+		return;
+	to->preview = steal_ptr(from->preview);
+	to->o.in.preview = true;
+	from->o.in.preview = false;
+}
+
 static bool forget_expired(struct preview *p)
 {
 	unsigned n = 0;
@@ -177,7 +186,9 @@ static struct record *own_preview(struct control_conn *c, const json_t *params,
 
 	if (!r || r->preview)
 		return r;
-	rpc_fail(req, RPC_NOT_FOUND, "The intercept %s has no preview.", r->o.in.name);
+	rpc_fail(req, RPC_NOT_FOUND,
+		 "The intercept %s has no preview; `culvert preview create %s` makes one.",
+		 r->o.in.name, r->o.in.name);
 	return NULL;
 }
 

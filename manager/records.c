@@ -33,6 +33,12 @@ bool record_is_of(const struct record *r, const struct pod *pod)
 	       !strcmp(r->o.in.workload, pod->workload);
 }
 
+/* Of one laptop: the newer is meant to take the older one's place. */
+static bool same_name(const struct record *a, const struct record *b)
+{
+	return !strcmp(a->o.session, b->o.session) && !strcmp(a->o.in.name, b->o.in.name);
+}
+
 static bool takes(const struct pod *pod, const struct intercept_port *want)
 {
 	for (unsigned i = 0; i < pod->nports; i++) {
@@ -145,7 +151,7 @@ static void announce(struct record *r, const char *reason, const char *verb)
 		a->next->link = &a->next;
 	*a->link = a;
 	snprintf(a->reason, sizeof(a->reason), "%s", reason);
-	snprintf(a->message, sizeof(a->message), "%.200s %s intercepting port %s of service %s",
+	snprintf(a->message, sizeof(a->message), "%s %s intercepting port %s of service %s",
 		 r->o.user, verb, ports, i->service);
 	snprintf(a->kind, sizeof(a->kind), "%s", workload_kind_title(i->kind));
 	memcpy(a->name, i->workload, sizeof(a->name));
@@ -171,6 +177,11 @@ static void record_end(struct record *r)
 		log_info("intercept %s/%s of %s: ended", r->o.in.ns, r->o.in.name, r->o.user);
 	if (r->announced)
 		announce(r, "InterceptEnded", "stopped");
+	/* It had taken another's place, which that gets back. */
+	for (struct record *o = k->records; o; o = o->next) {
+		if (same_name(o, r))
+			preview_move(r, o);
+	}
 	preview_drop(r);
 	free(r);
 	records_changed(k);
@@ -328,8 +339,7 @@ static void assign_ports(struct kubernetes *k, struct record *r)
 		struct intercept_port *p = &in->port[i];
 
 		for (const struct record *o = k->records; o && !p->overlay; o = o->next) {
-			if (o == r || strcmp(o->o.session, r->o.session) != 0 ||
-			    strcmp(o->o.in.name, in->name) != 0)
+			if (o == r || !same_name(o, r))
 				continue;
 			for (unsigned n = 0; n < o->o.in.nports; n++) {
 				if (o->o.in.port[n].target == p->target &&
@@ -370,9 +380,9 @@ static json_t *status_json(const struct record *r)
 		json_array_append_new(ports, json_pack("{s:i, s:s, s:i}", "port", in->port[i].port,
 						       "protocol", in->port[i].udp ? "UDP" : "TCP",
 						       "intake", in->port[i].overlay));
-	status = json_pack("{s:s, s:s, s:i, s:i, s:o, s:o}", "phase",
+	status = json_pack("{s:s, s:o, s:i, s:i, s:o, s:o}", "phase",
 			   phase_name(force ? r->coverage.phase : r->verdict.phase), "message",
-			   force ? r->coverage.message : r->verdict.message, "agents",
+			   rpc_sentence(force ? r->coverage.message : r->verdict.message), "agents",
 			   force ? (int)r->coverage.agents : 0, "endpoints",
 			   force ? (int)r->coverage.endpoints : 0, "ports", ports, "preview",
 			   preview_status(r));
@@ -467,6 +477,17 @@ static void decide(struct kubernetes *k)
 	for (struct record *r = k->records; r; r = r->next) {
 		if (claims(r))
 			r->verdict = v[n++];
+	}
+}
+
+/* An intercept that is made anew, under its name, has the preview, and its links, of the one whose place it takes. */
+static void take_over_preview(struct record *r)
+{
+	if (!r->verdict.in_force)
+		return;
+	for (struct record *o = r->k->records; o; o = o->next) {
+		if (!o->verdict.in_force && same_name(o, r))
+			preview_move(o, r);
 	}
 }
 
@@ -607,6 +628,8 @@ void records_reconcile(struct kubernetes *k)
 	if (!k->settled)
 		return;
 	decide(k);
+	for (struct record *r = k->records; r; r = r->next)
+		take_over_preview(r);
 	for (struct record *r = k->records; r; r = r->next)
 		note_rules(r);
 	/* Agents first: those that have the rules already count below. */

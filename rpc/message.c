@@ -97,8 +97,7 @@ json_t *message_result(json_t *id, json_t *result)
 	return json_pack("{s:s, s:o, s:o}", "jsonrpc", "2.0", "id", id, "result", result);
 }
 
-/* A sentence may have been cut within a character: it is told all the same, or the caller would wait for nothing. */
-static json_t *sentence_to_json(const char *sentence)
+json_t *rpc_sentence(const char *sentence)
 {
 	json_t *j = json_string(sentence);
 	char *ascii;
@@ -118,5 +117,5 @@ static json_t *sentence_to_json(const char *sentence)
 json_t *message_error(json_t *id, int code, const char *sentence)
 {
 	return json_pack("{s:s, s:o, s:{s:i, s:o}}", "jsonrpc", "2.0", "id", id ? id : json_null(),
-			 "error", "code", code, "message", sentence_to_json(sentence));
+			 "error", "code", code, "message", rpc_sentence(sentence));
 }

@@ -60,6 +60,8 @@ int rpc_notify(struct rpc *r, const char *method, json_t *params);
 void rpc_reply(struct rpc_request *req, json_t *result); /* consumes both */
 void rpc_fail(struct rpc_request *req, int code, const char *fmt, ...) printf_like(3, 4);
 
+/* A string of JSON, also of a sentence that was cut within a character: it is told all the same, or somebody would wait for nothing. */
+json_t *rpc_sentence(const char *sentence);
 /* For fuzzing and tests: parses one frame body; 0, or an rpc_code. */
 int rpc_parse(const void *data, size_t len, json_t **msg);
 
