@@ -25,6 +25,8 @@ struct resolver {
 	LIST_HEAD(lookup_list, lookup)
 	lookups;
 	unsigned running;
+	/* What no visitor is sent to by a name either. Port 0 = not known. */
+	union sockaddr_any api, manager;
 };
 
 /* Belongs to its thread until that has written its address to the pipe; after that to the loop. */
@@ -134,6 +136,18 @@ static void on_over(int fd, short what, void *arg)
 	}
 }
 
+/* Where the API server is, the kubelet tells each container. */
+static void find_api(struct resolver *r)
+{
+	const char *host = getenv("KUBERNETES_SERVICE_HOST");
+	const char *port = getenv("KUBERNETES_SERVICE_PORT");
+	struct ipaddr a;
+	long n = port ? strtol(port, NULL, 10) : 0;
+
+	if (host && ipaddr_parse(&a, host) == 0 && n > 0 && n <= UINT16_MAX)
+		r->api = sockaddr_from(&a, (uint16_t)n);
+}
+
 int resolver_new(struct resolver **rp, struct event_base *base, struct error *e)
 {
 	struct resolver *r = calloc(1, sizeof(*r));
@@ -146,6 +160,7 @@ int resolver_new(struct resolver **rp, struct event_base *base, struct error *e)
 		return error_errno(e, -errno, "name look-ups");
 	}
 	r->base = base;
+	find_api(r);
 	event_assign(&r->over, base, r->pipe[0], EV_READ | EV_PERSIST, on_over, r);
 	event_add(&r->over, NULL);
 	*rp = r;
@@ -203,19 +218,46 @@ static int start_lookup(struct caller *c)
 
 /* --- connecting --------------------------------------------------------------------------------------------- */
 
-bool address_refused(const struct ipaddr *a)
+/* An IPv4 address in IPv6's clothes (RFC 4291, 2.5.5; RFC 6052) is judged as what it is. */
+static struct ipaddr undressed(const struct ipaddr *a)
 {
 	static const uint8_t nat64[12] = {0, 0x64, 0xff, 0x9b};
-	struct ipaddr inner;
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+	static const uint8_t compatible[12] = {0};
 
-	/* An IPv4 address in IPv6's clothes (RFC 4291, 2.5.5; RFC 6052) is judged as what it is. */
-	if (a->family == 6 && (!memcmp(a->b, nat64, sizeof(nat64)) ||
-			       (!memcmp(a->b, (uint8_t[12]){0}, 12) && get_be32(a->b + 12) > 1))) {
-		inner = ipaddr_v4(a->b + 12);
-		return address_refused(&inner);
-	}
-	return ipaddr_is_loopback(a) || ipaddr_is_linklocal(a) || ipaddr_is_multicast(a) ||
-	       ipaddr_is_unspecified(a) || (a->family == 4 && a->b[0] == 0);
+	if (a->family == 6 && (!memcmp(a->b, nat64, 12) || !memcmp(a->b, mapped, 12) ||
+			       (!memcmp(a->b, compatible, 12) && get_be32(a->b + 12) > 1)))
+		return ipaddr_v4(a->b + 12);
+	return *a;
+}
+
+bool address_refused(const struct ipaddr *dressed)
+{
+	struct ipaddr a = undressed(dressed);
+
+	return ipaddr_is_loopback(&a) || ipaddr_is_linklocal(&a) || ipaddr_is_multicast(&a) ||
+	       ipaddr_is_unspecified(&a) || (a.family == 4 && a.b[0] == 0);
+}
+
+static bool is_at(const union sockaddr_any *ours, const struct ipaddr *a, uint16_t port)
+{
+	struct ipaddr own = sockaddr_ip(ours);
+
+	return port && sockaddr_port(ours) == port && ipaddr_equal(&own, a);
+}
+
+/* NULL, or what it is that nobody is sent to. */
+static const char *refused(const struct caller *c, const union sockaddr_any *to)
+{
+	struct ipaddr dressed = sockaddr_ip(to), a = undressed(&dressed);
+
+	if (!c->call.guarded)
+		return NULL;
+	if (address_refused(&a))
+		return "loopback or link-local";
+	if (is_at(&c->r->api, &a, c->call.port))
+		return "the API server's";
+	return is_at(&c->r->manager, &a, c->call.port) ? "the manager's" : NULL;
 }
 
 static void caller_free(struct caller *c)
@@ -247,6 +289,8 @@ static void connected(struct caller *c)
 	struct stream *s;
 	int one = 1, r;
 
+	if (!call->guarded) /* the one of ours alone */
+		c->r->manager = c->to[c->next - 1];
 	(void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	(void)setsockopt(c->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
 	if (call->tls)
@@ -309,17 +353,16 @@ static void try_next(struct caller *c)
 
 	while (c->next < c->n) {
 		const union sockaddr_any *to = &c->to[c->next++];
-		struct ipaddr a = sockaddr_ip(to);
+		const char *why = refused(c, to);
 		int r;
 
 		event_del(&c->ready);
 		if (c->fd >= 0)
 			close(c->fd);
 		c->fd = -1;
-		if (c->call.guarded && address_refused(&a)) {
-			error_set(&c->why, -EACCES,
-				  "%s is not served: its address %s is loopback or link-local",
-				  c->host, sockaddr_format(to, text));
+		if (why) {
+			error_set(&c->why, -EACCES, "%s is not served: its address %s is %s",
+				  c->host, sockaddr_format(to, text), why);
 			continue;
 		}
 		r = start_connect(c, to);

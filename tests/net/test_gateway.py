@@ -28,7 +28,7 @@ NAMES |= {"dashboard.preview.test": ADDRESS, "ingress.test": ADDRESS, "inside.te
 
 
 # What a sanitizer keeps of freed memory is not the program's.
-ENVIRONMENT = dict(os.environ, ASAN_OPTIONS="quarantine_size_mb=1:thread_local_quarantine_size_kb=64")
+ENVIRONMENT = dict(os.environ, KUBERNETES_SERVICE_HOST=ADDRESS, KUBERNETES_SERVICE_PORT="6443", ASAN_OPTIONS="quarantine_size_mb=1:thread_local_quarantine_size_kb=64")
 
 
 def share_of(secret):
@@ -371,6 +371,9 @@ def ingresses(s):
             raise Failed(f"preview {i[0]}: {answer}, wanted {status} and {words!r}")
     seen = dict(s.visit(f"{SECURE}.{DOMAIN}").get("/headers", s.enter(SECURE), f"Origin: https://{SECURE}.{DOMAIN}").json()["headers"])
     expect("over TLS", (seen["X-Ingress-Scheme"], seen["Origin"]), ("https", "https://shop.example.com"))
+    for name, port, words in (("ingress.test", 7443, "the manager"), ("ingress.test", 6443, "the API server"), (f"::ffff:{ADDRESS}", 7443, "the manager")):
+        s.tell(**{f"_{REFUSED}": {"ingress": {"host": name, "port": port, "tls": False, "l5": "", "verify": True}}})
+        wait_for(f"{words} to be refused", lambda words=words: words.encode() in s.visit(f"{REFUSED}.{DOMAIN}").get("/", s.enter(REFUSED)).body)
     for name, words in (("metadata.test", "link-local"), ("127.0.0.1", "loopback"), ("169.254.169.254", "link-local"), ("::1", "loopback"),
                         ("[::ffff:127.0.0.1]", "loopback"), ("0.0.0.0", "loopback"), ("no.such.name.test", "not found")):
         s.tell(**{f"_{REFUSED}": {"ingress": {"host": name, "port": 9000, "tls": False, "l5": "", "verify": True}}})
