@@ -67,6 +67,7 @@ int choice_from_flags(struct choice *c, struct intercept_request *r, const struc
 
 	memset(c, 0, sizeof(*c));
 	c->preview = said(a, "preview-url");
+	c->no_preview = c->preview == SAID_NO;
 	r->tag_responses = args_bool(a, "tag-responses");
 	err = parse_match(c, r, a, e);
 	if (!err)

@@ -19,6 +19,7 @@ enum said { UNSAID, SAID_NO, SAID_YES };
 struct choice {
 	enum said http, preview;
 	bool match, path; /* were said */
+	bool no_preview;  /* was said: an older intercept's is not kept, either */
 	struct ingress ingress;
 };
 

@@ -56,6 +56,8 @@ json_t *ingress_to_json(const struct ingress *in);
 
 /* preview.c: makes the preview of an intercept that was granted, and puts it into the result of `intercept` as "preview". */
 int preview_make(json_t *granted, const struct ingress *in, struct error *e);
+/* ... and ends what it has taken over of an older one. */
+int preview_end(const json_t *granted, struct error *e);
 
 /* For tests: the questions that are open, on these streams. `found` (may be NULL) has the defaults. -ECANCELED: no more answers came. */
 int ingress_ask(struct ingress *in, const json_t *found, FILE *from, FILE *to, struct error *e);

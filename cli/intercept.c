@@ -189,6 +189,8 @@ static int complete(const struct args *a, const struct choice *c, json_t *result
 
 	if (c->preview == SAID_YES)
 		err = preview_make(result, &c->ingress, e);
+	else if (c->no_preview && c->http == SAID_YES && *get_text(result, "uid"))
+		err = preview_end(result, e);
 	if (!err && client_interrupted())
 		err = error_set(e, -EINTR, "interrupted");
 	return err ? err : write_files(a, json_object_get(result, "environment"), e);

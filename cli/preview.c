@@ -30,6 +30,17 @@ int preview_make(json_t *granted, const struct ingress *in, struct error *e)
 	return 0;
 }
 
+int preview_end(const json_t *granted, struct error *e)
+{
+	json_t *params = json_pack("{s:s}", "uid", get_text(granted, "uid")), *result;
+	int err = ask("preview_remove", params, NULL, &result, e);
+
+	if (err)
+		return error_wrap(e, err, "the preview of its former self could not be removed");
+	json_decref(result);
+	return 0;
+}
+
 /* The intercept of that name, of `status`; NULL with the sentence. A new reference. */
 static json_t *find(const char *name, struct error *e)
 {
