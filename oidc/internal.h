@@ -25,9 +25,11 @@ enum {
 	OIDC_KEYS_EVERY_S = 10,	  /* an unknown key is looked for no more often */
 	OIDC_FRESH_S = 3600,	  /* metadata and keys are asked for anew after this time */
 	OIDC_STALE_S = 24 * 3600, /* ... and no more used after this one */
-	OIDC_CALLS = 1024,	  /* under way */
-	OIDC_WORD_MAX = 4096,	  /* a device code, a refresh token */
-	OIDC_CLAIM_MAX = 255,	  /* the name in an `allow` */
+	OIDC_AGAIN_S =
+		30, /* an issuer that has not answered is asked again, if its old word will do */
+	OIDC_CALLS = 1024,    /* under way */
+	OIDC_WORD_MAX = 4096, /* a device code, a refresh token */
+	OIDC_CLAIM_MAX = 255, /* the name in an `allow` */
 };
 
 /* --- jwt.c ------------------------------------------------------------------------------------------------ */
@@ -100,8 +102,9 @@ struct oidc {
 	struct oidc_metadata metadata;
 	nsec_t metadata_at; /* 0 = there is none */
 	struct oidc_keys *keys;
-	nsec_t keys_at;	 /* when they were asked for; 0 = there are none */
-	nsec_t asked_at; /* the request that is under way, or the last one for keys that failed */
+	nsec_t keys_at;	  /* when they were asked for; 0 = there are none */
+	nsec_t asked_at;  /* the request that is under way, or the last one for keys that failed */
+	nsec_t failed_at; /* 0 = the last request was answered */
 	struct fetch *fetch; /* of metadata or keys */
 	struct event *later; /* keys may be asked for again */
 	struct oidc_calls waiting, calls;

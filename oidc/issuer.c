@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the issuer publishes of itself: its endpoints and its keys. Kept for an hour, then asked for anew by the next call that
- * needs them; an issuer that does not answer is taken at its old word for a day.
+ * needs them; an issuer that does not answer is taken at its old word for a day, and is asked again after half a minute: else
+ * each call would wait for an answer that does not come.
  *
  * A token by an unknown key, or with a wrong signature, has the keys asked for once more, since issuers change them: but no more often than every ten
  * seconds, until when such calls wait, so that rubbish costs the issuer nothing. Keys that were asked for after the token came
@@ -118,7 +119,7 @@ static bool younger(nsec_t at, unsigned seconds)
 static bool satisfied(const struct oidc_call *c, bool old)
 {
 	const struct oidc *o = c->o;
-	unsigned seconds = old ? OIDC_STALE_S : OIDC_FRESH_S;
+	unsigned seconds = old || younger(o->failed_at, OIDC_AGAIN_S) ? OIDC_STALE_S : OIDC_FRESH_S;
 
 	if (!younger(o->metadata_at, seconds))
 		return false;
@@ -151,6 +152,7 @@ static void settle(struct oidc *o, const struct error *why)
 {
 	struct oidc_call *c = LIST_FIRST(&o->waiting), *next;
 
+	o->failed_at = why ? clock_boot() : 0;
 	for (; c; c = next) {
 		next = LIST_NEXT(c, wait_link);
 		if (satisfied(c, why)) {

@@ -283,9 +283,19 @@ static void test_old_words(void **unused)
 	wait_for(3);
 	expect(0, "");
 	assert_int_equal(asked.keys, 3);
-	oidc->keys_at -= (OIDC_STALE_S + 1) * NSEC_PER_SEC;
+	/* Nobody else waits for it, for half a minute. */
 	verify(&key);
 	wait_for(4);
+	expect(0, "");
+	assert_int_equal(asked.keys, 3);
+	oidc->failed_at -= (OIDC_AGAIN_S + 1) * NSEC_PER_SEC;
+	verify(&key);
+	wait_for(5);
+	expect(0, "");
+	assert_int_equal(asked.keys, 4);
+	oidc->keys_at -= (OIDC_STALE_S + 1) * NSEC_PER_SEC;
+	verify(&key);
+	wait_for(6);
 	expect(OIDC_UNREACHABLE, "answered 500 where its keys should be");
 }
 
