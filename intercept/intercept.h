@@ -187,7 +187,8 @@ int intercept_resolve(struct intercept *out, const struct intercept_request *req
 int intercept_check(const struct intercept *a, const struct intercept *const *others, size_t n,
 		    struct error *e);
 
-/* JSON both ways (rpc, state file): stable keys, documented in docs/json.md. from: 0 or -EINVAL, all fields bounded. */
+/* JSON both ways (rpc, state file): stable keys, documented in docs/json.md. from: 0 or -EINVAL, all fields bounded; -ENOTSUP: all but the
+ * match, which may be one of another release or of another PCRE2, is well. */
 json_t *intercept_to_json(const struct intercept *i);
 int intercept_from_json(struct intercept *i, const json_t *j, struct error *e);
 json_t *intercept_request_to_json(const struct intercept_request *r);

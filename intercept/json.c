@@ -196,7 +196,9 @@ static int http_from_json(enum mechanism *mechanism, struct http_match *m, bool 
 		return 0;
 	*tag = json_is_true(json_object_get(j, "tag_responses"));
 	r = http_match_from_json(m, json_object_get(j, "match"), e);
-	return r ? error_wrap(e, r, "'match'") : http_match_check(m, e);
+	if (r)
+		return error_wrap(e, r, "'match'");
+	return http_match_check(m, e) ? -ENOTSUP : 0;
 }
 
 bool http_id_valid(const char *id)

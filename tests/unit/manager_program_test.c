@@ -327,6 +327,29 @@ static void test_state_edited_by_hand(void **unused)
 	assert_true(member_logged(NULL, "listening on", 5000)); /* SIGTERM ends it in order now */
 }
 
+/* Another release of PCRE2 may refuse what the last one took. */
+static void test_match_that_is_no_longer_understood_ends(void **unused)
+{
+	json_t *q = request("hello", 3000, "");
+
+	(void)unused;
+	json_object_update_new(q, json_pack("{s:s, s:{s:s, s:[{s:s, s:s}], s:s}}", "mechanism",
+					    "http", "match", "mode", "headers", "conditions",
+					    "name", "x-user", "pattern", "ana", "path", ""));
+	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
+	join("ana", NULL);
+	assert_int_equal(hello_laptop(), 0);
+	assert_int_equal(member_ask(&me, "intercept", q), 0);
+	member_stop(&me);
+	member_end(&manager, SIGTERM);
+	edit_state("\"pattern\": \"ana\"", "\"pattern\": \"(ana\"");
+	assert_int_equal(truncate(member_path("log"), 0), 0);
+	manager = member_serve(config);
+	assert_true(member_logged(NULL, "intercept 0 is ended: the regular expression", 2000));
+	assert_true(member_logged(NULL, "1 peers and 0 intercepts known", 2000));
+	assert_true(member_logged(NULL, "listening on", 5000));
+}
+
 /* Nobody asked for this write: a peer came from another port. */
 static void test_full_disk_is_logged_with_the_reason(void **unused)
 {
@@ -605,6 +628,7 @@ int main(int argc, char **argv)
 		PROGRAM(test_killed_manager_comes_back_by_itself),
 		PROGRAM(test_full_disk_changes_nothing),
 		PROGRAM(test_state_edited_by_hand),
+		PROGRAM(test_match_that_is_no_longer_understood_ends),
 		PROGRAM(test_full_disk_is_logged_with_the_reason),
 		PROGRAM(test_exit_dials_what_is_allowed),
 		PROGRAM(test_holder_that_is_gone_gives_way),
