@@ -39,7 +39,20 @@ static const char *http_flag(const struct choice *c, const struct args *a)
 	return ingress_said(a) ? "--ingress-..." : NULL;
 }
 
-static int check_against(struct choice *c, const struct args *a, struct error *e)
+/* Requests cannot be told apart there. */
+static const char *udp_port(const struct intercept_request *r)
+{
+	for (unsigned i = 0; i < r->nports; i++) {
+		const char *slash = strchr(r->port[i].id, '/');
+
+		if (slash && !strcmp(slash, "/udp"))
+			return r->port[i].id;
+	}
+	return NULL;
+}
+
+static int check_against(struct choice *c, const struct intercept_request *r, const struct args *a,
+			 struct error *e)
 {
 	const char *mechanism = args_text(a, "mechanism"), *other = http_flag(c, a);
 
@@ -57,6 +70,11 @@ static int check_against(struct choice *c, const struct args *a, struct error *e
 	} else if (mechanism || other) {
 		c->http = SAID_YES;
 	}
+	if (c->http == SAID_YES && udp_port(r))
+		return error_set(e, -EINVAL,
+				 "--port %s is of UDP datagrams, and %s about HTTP requests: leave "
+				 "one out",
+				 udp_port(r), other ? other : "--mechanism=http");
 	return 0;
 }
 
@@ -73,7 +91,7 @@ int choice_from_flags(struct choice *c, struct intercept_request *r, const struc
 	if (!err)
 		err = ingress_from_flags(&c->ingress, a, e);
 	if (!err)
-		err = check_against(c, a, e);
+		err = check_against(c, r, a, e);
 	if (err)
 		return err;
 	if (c->http == SAID_NO)
@@ -88,33 +106,19 @@ bool choice_is_open(const struct choice *c)
 	return c->http == UNSAID || (c->path && !c->match) || c->preview != SAID_NO;
 }
 
-/* Requests cannot be told apart there. */
-static bool has_udp(const struct intercept_request *r)
-{
-	for (unsigned i = 0; i < r->nports; i++) {
-		const char *slash = strchr(r->port[i].id, '/');
-
-		if (slash && !strcmp(slash, "/udp"))
-			return true;
-	}
-	return false;
-}
-
-/* May there be a preview? 0, or the sentence. */
-static int check_preview(const json_t *login, struct error *e)
+int choice_check_preview(const json_t *login, const char *instead, struct error *e)
 {
 	const char *why = get_text(login, "why");
 
 	if (!json_is_true(json_object_get(login, "logged_in")))
 		return error_set(e, -EPERM,
-				 "a preview URL needs a login%s%.500s; run `culvert login`, or say "
-				 "--preview-url=false",
-				 *why ? ": " : "", why);
+				 "a preview URL needs a login%s%.500s; run `culvert login`%s",
+				 *why ? ": " : "", why, instead);
 	if (!*get_text(login, "previews"))
 		return error_set(e, -EPERM,
 				 "this cluster has no gateway for previews: an administrator runs "
-				 "`culvert install --preview-domain DOMAIN`; without one say "
-				 "--preview-url=false");
+				 "`culvert install --preview-domain DOMAIN`%s",
+				 instead);
 	return 0;
 }
 
@@ -124,10 +128,10 @@ int choice_settle(struct choice *c, struct intercept_request *r, const json_t *l
 	bool logged_in = json_is_true(json_object_get(login, "logged_in"));
 
 	note->text[0] = '\0';
-	if (c->preview == SAID_YES && check_preview(login, e))
+	if (c->preview == SAID_YES && choice_check_preview(login, CHOICE_NO_PREVIEW, e))
 		return -EPERM;
 	if (c->http == UNSAID)
-		c->http = logged_in && !has_udp(r) ? SAID_YES : SAID_NO;
+		c->http = logged_in && !udp_port(r) ? SAID_YES : SAID_NO;
 	r->mechanism = c->http == SAID_YES ? MECHANISM_HTTP : MECHANISM_TCP;
 	if (c->http == SAID_YES && !c->match)
 		r->match.mode = c->path && !logged_in ? HTTP_MATCH_ALL : HTTP_MATCH_AUTO;

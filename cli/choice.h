@@ -23,6 +23,8 @@ struct choice {
 	struct ingress ingress;
 };
 
+#define CHOICE_NO_PREVIEW ", or say --preview-url=false"
+
 /* Into `r` goes what is clear by now. -EINVAL: one is said against another, or makes no sense. */
 int choice_from_flags(struct choice *c, struct intercept_request *r, const struct args *a,
 		      struct error *e);
@@ -32,3 +34,5 @@ bool choice_is_open(const struct choice *c);
  * what was asked for needs a login, or a gateway. After it `c->preview` is yes or no. */
 int choice_settle(struct choice *c, struct intercept_request *r, const json_t *login,
 		  struct error *note, struct error *e);
+/* May there be a preview? 0; -EPERM with the sentence, which ends in `instead`: what else can be done, or "". */
+int choice_check_preview(const json_t *login, const char *instead, struct error *e);

@@ -311,18 +311,29 @@ static int ask_here(struct ingress *in, const json_t *about, struct error *e)
 	return err ? EXIT_FAILED : 0;
 }
 
-int ingress_settle(struct ingress *in, const json_t *about, struct error *e)
+static bool is_answered(const struct ingress *in)
 {
-	if (in->has_host && in->has_port && in->has_tls && in->has_l5)
+	return in->has_host && in->has_port && in->has_tls && in->has_l5;
+}
+
+bool ingress_will_ask(const struct ingress *in)
+{
+	return !is_answered(in) && isatty(0) && isatty(2);
+}
+
+int ingress_settle(struct ingress *in, const json_t *about, const char *instead, struct error *e)
+{
+	if (is_answered(in))
 		return 0;
-	if (isatty(0) && isatty(2))
+	if (ingress_will_ask(in))
 		return ask_here(in, about, e);
 	if (!in->has_host || !in->has_port)
 		return error_set(
 			e, EXIT_USAGE,
 			"a preview URL needs to know the cluster's ingress, and here is no "
 			"terminal "
-			"to ask at: say --ingress-host and --ingress-port, or --preview-url=false");
+			"to ask at: say --ingress-host and --ingress-port%s",
+			instead);
 	ingress_default(in, NULL);
 	return 0;
 }

@@ -49,9 +49,12 @@ bool ingress_said(const struct args *a);
 int ingress_from_flags(struct ingress *in, const struct args *a, struct error *e);
 /*
  * Answers what the flags left open. With a terminal by questions, with defaults that the manager finds for `about` (params of the rpc `ingress`,
- * borrowed); without one by what follows from host and port. 0; EXIT_USAGE: they were not said and nobody can be asked; EXIT_FAILED.
+ * borrowed); without one by what follows from host and port. 0; EXIT_USAGE: they were not said and nobody can be asked (`instead`: what else can
+ * be done, for the sentence, or ""); EXIT_FAILED.
  */
-int ingress_settle(struct ingress *in, const json_t *about, struct error *e);
+int ingress_settle(struct ingress *in, const json_t *about, const char *instead, struct error *e);
+/* By questions? */
+bool ingress_will_ask(const struct ingress *in);
 json_t *ingress_to_json(const struct ingress *in);
 
 /* preview.c: makes the preview of an intercept that was granted, and puts it into the result of `intercept` as "preview". */

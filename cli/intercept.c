@@ -155,11 +155,10 @@ static int run(const struct args *a, const json_t *result)
 	return code;
 }
 
-/* What being logged in makes of what the flags left open, and the questions about the ingress: all before anything is made. 0, or the exit
- * code with the sentence. */
-static int settle(struct choice *c, struct intercept_request *r, const char *kind, struct error *e)
+/* What being logged in makes of what the flags left open. 0, or the exit code with the sentence. */
+static int settle(struct choice *c, struct intercept_request *r, struct error *e)
 {
-	json_t *login = NULL, *about;
+	json_t *login = NULL;
 	struct error note;
 	int code;
 
@@ -167,17 +166,39 @@ static int settle(struct choice *c, struct intercept_request *r, const char *kin
 		return EXIT_FAILED;
 	code = choice_settle(c, r, login, &note, e) ? EXIT_FAILED : 0;
 	json_decref(login);
-	if (code)
-		return code;
-	if (*note.text)
+	if (!code && *note.text)
 		fprintf(stderr, "%s\n", note.text);
+	return code;
+}
+
+/* Nobody answers four questions to hear that there is no such workload. */
+static int look_first(const json_t *params, struct error *e)
+{
+	json_t *call = json_copy((json_t *)(uintptr_t)params), *result;
+
+	json_object_set_new(call, "check", json_true());
+	if (client_once("intercept", call, "Looking for the workload", &result, e))
+		return EXIT_FAILED;
+	json_decref(result);
+	return 0;
+}
+
+/* Before anything is made. 0, or the exit code with the sentence. */
+static int ask_ingress(struct choice *c, const struct intercept_request *r, const char *kind,
+		       const json_t *params, struct error *e)
+{
+	json_t *about;
+	int code;
+
 	if (c->preview != SAID_YES)
 		return 0;
+	if (ingress_will_ask(&c->ingress) && look_first(params, e))
+		return EXIT_FAILED;
 	about = json_pack("{s:s,s:s,s:s}", "workload", *r->workload ? r->workload : r->name, "kind",
 			  kind ? kind : "", "service", r->service);
 	if (r->ns_given)
 		json_object_set_new(about, "namespace", json_string(r->ns));
-	code = ingress_settle(&c->ingress, about, e);
+	code = ingress_settle(&c->ingress, about, CHOICE_NO_PREVIEW, e);
 	json_decref(about);
 	return code;
 }
@@ -225,21 +246,22 @@ static int exec_intercept(const struct args *a)
 	struct intercept_request req;
 	const char *kind = NULL;
 	struct choice choice;
-	json_t *params;
+	json_t *params = NULL, *options = json_object();
 	struct error e;
-	int code;
+	int code = EXIT_USAGE;
 
-	if (make_request(&req, &choice, a, &kind, &e))
-		return cli_fail_usage(a->cmd, &e);
-	code = settle(&choice, &req, kind, &e);
-	if (code)
-		return code == EXIT_USAGE ? cli_fail_usage(a->cmd, &e) : cli_fail(&e);
-	params = intercept_request_to_json(&req);
-	if (add_options(params, a, kind, &e)) {
-		json_decref(params);
-		return cli_fail_usage(a->cmd, &e);
+	if (!make_request(&req, &choice, a, &kind, &e) && !add_options(options, a, kind, &e))
+		code = settle(&choice, &req, &e);
+	if (!code) {
+		params = intercept_request_to_json(&req);
+		json_object_update(params, options);
+		code = ask_ingress(&choice, &req, kind, params, &e);
 	}
-	return intercept(a, &choice, params);
+	json_decref(options);
+	if (!code)
+		return intercept(a, &choice, params);
+	json_decref(params);
+	return code == EXIT_USAGE ? cli_fail_usage(a->cmd, &e) : cli_fail(&e);
 }
 
 static void complete_workloads(void)

@@ -3,7 +3,7 @@
 #include <errno.h>
 
 #include "base/duration.h"
-#include "cli/ingress.h"
+#include "cli/choice.h"
 
 enum { EXPIRES_MAX_S = 30 * 24 * 3600, EXPIRES_TEXT = 32 };
 
@@ -99,6 +99,19 @@ static int show(const struct args *a, json_t *result)
 	return EXIT_OK;
 }
 
+/* As `intercept --preview-url`: who is not logged in has none. */
+static int check_login(struct error *e)
+{
+	json_t *login;
+	int err = client_once("login", json_object(), NULL, &login, e);
+
+	if (err)
+		return err;
+	err = choice_check_preview(login, "", e);
+	json_decref(login);
+	return err;
+}
+
 static int create(const struct args *a)
 {
 	struct ingress in;
@@ -112,12 +125,16 @@ static int create(const struct args *a)
 	item = find(a->pos[1], &e);
 	if (!item)
 		return cli_fail(&e);
+	if (check_login(&e)) {
+		json_decref(item);
+		return cli_fail(&e);
+	}
 	o = json_object_get(item, "intercept");
 	about = json_pack("{s:s,s:s,s:s,s:s}", "namespace", get_text(o, "namespace"), "workload",
 			  get_text(o, "workload"), "kind", get_text(o, "kind"), "service",
 			  get_text(o, "service"));
 	json_decref(item);
-	code = ingress_settle(&in, about, &e);
+	code = ingress_settle(&in, about, "", &e);
 	json_decref(about);
 	if (code)
 		return code == EXIT_USAGE ? cli_fail_usage(a->cmd, &e) : cli_fail(&e);
@@ -170,11 +187,14 @@ static int check_flags(const struct args *a, struct error *e)
 	if (!known) {
 		const char *near = nearest(a->pos[0], actions);
 
+		if (near)
+			return error_set(e, -EINVAL,
+					 "preview has no action '%.40s'; did you mean '%s'?",
+					 a->pos[0], near);
 		return error_set(e, -EINVAL,
-				 "preview has no action '%.40s'%s%s%s; write create, remove, "
-				 "share or revoke",
-				 a->pos[0], near ? ", did you mean '" : "", near ? near : "",
-				 near ? "'?" : "");
+				 "preview has no action '%.40s'; write create, remove, share or "
+				 "revoke",
+				 a->pos[0]);
 	}
 	if (ingress_said(a) && strcmp(a->pos[0], "create") != 0)
 		return error_set(e, -EINVAL,

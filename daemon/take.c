@@ -43,6 +43,7 @@ struct take {
 	struct rpc_request *req;
 	struct intercept_request want;
 	bool kind_given, yes;
+	bool only_look; /* would it be granted? */
 	enum workload_kind kind;
 	char ns[K8S_NAME_MAX + 1];
 	enum take_step step;
@@ -607,6 +608,12 @@ static int find_kind(struct take *t, bool *again, struct error *e)
 	return *again ? mean_deployment(t, workload_controller(set), e) : 0;
 }
 
+static void answer_look(struct take *t)
+{
+	rpc_reply(t->req, json_object());
+	take_end(t);
+}
+
 static void on_looked(void *arg)
 {
 	const struct answer *services;
@@ -625,6 +632,8 @@ static void on_looked(void *arg)
 		take_fail(t, r, e.text);
 	else if (again)
 		look(t);
+	else if (t->only_look)
+		answer_look(t);
 	else
 		post(t);
 }
@@ -673,6 +682,7 @@ static int take_params(struct take *t, json_t *params, struct error *e)
 				 kind);
 	t->kind_given = kind != NULL;
 	t->yes = json_is_true(json_object_get(params, "yes"));
+	t->only_look = json_is_true(json_object_get(params, "check"));
 	t->timeout_s = s < 1 || s > TIMEOUT_MAX_S ? TIMEOUT_S : (unsigned)s;
 	snprintf(t->ns, sizeof(t->ns), "%s",
 		 *t->want.ns ? t->want.ns : session_namespace(t->w->d->session));

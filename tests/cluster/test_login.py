@@ -57,6 +57,8 @@ def logged_out(kube):
     out = kube.culvert(*FRONT, timeout=120).stdout
     if "Intercepting           : all TCP connections" not in out or "review" in out or "Header" in out:
         raise Failed(out)
+    kube.culvert(*FRONT, "--mechanism=http", timeout=120)
+    fails(kube, 1, "preview", "create", "front", "--ingress-host", "a.b", "--ingress-port", "80", says=["culvert login"])
     kube.culvert("leave", "front")
 
 
@@ -86,6 +88,19 @@ def as_kubernetes_says(kube):
     if made["tls"] is not True or made["port"] != 443 or made["verify"] is not True:
         raise Failed(made)
     kube.culvert("leave", "front")
+
+
+def in_vain(kube):
+    step("on a terminal, what would be in vain is said before any question")
+    for argv, says in ((("intercept", "nobody", "--port", "3000"), "There is no Deployment"),
+                       ((*FRONT[:2], "--port", "3000:nothing"), "nothing"),
+                       ((*FRONT, "--timeout", "soon"), "--timeout")):
+        with on_terminal(kube, *argv) as t:
+            code = 2 if "--timeout" in argv else 1
+            if "1/4" in has(t.end(code=code), says):
+                raise Failed(t.said)
+    if objects(kube):
+        raise Failed(objects(kube))
 
 
 def questions(kube):
@@ -265,6 +280,7 @@ def main():
         workloads.connected(kube)
         logged_out(kube)
         as_kubernetes_says(kube)
+        in_vain(kube)
         questions(kube)
         issuer = run_issuer(kube)
         try:

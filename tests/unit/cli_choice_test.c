@@ -25,11 +25,11 @@ static int choose(struct choice *c, struct intercept_request *r, const char *tex
 	argv[n] = NULL;
 	memset(r, 0, sizeof(*r));
 	assert_int_equal(args_parse(&a, command_find("intercept"), n, argv, e), 0);
+	if (strstr(text, "/udp"))
+		assert_int_equal(intercept_port_parse(r, "53:53/udp", e), 0);
 	err = choice_from_flags(c, r, &a, e);
 	if (err)
 		return err;
-	if (strstr(text, "/udp"))
-		assert_int_equal(intercept_port_parse(r, "53:53/udp", e), 0);
 	login = json_pack("{s:b,s:s,s:s}", "logged_in", who != OUT, "why", "", "previews",
 			  who == IN ? "https://*.p.example.org" : "");
 	err = choice_settle(c, r, choice_is_open(c) ? login : NULL, note, e);
@@ -97,6 +97,9 @@ static void against_each_other(void **state)
 		{"--mechanism=tcp --tag-responses", "--tag-responses"},
 		{"--mechanism=tcp --ingress-port 80", "--ingress"},
 		{"--preview-url=false --ingress-host a", "--preview-url=false"},
+		{"--port 53:53/udp --http-match x=y", "--port 53/udp"},
+		{"--port 53:53/udp --mechanism=http", "--mechanism=http"},
+		{"--port 53:53/udp --ingress-port 80", "UDP"},
 		{"--http-match all --http-match x=y", "all"},
 		{"--http-match auto --http-match all", "stands alone"},
 		{"--http-match x=(", "column"},
