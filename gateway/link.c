@@ -9,7 +9,8 @@
 #include "tls/tls.h"
 #include "websocket/websocket.h"
 
-enum { TOKEN_ROOM = 16384, RETRY_MAX_S = 16 };
+/* DIAL_S: right after an install a Service without endpoints may swallow the SYN, and nobody is to wait for a visitor's patience. */
+enum { TOKEN_ROOM = 16384, RETRY_MAX_S = 16, DIAL_S = 3 };
 #define HELLO_TIMEOUT  (15 * NSEC_PER_SEC)
 #define REDEEM_TIMEOUT (10 * NSEC_PER_SEC)
 
@@ -99,10 +100,14 @@ static void on_call(void *arg, struct rpc *r, const char *method, json_t *params
 		rpc_fail(req, RPC_BAD_PARAMS, "%s", e.text);
 	else if (req)
 		rpc_reply(req, json_object());
-	if (bad)
+	if (bad) {
 		log_warn("manager: %s", e.text);
-	else
-		gateway_told(l->g);
+		return;
+	}
+	/* Not by hello: a manager that is just starting knows no more than we. */
+	if (!strcmp(method, "previews"))
+		l->g->told.lost = 0;
+	gateway_told(l->g);
 }
 
 static void on_closed(void *arg, struct rpc *r, int error)
@@ -126,7 +131,6 @@ static void on_hello(void *arg, json_t *result, int code, const char *message)
 	}
 	l->greeted = true;
 	l->tries = 0;
-	l->g->told.lost = 0;
 	log_info("manager %s: connected, version %.40s", l->g->config.manager_host,
 		 version ? version : "unknown");
 	if (l->watching)
@@ -215,7 +219,8 @@ static void connect_now(struct link *l)
 			    .port = c->manager_port,
 			    .tls = l->g->to_manager,
 			    .name = c->manager_name,
-			    .verify = true};
+			    .verify = true,
+			    .seconds = DIAL_S};
 
 	if (call_start(&l->caller, l->g->resolver, &call, on_connected, l))
 		failed(l, "out of memory");
