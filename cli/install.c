@@ -5,6 +5,7 @@
 #include "base/base64.h"
 #include "base/duration.h"
 #include "cli/install.h"
+#include "cli/webhook.h"
 #include "crypto/crypto.h"
 #include "pki/pki.h"
 
@@ -14,7 +15,8 @@ enum {
 	CA_DAYS = 3650,
 	TIMEOUT_S = 120,
 	POLL_MS = 200,
-	QUIET_S = 3, /* after that the wait says what for */
+	WEBHOOK_S = 15, /* nodes' proxies follow within a second or two */
+	QUIET_S = 3,	/* after that the wait says what for */
 };
 
 struct install {
@@ -524,8 +526,8 @@ static int install(struct install *in)
 {
 	nsec_t begin = clock_boot();
 	struct error e = {""};
+	int err, reached = 0;
 	char text[512];
-	int err;
 
 	in->p = progress_start("Looking at the cluster");
 	err = look(in, &e);
@@ -535,6 +537,11 @@ static int install(struct install *in)
 		err = wait_ready(in, "manager", &e);
 	if (!err && deploy_has_gateway(&in->v))
 		err = wait_ready(in, "gateway", &e);
+	if (!err) {
+		progress_say(in->p, "Waiting until the API server reaches the webhook");
+		reached = webhook_wait(&in->c, WEBHOOK_S, &e);
+		err = reached == -EINTR ? reached : 0;
+	}
 	if (err) {
 		progress_end(in->p, NULL);
 		return cluster_fail(&in->c, &e);
@@ -544,6 +551,14 @@ static int install(struct install *in)
 		 cluster_name(&in->c), in->v.ns,
 		 (double)(clock_boot() - begin) / (double)NSEC_PER_SEC);
 	progress_end(in->p, text);
+	if (!reached)
+		fprintf(stderr,
+			"The API server does not reach the webhook (Service culvert in namespace "
+			"%s, port 443, to port 8443 of the manager's pod): pods start without the "
+			"agent, and cannot be intercepted. Have the firewall of the control plane "
+			"let it through to the nodes; `culvert install` again tells whether it "
+			"does.\n",
+			in->v.ns);
 	say_who_may(in);
 	say_gateway(in);
 	return EXIT_OK;

@@ -142,6 +142,22 @@ def no_manager(f):
     kube.culvert("leave", "hello")
 
 
+def webhook_behind_a_firewall(f):
+    step("install says when the API server does not reach the webhook, and when it does again")
+    f.kube.on_node("nft", "add table inet firewall; add chain inet firewall out { type filter hook output priority 0; };"
+                   "add rule inet firewall out tcp dport 8443 drop")
+    try:
+        said = installed.install(f.kube, group=w.GROUP)
+    finally:
+        f.kube.on_node("nft", "delete", "table", "inet", "firewall")
+    for words in ("does not reach the webhook", "port 8443", "Installed culvert"):
+        if words not in said:
+            raise Failed(f"install should say '{words}', and said: {said}")
+    said = installed.install(f.kube, group=w.GROUP)
+    if "webhook" in said.replace("Waiting until the API server reaches the webhook", ""):
+        raise Failed(f"the firewall is gone, and install said: {said}")
+
+
 def quit_while_waiting(f):
     step("quit, and the Session's end, while an intercept waits")
     kube = f.kube
@@ -249,6 +265,7 @@ def main():
         places(f, image)
         slow_api(f)
         no_manager(f)
+        webhook_behind_a_firewall(f)
         quit_while_waiting(f)
         killed(f)
         vanished(f, image)

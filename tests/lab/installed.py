@@ -25,8 +25,9 @@ def administrator(kube, *argv, timeout=200, check=True):
 
 
 def install(kube, *flags, group="developers"):
-    """Who is of `group` may connect then."""
+    """Who is of `group` may connect then. What install said."""
     images = {part: image(kube, part) for part in PARTS + (("gateway",) if any(f.startswith("--preview-") for f in flags) else ())}
     done = administrator(kube, "install", "--allow-group", group, *[f"--{part}-image={name}" for part, name in images.items()], *flags)
     if "culvert" not in kube.kubectl("get", "namespaces", "-o", "name").stdout:
         raise Failed(f"install said it was done, but made no namespace: {done.stdout}{done.stderr}")
+    return done.stdout + done.stderr
