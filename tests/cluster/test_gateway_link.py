@@ -4,70 +4,20 @@
 import base64
 import hashlib
 import json
-import os
 import re
-import subprocess
-import threading
 import time
 
 import installed
+import member
+from ingress import routes
 from kube import Kube
 from lab import ROOT, Failed, step, story, wait_for
+from member import Lines, Member, manager_ready, members, new_key, session, status
+from workloads import apply, namespace, service, workload
 
-BIN = os.environ.get("CULVERT_BIN") or f"{ROOT}/build/release"
-MEMBER = f"{BIN}/tests/cluster_member"
 HOST = "10.99.1.1:30443"
 ID = "0123456789abcdef" * 2
 DAY = 86400
-
-OBJECTS = """
-apiVersion: v1
-kind: Namespace
-metadata: {{name: shop}}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: cart, namespace: shop}}
-spec:
-  replicas: 0
-  selector: {{matchLabels: {{app: cart}}}}
-  template:
-    metadata: {{labels: {{app: cart}}}}
-    spec: {{containers: [{{name: web, image: {image}, ports: [{{name: http, containerPort: 8080}}]}}]}}
----
-apiVersion: v1
-kind: Service
-metadata: {{name: cart, namespace: shop}}
-spec:
-  selector: {{app: cart}}
-  ports: [{{name: http, port: 80, targetPort: http}}]
----
-apiVersion: networking.k8s.io/v1
-kind: IngressClass
-metadata: {{name: nginx}}
-spec: {{controller: k8s.io/ingress-nginx}}
----
-apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata: {{name: shop, namespace: shop}}
-spec:
-  ingressClassName: nginx
-  tls: [{{hosts: [shop.example.com], secretName: shop-tls}}]
-  rules:
-  - host: shop.example.com
-    http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: cart, port: {{name: http}}}}}}}}]}}
----
-apiVersion: v1
-kind: Service
-metadata:
-  name: ingress-nginx-controller
-  namespace: shop
-  labels: {{app.kubernetes.io/name: ingress-nginx, app.kubernetes.io/component: controller}}
-spec:
-  type: NodePort
-  selector: {{app.kubernetes.io/name: ingress-nginx}}
-  ports: [{{name: http, port: 80}}, {{name: https, port: 443}}]
-"""
 
 # A pod of the gateway's service account, for its token.
 POD = """
@@ -86,43 +36,13 @@ spec:
 """
 
 
-class Lines:
-    """A program that says lines and is told some."""
-
-    def __init__(self, kube, *argv):
-        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
-        kube.members.append(self)
-        self.lines = []
-        threading.Thread(target=self.read, daemon=True).start()
-
-    def read(self):
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip("\n"))
-
-    def wait(self, *starts, since=0, timeout=30):
-        return wait_for(f"{' or '.join(starts)}; it said {self.lines[-3:]}",
-                        lambda: next((x for x in self.lines[since:] if x.startswith(starts)), None), timeout)
-
-    def ask(self, line, *answers):
-        seen = len(self.lines)
-        self.process.stdin.write(line + "\n")
-        return self.wait(*answers, since=seen)
-
-
-class Laptop(Lines):
+class Laptop(Member):
     def __init__(self, kube):
-        self.key = subprocess.run([MEMBER], capture_output=True, text=True, check=True).stdout.split()
-        kube.kubectl("create", "-f", "-", stdin=json.dumps(
-            {"apiVersion": "culvert.dev/v1alpha1", "kind": "Session", "metadata": {"name": self.key[1]},
-             "spec": {"user": kube.user, "publicKey": self.key[1], "client": "box"}}))
-        super().__init__(kube, "ip", "netns", "exec", kube.ns("laptop"), MEMBER, self.key[0], kube.facts["publicKey"], "udp",
-                         json.loads(kube.facts["udp"])[0])
+        key = new_key(kube)
+        session(kube, key)
+        super().__init__(kube, key)
         self.wait("established", timeout=10)
         self.hello()
-
-    def hello(self):
-        if not self.ask('hello {"version":"0.1.0","role":"laptop","namespace":"shop"}', "hello ").startswith("hello 0 "):
-            raise Failed(f"hello was answered with {self.lines[-1]}")
 
     def call(self, method, params, code=0):
         """The result, or the sentence of a refusal with that code."""
@@ -157,16 +77,9 @@ def token(kube, pod, account="gateway"):
 
 def intercept(kube, laptop, mechanism="http"):
     """Its uid and its object's name."""
-    owner = {"apiVersion": "culvert.dev/v1alpha1", "kind": "Session", "name": laptop.key[1],
-             "uid": kube.get("session", laptop.key[1])["metadata"]["uid"]}
-    http = {"mechanism": "http", "id": ID, "match": {"mode": "auto"}} if mechanism == "http" else {"mechanism": "tcp"}
-    made = {"apiVersion": "culvert.dev/v1alpha1", "kind": "Intercept",
-            "metadata": {"generateName": "cart-", "namespace": "shop", "labels": {"culvert.dev/name": f"cart-{mechanism}"}, "ownerReferences": [owner]},
-            "spec": {"user": kube.user, "session": laptop.key[1], "name": f"cart-{mechanism}", "workloadKind": "Deployment", "workload": "cart",
-                     "service": "cart", "onDown": "pod", **http,
-                     "ports": [{"local": 8080, "name": "http", "port": 80, "target": 8080, "protocol": "TCP"}]}}
-    meta = json.loads(kube.kubectl("create", "-o", "json", "-f", "-", stdin=json.dumps(made)).stdout)["metadata"]
-    wait_for("its status", lambda: kube.get("-n", "shop", "intercept", meta["name"]).get("status", {}).get("phase"))
+    http = {"id": ID, "match": {"mode": "auto"}} if mechanism == "http" else {}
+    meta = member.intercept(kube, laptop.pub, f"cart-{mechanism}", mechanism=mechanism, **http)
+    wait_for("its status", lambda: status(kube, meta["name"]).get("phase"))
     return meta["uid"], meta["name"]
 
 
@@ -297,23 +210,23 @@ def crowd(kube, link):
 
 def main():
     with Kube() as kube:
-        kube.members = []
         kube.up()
         installed.install(kube, f"--preview-host={HOST}", "--gateway-service=NodePort", "--gateway-node-port=30443", "--dashboard-node-port=30444")
-        kube.user = json.loads(kube.kubectl("auth", "whoami", "-o", "json").stdout)["status"]["userInfo"]["username"]
-        kube.facts = wait_for("the ConfigMap", lambda: (d := kube.get("-n", "culvert", "configmap", "culvert")["data"])["ready"] == "true" and d)
+        manager_ready(kube)
         if json.loads(kube.facts["gateway"]) != {"dashboard": "https://10.99.1.1:30444", "previews": f"https://{HOST}/p/*"} or kube.facts["oidc"]:
             raise Failed(f"the ConfigMap says {kube.facts}")
         kube.kubectl("-n", "culvert", "scale", "deployment/culvert-gateway", "--replicas=0")  # we are the gateway
-        kube.apply(OBJECTS.format(image=kube.busybox()))
-        kube.apply(POD.format(name="gateway", account="gateway", image=kube.busybox()))
-        kube.apply(POD.format(name="other", account="manager", image=kube.busybox()))
+        image = kube.busybox()
+        apply(kube, namespace("shop"), workload("shop", "cart", image, replicas=0), service("shop", "cart"),
+              *routes({"shop.example.com": ("shop", "cart", "http")}, "shop", "NodePort"))
+        kube.apply(POD.format(name="gateway", account="gateway", image=image))
+        kube.apply(POD.format(name="other", account="manager", image=image))
         kube.token, kube.other_token = token(kube, "gateway"), token(kube, "other", "manager")
         kube.wrong_audience = kube.kubectl("-n", "culvert", "create", "token", "gateway", "--bound-object-kind=Pod", "--bound-object-name=gateway").stdout.strip()
         kube.ca = f"{kube.dir}/ca-of-manager.crt"
         with open(kube.ca, "wb") as f:
             f.write(base64.b64decode(kube.get("-n", "culvert", "secret", "culvert-gateway")["data"]["ca.crt"]))
-        try:
+        with members(kube):
             link = strangers(kube)
             laptop, other = Laptop(kube), Laptop(kube)
             plain, _ = intercept(kube, laptop, "tcp")
@@ -323,12 +236,6 @@ def main():
             share = previewed(kube, laptop, other, link, uid, name)
             listed(kube, laptop, link, uid)
             crowd(kube, restarted(kube, laptop, uid, name, share))
-        except BaseException:
-            print(kube.kubectl("-n", "culvert", "logs", "deploy/culvert-manager", check=False).stdout[-4000:])
-            raise
-        finally:
-            for m in kube.members:
-                m.process.kill()
 
 
 story(main)

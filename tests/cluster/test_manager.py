@@ -3,96 +3,32 @@
 """The manager on Kubernetes: Sessions admit laptops, tokens admit agents, Intercepts come into force and say so; a restart changes nothing."""
 import base64
 import json
-import os
-import subprocess
-import threading
 
 import installed
+import member
 from kube import Kube
-from lab import ROOT, Failed, step, story, wait_for
+from lab import Failed, step, story, wait_for
+from member import Member, manager_log, manager_ready, members, new_key, session, status
+from workloads import apply, client, namespace, page, ready, service, workload
 
-BIN = os.environ.get("CULVERT_BIN") or f"{ROOT}/build/release"
-MEMBER = f"{BIN}/tests/cluster_member"
 OVERLAY = "/api/v1/namespaces/culvert/services/culvert:overlay/proxy/overlay"
 MARK = '{"kind":"deployment","name":"cart","ports":[{"name":"http","target":8080,"how":"rename"}]}'
 EHOSTUNREACH, EACCES = 113, 13
 
-SHOP = """
-apiVersion: v1
-kind: Namespace
-metadata: {{name: shop}}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: cart, namespace: shop}}
-spec:
-  replicas: 2
-  selector: {{matchLabels: {{app: cart}}}}
-  template:
-    metadata: {{labels: {{app: cart}}, annotations: {{culvert.dev/inject: '{mark}'}}}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      containers:
-      - name: web
-        image: {image}
-        command: [sh, -c, "mkdir -p /tmp/www && echo pod >/tmp/www/index.html && exec httpd -f -p 8080 -h /tmp/www"]
-        env: [{{name: COLOR, value: green}}]
-        ports: [{{name: http, containerPort: 8080}}]
-        readinessProbe: {{httpGet: {{path: /, port: http}}, periodSeconds: 1}}
----
-apiVersion: v1
-kind: Service
-metadata: {{name: cart, namespace: shop}}
-spec:
-  selector: {{app: cart}}
-  ports: [{{name: http, port: 80, targetPort: http}}]
----
-apiVersion: v1
-kind: Pod
-metadata: {{name: client, namespace: shop}}
-spec:
-  terminationGracePeriodSeconds: 0
-  containers: [{{name: client, image: {image}, command: [sleep, infinity]}}]
-"""
 
+class Laptop(Member):
+    """One that keeps the list of its intercepts."""
+    intercepts = ()
 
-class Member:
-    """A laptop (tests/cluster/member.c) in the laptop's namespace."""
-
-    def __init__(self, kube, key, *way, token=None):
-        env = {**os.environ, **({"MEMBER_TOKEN": token} if token else {})}
-        argv = ["ip", "netns", "exec", kube.ns("laptop"), MEMBER, key[0], kube.facts["publicKey"], *way]
-        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=env)
-        kube.members.append(self)
-        self.pub, self.lines, self.intercepts = key[1], [], []
-        threading.Thread(target=self.read, daemon=True).start()
-
-    def read(self):
-        for line in self.process.stdout:
-            if line.startswith("intercepts "):
-                self.intercepts = json.loads(line.split(" ", 1)[1])["intercepts"]
-            self.lines.append(line.rstrip("\n"))
+    def heard(self, line):
+        if line.startswith("intercepts "):
+            self.intercepts = json.loads(line.split(" ", 1)[1])["intercepts"]
+        super().heard(line)
 
     def end(self):
         self.process.stdin.close()
         if self.process.wait(20):
             raise Failed(f"the member ended with {self.process.returncode}")
-
-    def ask(self, line, *answers):
-        """Says a line, and gives the line that answers it."""
-        seen = len(self.lines)
-        self.process.stdin.write(line + "\n")
-        return self.wait(*answers, since=seen)
-
-    def wait(self, *starts, since=0, timeout=30):
-        return wait_for(f"{' or '.join(starts)} of the member; it said {self.lines[-3:]}",
-                        lambda: next((x for x in self.lines[since:] if x.startswith(starts)), None), timeout)
-
-    def hello(self):
-        code, answer = self.ask('hello {"version":"0.1.0","role":"laptop","namespace":"shop"}', "hello ").split(" ", 2)[1:]
-        if code != "0":
-            raise Failed(f"hello was answered with {code}: {answer}")
-        return json.loads(answer)
 
     def intercept(self, name):
         """The newest of that name, as the manager tells it."""
@@ -100,30 +36,9 @@ class Member:
         return of_name and max(of_name, key=lambda i: (i["intercept"]["created"], i["phase"] == "Active"))
 
 
-def new_key():
-    return subprocess.run([MEMBER], capture_output=True, text=True, check=True).stdout.split()
-
-
-def session(kube, key):
-    made = {"apiVersion": "culvert.dev/v1alpha1", "kind": "Session", "metadata": {"name": key[1]},
-            "spec": {"user": kube.user, "publicKey": key[1], "client": "box"}}
-    kube.kubectl("create", "-f", "-", stdin=json.dumps(made))
-
-
-def intercept(kube, pub, name, local=8080, more_ports=(), **spec):
+def intercept(*args, **kw):
     """Its object's name."""
-    uid = kube.get("session", pub)["metadata"]["uid"]
-    owner = {"apiVersion": "culvert.dev/v1alpha1", "kind": "Session", "name": pub, "uid": uid}
-    port = {"local": local, "name": "http", "port": 80, "target": 8080, "protocol": "TCP"}
-    made = {"apiVersion": "culvert.dev/v1alpha1", "kind": "Intercept",
-            "metadata": {"generateName": f"{name}-", "namespace": "shop", "labels": {"culvert.dev/name": name}, "ownerReferences": [owner]},
-            "spec": {"user": kube.user, "session": pub, "name": name, "workloadKind": "Deployment", "workload": "cart", "service": "cart",
-                     "mechanism": "tcp", "onDown": "pod", "ports": [port, *more_ports], **spec}}
-    return kube.kubectl("create", "-o", "jsonpath={.metadata.name}", "-f", "-", stdin=json.dumps(made)).stdout
-
-
-def status(kube, name):
-    return kube.get("-n", "shop", "intercept", name).get("status", {})
+    return member.intercept(*args, **kw)["name"]
 
 
 def through_service(kube, path="", header="x-nothing: 1"):
@@ -131,15 +46,10 @@ def through_service(kube, path="", header="x-nothing: 1"):
     return (done.stdout or done.stderr).strip()
 
 
-def log(kube):
-    return kube.kubectl("-n", "culvert", "logs", "deploy/culvert-manager").stdout
-
-
 def laptops(kube):
     step("a handshake that came before its Session is answered when that appears")
-    udp = json.loads(kube.facts["udp"])[0]
-    key = new_key()
-    first = Member(kube, key, "udp", udp)
+    key = new_key(kube)
+    first = Laptop(kube, key)
     session(kube, key)
     first.wait("established", timeout=4)
     welcome = first.hello()
@@ -147,9 +57,9 @@ def laptops(kube):
     if any(welcome[k] != v for k, v in expected.items()) or "shop" not in welcome["dns"]["domains"]:
         raise Failed(f"the welcome is {welcome}")
     step("another comes through the API server, with an address of its own")
-    key = new_key()
+    key = new_key(kube)
     session(kube, key)
-    second = Member(kube, key, "websocket", kube.admin, OVERLAY)
+    second = Laptop(kube, key, "websocket", kube.admin, OVERLAY)
     second.wait("established")
     if second.hello()["address"] != "198.18.0.2":
         raise Failed("two laptops have one address")
@@ -179,10 +89,9 @@ def strangers(kube):
     pod = kube.get("-n", "shop", "pods", "-l", "app=cart")["items"][0]["metadata"]
     said = json.loads(base64.urlsafe_b64decode(claims + "=="))
     said["kubernetes.io"]["pod"] = {"name": pod["name"], "uid": pod["uid"]}
-    udp = json.loads(kube.facts["udp"])[0]
-    forged = Member(kube, new_key(), "udp", udp, token=f"{head}.{part(said)}.{real.split('.')[2]}")
-    unmarked = Member(kube, new_key(), "udp", udp, token=real)
-    wait_for("the API server's no", lambda: f"does not accept the token of pod {pod['uid']}" in log(kube))
+    forged = Laptop(kube, new_key(kube), token=f"{head}.{part(said)}.{real.split('.')[2]}")
+    unmarked = Laptop(kube, new_key(kube), token=real)
+    wait_for("the API server's no", lambda: f"does not accept the token of pod {pod['uid']}" in manager_log(kube))
     for m in (forged, unmarked):
         if m.lines:
             raise Failed(f"a stranger heard something: {m.lines}")
@@ -191,7 +100,7 @@ def strangers(kube):
 
 def intercepted(kube, laptop, other):
     step("an Intercept is in force when every ready pod's agent has its rule")
-    wait_for("two agents", lambda: log(kube).count("stands for deployment cart") >= 2, 60)
+    wait_for("two agents", lambda: manager_log(kube).count("stands for deployment cart") >= 2, 60)
     name = intercept(kube, laptop.pub, "cart")
     it = wait_for("ACTIVE", lambda: (i := laptop.intercept("cart")) and i["phase"] == "Active" and i, 30)
     intake = it["intercept"]["ports"][0]["overlay"]
@@ -291,9 +200,9 @@ def ended(kube, laptop, moved, waits):
 def requests(kube, waits):
     step("intercepts of requests live together on one port; each gets its own")
     kube.kubectl("-n", "shop", "delete", "intercept", waits)
-    key = new_key()
+    key = new_key(kube)
     session(kube, key)
-    laptop = Member(kube, key, "udp", json.loads(kube.facts["udp"])[0])
+    laptop = Laptop(kube, key)
     laptop.wait("established")
     laptop.hello()
     user = {"mode": "headers", "conditions": [{"name": "x-user", "pattern": "an[an]"}]}
@@ -333,15 +242,14 @@ def requests(kube, waits):
 
 def main():
     with Kube() as kube:
-        kube.members = []
         kube.up()
         installed.install(kube)
-        kube.user = json.loads(kube.kubectl("auth", "whoami", "-o", "json").stdout)["status"]["userInfo"]["username"]
-        kube.facts = wait_for("the ConfigMap", lambda: (d := kube.get("-n", "culvert", "configmap", "culvert")["data"])["ready"] == "true" and d)
-        kube.apply(SHOP.format(image=kube.busybox(), mark=MARK))
-        kube.rollout("deployment/cart", "shop")
-        kube.kubectl("-n", "shop", "wait", "pod/client", "--for=condition=Ready", "--timeout=60s", timeout=70)
-        try:
+        manager_ready(kube)
+        image = kube.busybox()
+        apply(kube, namespace("shop"), service("shop", "cart"), client("shop", image),
+              workload("shop", "cart", image, replicas=2, env=[("COLOR", "green")], container=page("echo pod"), annotations={"culvert.dev/inject": MARK}))
+        ready(kube, "shop", "deployment/cart", "pod/client")
+        with members(kube):
             laptop, other = laptops(kube)
             strangers(kube)
             name, intake = intercepted(kube, laptop, other)
@@ -350,12 +258,6 @@ def main():
             restarted(kube, laptop, other, moved, waits, intake)
             ended(kube, laptop, moved, waits)
             requests(kube, waits)
-        except BaseException:
-            print(kube.kubectl("-n", "culvert", "logs", "deploy/culvert-manager", check=False).stdout[-4000:])
-            raise
-        finally:
-            for m in kube.members:
-                m.process.kill()
 
 
 story(main)

@@ -58,6 +58,19 @@ def certificate(kube, hosts):
     return f"{folder}/tls.crt"
 
 
+def routes(rules, where, kind, tls=True):
+    """The objects by which anybody finds a controller of that namespace, its Service of that kind."""
+    return [
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": SERVICE, "namespace": where, "labels": LABELS}, "spec": {
+            "type": kind, "selector": LABELS, "ports": [
+                {"name": "http", "port": 80, "targetPort": "http"}, {"name": "https", "port": 443, "targetPort": "https"}]}},
+        {"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": CLASS}, "spec": {"controller": "k8s.io/ingress-nginx"}},
+        *[{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": host, "namespace": space}, "spec": {
+            "ingressClassName": CLASS, **({"tls": [{"hosts": [host], "secretName": "tls"}]} if tls else {}),
+            "rules": [{"host": host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": {"service": {
+                "name": name, "port": {"number" if isinstance(port, int) else "name": port}}}}]}}]}} for host, (space, name, port) in rules.items()]]
+
+
 def install(kube, rules, tls=True):
     """`rules`: {host: (namespace, service, port)}. The certificate's file; the Service is SERVICE in SPACE, with ports 80 and 443."""
     pem = certificate(kube, rules)
@@ -79,13 +92,7 @@ def install(kube, rules, tls=True):
         kube, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"nginx.conf": CONFIG.format(servers=servers, http=HTTP, https=HTTPS)}},
         {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": {"selector": {"matchLabels": LABELS}, "template": {
             "metadata": {"labels": LABELS}, "spec": pod}}},
-        {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"type": "LoadBalancer", "selector": LABELS, "ports": [
-            {"name": "http", "port": 80, "targetPort": "http"}, {"name": "https", "port": 443, "targetPort": "https"}]}},
-        {"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": CLASS}, "spec": {"controller": "k8s.io/ingress-nginx"}},
-        *[{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": host, "namespace": space}, "spec": {
-            "ingressClassName": CLASS, **({"tls": [{"hosts": [host], "secretName": "tls"}]} if tls else {}),
-            "rules": [{"host": host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": {"service": {
-                "name": name, "port": {"number": port}}}}]}}]}} for host, (space, name, port) in rules.items()])
+        *routes(rules, SPACE, "LoadBalancer", tls))
     kube.rollout(f"deployment/{SERVICE}", SPACE)
     return pem
 

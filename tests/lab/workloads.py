@@ -32,7 +32,8 @@ def namespace(name, **labels):
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 
-def workload(space, name, image, kind="Deployment", replicas=1, ports=(("http", 8080),), env=(), labels=None, container=None, pod=None, more=None):
+def workload(space, name, image, kind="Deployment", replicas=1, ports=(("http", 8080),), env=(), labels=None, container=None, pod=None, more=None,
+             annotations=None):
     """Each of `ports` is (name or None, number[, "UDP"]); `container`, `pod` and `more` (of spec) are added to what is made."""
     labels = labels or {"app": name}
     declared = [{"containerPort": number, "protocol": (proto or ["TCP"])[0], **({"name": n} if n else {})} for n, number, *proto in ports]
@@ -43,8 +44,13 @@ def workload(space, name, image, kind="Deployment", replicas=1, ports=(("http", 
     # With 0 the object would be gone before the program is.
     spec = {"terminationGracePeriodSeconds": 1, "containers": [app], **(pod or {})}
     return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name, "namespace": space},
-            "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": spec},
-                     **({"serviceName": name} if kind == "StatefulSet" else {}), **(more or {})}}
+            "spec": {"replicas": replicas, "selector": {"matchLabels": labels},
+                     "template": {"metadata": {"labels": labels, "annotations": annotations or {}}, "spec": spec}, **({"serviceName": name} if kind == "StatefulSet" else {}), **(more or {})}}
+
+
+def page(says):
+    """A `container` of busybox for a workload: a web server whose page is what a command prints."""
+    return {"args": ["-c", f"mkdir -p /tmp/www && {says} >/tmp/www/index.html && exec httpd -f -p 8080 -h /tmp/www"]}
 
 
 def service(space, name, ports=(("http", 80, "http"),), selector=None, **spec):
@@ -55,9 +61,9 @@ def service(space, name, ports=(("http", 80, "http"),), selector=None, **spec):
             "spec": {"selector": selector or {"app": name}, "ports": listed, **spec}}
 
 
-def client(space, image, name="client"):
+def client(space, image, name="client", command=("sleep", "infinity")):
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": space},
-            "spec": {"terminationGracePeriodSeconds": 0, "containers": [{"name": "client", "image": image, "command": ["sleep", "infinity"]}]}}
+            "spec": {"terminationGracePeriodSeconds": 0, "containers": [{"name": "client", "image": image, "command": command}]}}
 
 
 def apply(kube, *objects):
