@@ -79,17 +79,33 @@ json_t *rules_environment(const struct manager *m, const struct intercept *i)
 
 static json_t *intercept_snapshot(const struct manager *m, const struct intercept *i)
 {
-	const struct config_workload *cw = rules_workload(m, i->kind, i->workload, i->ns);
-	unsigned agents = cw ? rules_agents(m, &cw->w) : 0;
 	struct rules_sum sum = {.connections = 0};
+	unsigned agents = 0, old = 0;
+	json_t *warnings;
 
 	for (const struct peer *p = m->peers; p; p = p->next) {
-		if (p->agent.workload && is_of(i, &p->agent.workload->w))
-			rules_sum(&sum, p, i);
+		if (!p->agent.workload || !is_of(i, &p->agent.workload->w))
+			continue;
+		rules_sum(&sum, p, i);
+		if (!agent_of(p, &p->agent.workload->w))
+			continue;
+		/* It is sent no rule of requests. */
+		if (i->mechanism == MECHANISM_HTTP && !p->agent.http)
+			old++;
+		else
+			agents++;
 	}
+	warnings = rules_warnings(&sum, i);
+	if (old)
+		json_array_append_new(
+			warnings,
+			json_sprintf(
+				"Of the agents of %s %s %u cannot tell requests apart, being of an "
+				"older culvert; update them.",
+				workload_kind_title(i->kind), i->workload, old));
 	return json_pack("{s:o, s:i, s:I, s:I, s:o, s:s}", "intercept", intercept_to_json(i),
 			 "agents", (int)agents, "connections", sum.connections, "requests",
-			 sum.requests, "warnings", rules_warnings(&sum, i), "state",
+			 sum.requests, "warnings", warnings, "state",
 			 agents ? "ACTIVE" : "WAITING");
 }
 

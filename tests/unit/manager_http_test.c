@@ -182,6 +182,39 @@ static void test_laptops_hear_what_agents_met(void **unused)
 	member_end(&agent, SIGKILL);
 }
 
+static int be_old_agent(const char *dir)
+{
+	snprintf(member_dir, sizeof(member_dir), "%s", dir);
+	join("hello-1", NULL);
+	if (hello_http(false))
+		return 1;
+	for (;;)
+		member_run(&me, 50);
+}
+
+static void test_an_old_agent_takes_no_requests(void **unused)
+{
+	pid_t agent;
+
+	(void)unused;
+	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
+	assert_int_equal(make_invite("agent", "hello-1", "1h"), 0);
+	join("ana", NULL);
+	assert_int_equal(hello_laptop(), 0);
+	assert_int_equal(member_ask(&me, "intercept", by_header("auto", NULL, NULL, "")), 0);
+	agent = member_spawn((const char *const[]){"--as-old-agent", member_dir, NULL});
+	for (int i = 0; i < 200 && json_array_size(told("warnings")) != 1; i++)
+		member_run(&me, 50);
+	assert_int_equal(json_array_size(told("warnings")), 1);
+	assert_string_equal(
+		json_string_value(json_array_get(told("warnings"), 0)),
+		"Of the agents of Deployment hello 1 cannot tell requests apart, being of an "
+		"older culvert; update them.");
+	assert_string_equal(json_string_value(told("state")), "WAITING");
+	assert_int_equal(json_integer_value(told("agents")), 0);
+	member_end(&agent, SIGKILL);
+}
+
 #define PROGRAM(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(int argc, char **argv)
@@ -190,10 +223,13 @@ int main(int argc, char **argv)
 		PROGRAM(test_requests_share_a_port),
 		PROGRAM(test_agents_hear_them_in_order),
 		PROGRAM(test_laptops_hear_what_agents_met),
+		PROGRAM(test_an_old_agent_takes_no_requests),
 	};
 
 	if (argc == 3 && !strcmp(argv[1], "--as-agent"))
 		return crypto_init() || be_agent(argv[2]);
+	if (argc == 3 && !strcmp(argv[1], "--as-old-agent"))
+		return crypto_init() || be_old_agent(argv[2]);
 	if (argc > 1)
 		return manager_main(argc, argv); /* we are the child */
 	return cmocka_run_group_tests(tests, NULL, NULL);
