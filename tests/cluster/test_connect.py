@@ -8,46 +8,10 @@ import signal
 import installed
 from kube import NODE_ADDRESS, Kube
 from lab import NOBODY, Failed, sh, step, story, wait_for
+from workloads import apply, namespace, page, service, workload
 
 SPACE, GROUP = "shop", "developers"
 API = f"https://{NODE_ADDRESS}:6443"
-
-SHOP = """
-apiVersion: v1
-kind: Namespace
-metadata: {{name: shop}}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: hello, namespace: shop}}
-spec:
-  selector: {{matchLabels: {{app: hello}}}}
-  template:
-    metadata: {{labels: {{app: hello}}}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      containers:
-      - name: web
-        image: {image}
-        command: [sh, -c, "mkdir /www && echo hello from the shop >/www/index.html && exec httpd -f -p 8080 -h /www"]
-        ports: [{{name: http, containerPort: 8080}}]
-        readinessProbe: {{httpGet: {{path: /, port: http}}, periodSeconds: 1}}
----
-apiVersion: v1
-kind: Service
-metadata: {{name: hello, namespace: shop}}
-spec:
-  selector: {{app: hello}}
-  ports: [{{name: http, port: 80, targetPort: http}}]
----
-apiVersion: v1
-kind: Service
-metadata: {{name: pods, namespace: shop}}
-spec:
-  clusterIP: None
-  selector: {{app: hello}}
-  ports: [{{name: http, port: 8080, targetPort: http}}]
-"""
 
 
 # --- saying what is wrong ---------------------------------------------------------------------------
@@ -348,7 +312,8 @@ def rights(kube):
 def main():
     with Kube() as kube:
         kube.up()
-        kube.apply(SHOP.format(image=kube.busybox()))
+        apply(kube, namespace(SPACE), service(SPACE, "hello"), service(SPACE, "pods", [("http", 8080, "http")], {"app": "hello"}, clusterIP="None"),
+              workload(SPACE, "hello", kube.busybox(), container=page("echo hello from the shop")))
         kube.start_helper()
         before_install(kube)
         no_way_to_the_api(kube)

@@ -45,7 +45,8 @@ def workload(space, name, image, kind="Deployment", replicas=1, ports=(("http", 
     spec = {"terminationGracePeriodSeconds": 1, "containers": [app], **(pod or {})}
     return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name, "namespace": space},
             "spec": {"replicas": replicas, "selector": {"matchLabels": labels},
-                     "template": {"metadata": {"labels": labels, "annotations": annotations or {}}, "spec": spec}, **({"serviceName": name} if kind == "StatefulSet" else {}), **(more or {})}}
+                     "template": {"metadata": {"labels": labels, "annotations": annotations or {}}, "spec": spec},
+                     **({"serviceName": name} if kind == "StatefulSet" else {}), **(more or {})}}
 
 
 def page(says):
