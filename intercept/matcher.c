@@ -201,6 +201,9 @@ static struct http_text cut(struct http_text *t, char c)
 /* W3C Baggage: "key = value ; property, key = value". */
 static bool baggage_names(struct http_text list, const char *id)
 {
+	/* A list may fill the head, and is asked for each rule: nearly always it is somebody else's. */
+	if (!list.len || !memmem(list.p, list.len, id, strlen(id)))
+		return false;
 	while (list.len) {
 		struct http_text member = cut(&list, ',');
 		struct http_text pair = cut(&member, ';');
