@@ -5,50 +5,13 @@ import installed
 import postgres
 from kube import DNS, Kube
 from lab import NOBODY, Failed, step, story
+from workloads import apply, namespace, page, ready, service, workload
 
 SPACE, ROWS, WIDTH = "shop", 1 << 20, 1023  # 1 GiB with the line ends
 
-SHOP = """
-apiVersion: v1
-kind: Namespace
-metadata: {{name: shop, labels: {{pod-security.kubernetes.io/enforce: restricted}}}}
----
-apiVersion: apps/v1
-kind: StatefulSet
-metadata: {{name: cart, namespace: shop}}
-spec:
-  replicas: 2
-  serviceName: carts
-  podManagementPolicy: Parallel
-  selector: {{matchLabels: {{app: cart}}}}
-  template:
-    metadata: {{labels: {{app: cart}}}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      securityContext: {{runAsNonRoot: true, runAsUser: 1000, seccompProfile: {{type: RuntimeDefault}}}}
-      containers:
-      - name: web
-        image: {image}
-        command: [sh, -c, "mkdir /tmp/www && hostname >/tmp/www/index.html && exec httpd -f -p 8080 -h /tmp/www"]
-        ports: [{{name: http, containerPort: 8080}}]
-        readinessProbe: {{httpGet: {{path: /, port: http}}, periodSeconds: 1}}
-        securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}
----
-apiVersion: v1
-kind: Service
-metadata: {{name: cart, namespace: shop}}
-spec:
-  selector: {{app: cart}}
-  ports: [{{name: http, port: 80, targetPort: http}}]
----
-apiVersion: v1
-kind: Service
-metadata: {{name: carts, namespace: shop}}
-spec:
-  clusterIP: None
-  selector: {{app: cart}}
-  ports: [{{name: http, port: 8080, targetPort: http}}]
-"""
+# As namespaces of the level "restricted" want it.
+POD = {"securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}}
+CONTAINER = page("hostname") | {"securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}}
 
 
 class Shell:
@@ -123,13 +86,16 @@ def main():
     with Kube() as kube:
         kube.up()
         shell = Shell(kube)
-        kube.apply(SHOP.format(image=kube.busybox()) + "---" + postgres.POD.format(name="db", space=SPACE, image=postgres.postgres_image(kube)))
+        apply(kube, namespace(SPACE, **{"pod-security.kubernetes.io/enforce": "restricted"}), service(SPACE, "cart"),
+              service(SPACE, "carts", [("http", 8080, "http")], {"app": "cart"}, clusterIP="None"),
+              workload(SPACE, "cart", kube.busybox(), "StatefulSet", replicas=2, container=CONTAINER, pod=POD,
+                       more={"serviceName": "carts", "podManagementPolicy": "Parallel"}))
+        kube.apply(postgres.POD.format(name="db", space=SPACE, image=postgres.postgres_image(kube)))
         step("culvert install, by the administrator; culvert connect, by a developer")
         installed.install(kube)
         kube.kubeconfig("ana", ["developers"], namespace=SPACE)
         kube.start_helper()
-        kube.rollout("statefulset/cart", SPACE)
-        kube.kubectl("-n", SPACE, "wait", "pod/db", "--for=condition=Ready", "--timeout=60s", timeout=70)
+        ready(kube, SPACE, "statefulset/cart", "pod/db")
         before = kube.laptop_state()
         shell("culvert connect")
         names_and_addresses(kube, shell)
