@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Heads on their way through: what is one hop's alone stays here, names of one side become those of the other. */
+#include <ctype.h>
 #include <stdio.h>
 #include <strings.h>
 
@@ -198,6 +199,18 @@ static void put_ours(struct buf *out, const struct http_head *h, const struct pa
 		   p->from, p->host);
 }
 
+/* `prefix` in lower case. Applications that take names for variables (RFC 3875, 4.1.18) read '_' as '-'. */
+static bool begins_as(struct http_text name, const char *prefix)
+{
+	for (size_t i = 0; prefix[i]; i++) {
+		char c = i < name.len ? name.p[i] : '\0';
+
+		if ((c == '_' ? '-' : tolower((unsigned char)c)) != prefix[i])
+			return false;
+	}
+	return true;
+}
+
 void head_to_ingress(struct buf *out, const struct http_head *h, struct http_text target, int minor,
 		     const struct passage *p)
 {
@@ -215,8 +228,8 @@ void head_to_ingress(struct buf *out, const struct http_head *h, struct http_tex
 	for (unsigned i = 0; i < h->nfields; i++) {
 		const struct http_field *f = &h->field[i];
 
-		if (in_list(f->name, replaced) || text_starts_nocase(f->name, "x-culvert-") ||
-		    text_starts_nocase(f->name, "x-forwarded-") || is_hop_by_hop(h, f->name))
+		if (in_list(f->name, replaced) || begins_as(f->name, "x-culvert-") ||
+		    begins_as(f->name, "x-forwarded-") || is_hop_by_hop(h, f->name))
 			continue;
 		if (http_text_is_nocase(f->name, "origin") ||
 		    http_text_is_nocase(f->name, "referer"))

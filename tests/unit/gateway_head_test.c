@@ -73,6 +73,11 @@ static void test_request(void **unused)
 	(void)unused;
 	request("GET /a?b HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n", &passage,
 		"GET /a?b HTTP/1.1\r\nHost: Shop.example.com\r\nAccept: */*\r\n" OURS "\r\n");
+	request("GET / HTTP/1.1\r\nHost: x\r\nX_Forwarded-For: 1\r\nx-forwarded-client-cert: 2\r\n"
+		"X_CULVERT_preview: 3\r\nx-forwarded: 4\r\nx_culvert: 5\r\n\r\n",
+		&passage,
+		"GET / HTTP/1.1\r\nHost: Shop.example.com\r\nx-forwarded: 4\r\nx_culvert: "
+		"5\r\n" OURS "\r\n");
 	cluster.marked = false;
 	request("GET / HTTP/1.0\r\nHost: x\r\nX-CULVERT-Anything: 1\r\nbaggage: culvert=" ID
 		"\r\n\r\n",
