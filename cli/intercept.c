@@ -162,7 +162,8 @@ static int settle(struct choice *c, struct intercept_request *r, struct error *e
 	struct error note;
 	int code;
 
-	if (choice_is_open(c) && client_once("login", json_object(), NULL, &login, e))
+	if (choice_is_open(c) &&
+	    client_once("login", json_object(), "Looking at your login", &login, e))
 		return EXIT_FAILED;
 	code = choice_settle(c, r, login, &note, e) ? EXIT_FAILED : 0;
 	json_decref(login);

@@ -48,6 +48,7 @@ static int visit_begin(struct visit *v, const struct args *a, struct error *e)
 static int ask_offer(struct visit *v, struct error *e)
 {
 	const char *ns = v->place.manager_ns;
+	struct progress *p;
 	json_t *object = NULL;
 	char path[256];
 	int err;
@@ -55,7 +56,9 @@ static int ask_offer(struct visit *v, struct error *e)
 	if (!object_name_valid(ns, K8S_NAME_MAX))
 		return error_set(e, -EINVAL, "'%.80s' is no name of a namespace", ns);
 	snprintf(path, sizeof(path), "/api/v1/namespaces/%s/configmaps/culvert", ns);
+	p = progress_start("Asking the API server");
 	err = cluster_find(&v->c, &object, e, path);
+	progress_end(p, NULL);
 	if (err)
 		return err;
 	if (object)
@@ -77,10 +80,12 @@ static int ask_who(struct visit *v, struct error *e)
 	json_t *review = NULL,
 	       *body = json_pack("{s:s,s:s}", "apiVersion", "authentication.k8s.io/v1", "kind",
 				 "SelfSubjectReview");
+	struct progress *p = progress_start("Asking the API server who you are");
 	int err = cluster_post(&v->c, &review, e,
 			       "/apis/authentication.k8s.io/v1/selfsubjectreviews", body);
 	const char *name = object_text(review, "status", "userInfo", "username", NULL);
 
+	progress_end(p, NULL);
 	json_decref(body);
 	if (!err && (!*name || strlen(name) >= sizeof(v->login->name)))
 		err = error_set(e, -EPROTO, "the API server did not say who is asking");
@@ -173,15 +178,28 @@ static int exec_login(const struct args *a)
 
 /* --- logout --------------------------------------------------------------------------------------------------------- */
 
-/* The issuer need not be there for it. */
-static void revoke_token(struct visit *v)
+static int revoke_token(struct visit *v, struct error *e)
+{
+	struct progress *p;
+	int err = ask_offer(v, e);
+
+	if (err)
+		return err;
+	if (strcmp(v->offer->issuer, v->login->issuer) != 0)
+		return error_set(e, -ENOENT, "the cluster names another one than %.300s now",
+				 v->login->issuer);
+	p = progress_start("Telling the issuer");
+	err = signin_revoke(&v->c, v->offer, v->login->refresh_token, e);
+	progress_end(p, NULL);
+	return err;
+}
+
+/* The issuer need not be there for it; but then the token stays good, for whoever has a copy. */
+static void tell_issuer(struct visit *v)
 {
 	struct error e;
 
-	if (!*v->login->refresh_token)
-		return;
-	if (ask_offer(v, &e) || strcmp(v->offer->issuer, v->login->issuer) != 0 ||
-	    !signin_revoke(&v->c, v->offer, v->login->refresh_token, &e))
+	if (!*v->login->refresh_token || !revoke_token(v, &e))
 		return;
 	text_clean(e.text);
 	fprintf(stderr, "The issuer was not told: %s\n", e.text);
@@ -195,10 +213,10 @@ static int logout(struct visit *v, struct error *e)
 
 	if (err && err != -ENOENT)
 		return err;
-	if (!client_once("login", json_object(), NULL, &answer, NULL))
+	if (!client_once("login", json_object(), "Telling the daemon", &answer, NULL))
 		json_decref(answer);
 	if (was)
-		revoke_token(v);
+		tell_issuer(v);
 	puts(err ? "Not logged in; nothing to do" : "Logout successful.");
 	return 0;
 }

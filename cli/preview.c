@@ -47,7 +47,7 @@ static json_t *find(const char *name, struct error *e)
 	json_t *status = NULL, *v, *found = NULL;
 	size_t i;
 
-	if (client_once("status", json_object(), NULL, &status, e))
+	if (client_once("status", json_object(), "Looking for the intercept", &status, e))
 		return NULL;
 	json_array_foreach(json_object_get(status, "intercepts"), i, v)
 	{
@@ -103,7 +103,7 @@ static int show(const struct args *a, json_t *result)
 static int check_login(struct error *e)
 {
 	json_t *login;
-	int err = client_once("login", json_object(), NULL, &login, e);
+	int err = client_once("login", json_object(), "Looking at your login", &login, e);
 
 	if (err)
 		return err;

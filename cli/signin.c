@@ -38,7 +38,7 @@ static int await(struct signin *s)
 	if (s->done)
 		return s->result;
 	oidc_cancel(s->call);
-	return error_set(s->e, -EINTR, "interrupted; you are logged in as before");
+	return error_set(s->e, -EINTR, "interrupted");
 }
 
 static bool copy(char *to, size_t size, const char *from)
@@ -174,6 +174,8 @@ int signin(struct login *l, struct cluster *c, const struct login_offer *offer, 
 	if (err == OIDC_UNSUPPORTED)
 		err = by_code(&s);
 	close_issuer(&s);
+	if (err == -EINTR)
+		error_set(e, err, "interrupted; you are logged in as before");
 	snprintf(l->issuer, sizeof(l->issuer), "%s", offer->issuer);
 	return err;
 }
