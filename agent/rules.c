@@ -6,12 +6,6 @@
 #include "agent/internal.h"
 #include "base/log.h"
 
-static const char *const on_down_names[] = {
-	[ON_DOWN_POD] = "pod",
-	[ON_DOWN_HOLD] = "hold",
-	[ON_DOWN_FAIL] = "fail",
-};
-
 /* --- one rule ---------------------------------------------------------------------------------------------- */
 
 static void rule_free(struct rule *r)
@@ -72,13 +66,10 @@ static int rule_from_json(struct rule *r, const json_t *j, struct error *e)
 	r->udp = !strcmp(protocol, "udp");
 	r->comings = comings;
 	r->hold_s = (unsigned)hold_s;
-	for (size_t i = 0; i < ARRAY_SIZE(on_down_names); i++) {
-		if (!strcmp(on_down, on_down_names[i])) {
-			r->on_down = (enum on_down)i;
-			return http_from_json(r, j, e);
-		}
-	}
-	return error_set(e, -EINVAL, "rule '%.100s' has an unknown policy '%.40s'", name, on_down);
+	if (on_down_parse(&r->on_down, on_down))
+		return error_set(e, -EINVAL, "rule '%.100s' has an unknown policy '%.40s'", name,
+				 on_down);
+	return http_from_json(r, j, e);
 }
 
 /* The same rule of the table before, or NULL. */
@@ -169,7 +160,7 @@ static json_t *rule_to_json(const struct rule *q)
 		json_pack("{s:s, s:s%, s:i, s:s, s:i, s:s, s:i, s:b, s:s}", "intercept", slash + 1,
 			  "owner", q->name, (size_t)(slash - q->name), "target", q->target,
 			  "address", ipaddr_format(&q->address, address), "port", q->port,
-			  "on_down", on_down_names[q->on_down], "hold_s", (int)q->hold_s, "online",
+			  "on_down", on_down_name(q->on_down), "hold_s", (int)q->hold_s, "online",
 			  q->online, "protocol", q->udp ? "udp" : "tcp");
 
 	if (!j || !q->matcher)

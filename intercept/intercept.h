@@ -81,6 +81,8 @@ struct http_match {
 };
 
 enum on_down { ON_DOWN_POD, ON_DOWN_HOLD, ON_DOWN_FAIL };
+const char *on_down_name(enum on_down d);	      /* "pod" */
+int on_down_parse(enum on_down *d, const char *name); /* the way back; 0 or -EINVAL */
 
 /* One port of an intercept: service port -> port on the laptop. */
 struct intercept_port {

@@ -133,6 +133,22 @@ const char *mechanism_name(enum mechanism m)
 	return mechanisms[m];
 }
 
+const char *on_down_name(enum on_down d)
+{
+	return on_down_names[d];
+}
+
+int on_down_parse(enum on_down *d, const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(on_down_names); i++) {
+		if (!strcmp(name, on_down_names[i])) {
+			*d = (enum on_down)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
 /* --- match ------------------------------------------------------------------------------------------------ */
 
 json_t *http_match_to_json(const struct http_match *m)

@@ -48,7 +48,6 @@ json_int_t rules_requests(const struct peer *agent, const struct intercept *i)
 
 static json_t *rule_json(const struct rule_source *s, unsigned k)
 {
-	static const char *const on_down[] = {"pod", "hold", "fail"};
 	const struct intercept *i = s->i;
 	char address[ADDR_STRLEN];
 	json_t *j;
@@ -57,8 +56,9 @@ static json_t *rule_json(const struct rule_source *s, unsigned k)
 	j = json_pack("{s:s, s:s, s:i, s:s, s:s, s:i, s:s, s:i, s:b, s:i}", "intercept", i->name,
 		      "owner", i->owner, "target", i->port[k].target, "protocol",
 		      i->port[k].udp ? "udp" : "tcp", "address", address, "port",
-		      i->port[k].overlay, "on_down", on_down[i->on_down], "hold_s", (int)i->hold_s,
-		      "online", s->laptop->online, "comings", (int)s->laptop->comings);
+		      i->port[k].overlay, "on_down", on_down_name(i->on_down), "hold_s",
+		      (int)i->hold_s, "online", s->laptop->online, "comings",
+		      (int)s->laptop->comings);
 	if (!j || i->mechanism != MECHANISM_HTTP)
 		return j;
 	json_object_set_new(j, "mechanism", json_string("http"));

@@ -10,12 +10,6 @@
 
 enum { HOLD_MAX = 24 * 3600 };
 
-static const char *const on_down_names[] = {
-	[ON_DOWN_POD] = "pod",
-	[ON_DOWN_HOLD] = "hold",
-	[ON_DOWN_FAIL] = "fail",
-};
-
 /* --- metadata ----------------------------------------------------------------------------------------- */
 
 struct meta {
@@ -199,7 +193,7 @@ json_t *intercept_to_object(const struct intercept *i, const char *user, const c
 			 session, "name", i->name, "workloadKind", workload_kind_title(i->kind),
 			 "workload", i->workload, "service", i->service, "mechanism",
 			 mechanism_name(i->mechanism), "ports", ports_to_json(i), "onDown",
-			 on_down_names[i->on_down]);
+			 on_down_name(i->on_down));
 	if (spec && i->on_down == ON_DOWN_HOLD)
 		json_object_set_new(spec, "holdSeconds", json_integer(i->hold_s));
 	http_to_spec(spec, i);
@@ -249,13 +243,9 @@ static int take_on_down(const json_t *spec, struct intercept *in, struct error *
 {
 	const char *text = object_text(spec, "onDown", NULL);
 	const json_t *hold = object_get(spec, "holdSeconds", NULL);
-	unsigned i = 0;
 
-	while (i < ARRAY_SIZE(on_down_names) && strcmp(*text ? text : "pod", on_down_names[i]) != 0)
-		i++;
-	if (i == ARRAY_SIZE(on_down_names))
+	if (on_down_parse(&in->on_down, *text ? text : "pod"))
 		return error_set(e, -EINVAL, "'onDown' must be pod, hold or fail");
-	in->on_down = (enum on_down)i;
 	in->hold_s = in->on_down == ON_DOWN_HOLD ? 30 : 0;
 	if (!hold || json_is_null(hold))
 		return 0;
