@@ -297,7 +297,8 @@ static void answer_get(struct visitor *v, struct http_text path)
 		login_begin(v);
 	} else if (http_text_is(path, "/.culvert/callback")) {
 		login_callback(v);
-	} else if (http_text_is(path, "/.culvert/enter")) {
+	} else if (http_text_is(path, "/.culvert/enter") &&
+		   http_text_is(visitor_head(v)->method, "GET")) { /* HEAD uses up no ticket */
 		login_redeem(v);
 	} else if (text_starts(path, "/api/")) {
 		answer_api(v, path);

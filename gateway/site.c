@@ -165,7 +165,7 @@ static void reserved(struct visitor *v, const struct preview *p, struct http_tex
 	bool get = visitor_is_get(v), post = visitor_is_post(v);
 
 	/* By path the cookie that is still there may be another preview's: the ticket says which it is for. */
-	if (get && http_text_is(rest, "enter"))
+	if (http_text_is(visitor_head(v)->method, "GET") && http_text_is(rest, "enter"))
 		login_enter(v, p && !visitor_gateway(v)->config.by_path ? p->id : NULL);
 	else if (!p)
 		answer_ended(v);

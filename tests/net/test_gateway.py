@@ -597,6 +597,7 @@ def by_path(s):
     expect("a path that is no door", s.visit(host).get("/p/shop/", cookie).status, 200)
     s.manager.tickets["good"] = {"user": "ana", "login": ""}
     kw = {"port": 8445}
+    expect("HEAD, of who only looks at the link", s.visit(port, **kw).get("/.culvert/enter?ticket=good", cookie, method="HEAD").status, 404)
     dash = s.visit(port, **kw).get("/.culvert/enter?ticket=good", cookie)
     expect("the dashboard's ticket", dash.status, 303)
     both = cookie + "; __Host-culvert-dashboard=" + dash.cookies()["__Host-culvert-dashboard"]
