@@ -118,6 +118,32 @@ static void silent(int fd)
 	assert_int_equal(errno, EAGAIN);
 }
 
+/* The same comes out as goes in. */
+
+static void to_app(int fd, const char *text)
+{
+	say(fd, text);
+	hears(app, text);
+}
+
+static void from_app(int fd, const char *text)
+{
+	say(app, text);
+	hears(fd, text);
+}
+
+static void to_laptop(int fd, const char *text)
+{
+	say(fd, text);
+	laptop_hears(text);
+}
+
+static void from_laptop(int fd, const char *text)
+{
+	laptop_says(text);
+	hears(fd, text);
+}
+
 /* 0 = in order, else errno. */
 static int ends(int fd)
 {
@@ -137,18 +163,9 @@ static int ends(int fd)
 
 static void write_files(void)
 {
-	struct invite inv = {.nendpoints = 1};
-	char text[INVITE_TEXT_MAX + 512];
+	char text[512];
 
-	crypto_random(inv.claim.id, INVITE_ID_LEN);
-	inv.claim.role = ROLE_AGENT;
-	inv.claim.expiry = clock_real() / NSEC_PER_SEC + 3600;
-	snprintf(inv.claim.name, sizeof(inv.claim.name), "hello-1");
-	memcpy(inv.manager, manager_key.pub, KEY_LEN);
-	memset(inv.psk, 7, KEY_LEN);
-	snprintf(inv.endpoint[0], sizeof(inv.endpoint[0]), "127.0.0.1:%u", base_port);
-	assert_true(invite_format(&inv, text, INVITE_TEXT_MAX) > 0);
-	member_write("invite", text);
+	write_invite();
 	snprintf(text, sizeof(text),
 		 "invite: %s/invite\nstate: %s/state\nworkload: hello\nports:\n"
 		 "  - {listen: '127.0.0.1:%u', application: '127.0.0.1:%u', target: 8080}\n",
@@ -159,15 +176,10 @@ static void write_files(void)
 
 static int setup(void **unused)
 {
-	if (member_folder(unused))
+	if (world_setup(unused))
 		return -1;
-	base_port = (uint16_t)(base_port + 3);
-	laptop = LAPTOP_SERVES;
-	hellos = syns = 0;
 	on_laptop = NULL;
-	identity_generate(&manager_key);
 	write_files();
-	application = listen_on((uint16_t)(base_port + 2));
 	start_manager();
 	me.open = on_stream;
 	agent = member_serve(config);
@@ -184,10 +196,7 @@ static int teardown(void **unused)
 	if (app >= 0)
 		close(app);
 	app = -1;
-	stop_manager();
-	member_end(&agent, SIGTERM);
-	close(application);
-	return member_unfolder(unused);
+	return world_teardown(unused);
 }
 
 static void push(json_t *rules)
@@ -227,15 +236,11 @@ static void test_each_request_by_itself(void **unused)
 	push_rule("pod");
 	app_accepts();
 	for (int i = 0; i < 2; i++) {
-		say(fd, GET("/a", ""));
-		hears(app, GET("/a", ""));
-		say(app, OK("2", "hi"));
-		hears(fd, OK("2", "hi"));
-		say(fd, GET("/b", MATCH));
-		laptop_hears(GET("/b", MATCH));
+		to_app(fd, GET("/a", ""));
+		from_app(fd, OK("2", "hi"));
+		to_laptop(fd, GET("/b", MATCH));
 		silent(app);
-		laptop_says(OK("3", "ana"));
-		hears(fd, OK("3", "ana"));
+		from_laptop(fd, OK("3", "ana"));
 	}
 	assert_int_equal(syns, 1); /* the laptop's connection was kept */
 	close(fd);
@@ -253,15 +258,12 @@ static void test_pipelined_requests_keep_their_order(void **unused)
 	hears(app, GET("/1", ""));
 	member_run(&me, 50);
 	assert_int_equal(syns, 0);
-	say(app, OK("1", "1"));
-	hears(fd, OK("1", "1"));
+	from_app(fd, OK("1", "1"));
 	laptop_hears(GET("/2", MATCH));
 	silent(app);
-	laptop_says(OK("1", "2"));
-	hears(fd, OK("1", "2"));
+	from_laptop(fd, OK("1", "2"));
 	hears(app, GET("/3", ""));
-	say(app, OK("1", "3"));
-	hears(fd, OK("1", "3"));
+	from_app(fd, OK("1", "3"));
 	close(fd);
 }
 
@@ -272,31 +274,22 @@ static void test_a_rule_takes_over_and_gives_back(void **unused)
 
 	(void)unused;
 	app_accepts();
-	say(fd, GET("/", MATCH));
-	hears(app, GET("/", MATCH));
+	to_app(fd, GET("/", MATCH));
 	push_rule("pod"); /* not the one under way */
-	say(app, OK("1", "p"));
-	hears(fd, OK("1", "p"));
-	say(fd, GET("/", MATCH));
-	laptop_hears(GET("/", MATCH));
-	laptop_says(OK("1", "l"));
-	hears(fd, OK("1", "l"));
+	from_app(fd, OK("1", "p"));
+	to_laptop(fd, GET("/", MATCH));
+	from_laptop(fd, OK("1", "l"));
 	push(json_array());
-	say(fd, GET("/", MATCH));
-	hears(app, GET("/", MATCH));
-	say(app, OK("1", "p"));
-	hears(fd, OK("1", "p"));
+	to_app(fd, GET("/", MATCH));
+	from_app(fd, OK("1", "p"));
 	/* A tcp rule that comes has the next request too, and gives it back. */
 	tcp = rules_json("pod", 0, true);
 	push(json_incref(json_object_get(tcp, "rules")));
 	json_decref(tcp);
-	say(fd, GET("/", ""));
-	laptop_hears(GET("/", ""));
-	laptop_says(OK("1", "l"));
-	hears(fd, OK("1", "l"));
+	to_laptop(fd, GET("/", ""));
+	from_laptop(fd, OK("1", "l"));
 	push(json_array());
-	say(fd, GET("/", ""));
-	hears(app, GET("/", ""));
+	to_app(fd, GET("/", ""));
 	close(fd);
 }
 
@@ -307,8 +300,7 @@ static void test_a_request_whose_rule_goes_is_cut_off(void **unused)
 	(void)unused;
 	push_rule("pod");
 	app_accepts();
-	say(fd, GET("/", MATCH));
-	laptop_hears(GET("/", MATCH));
+	to_laptop(fd, GET("/", MATCH));
 	push(json_array());
 	assert_int_equal(ends(fd), ECONNRESET);
 	close(fd);
@@ -322,17 +314,14 @@ static void test_on_down_is_for_each_request(void **unused)
 	laptop = LAPTOP_REFUSES;
 	push_rule("pod");
 	app_accepts();
-	say(fd, "POST / HTTP/1.1\r\nHost: h\r\n" MATCH "Content-Length: 4\r\n\r\nbody");
-	hears(app, "POST / HTTP/1.1\r\nHost: h\r\n" MATCH "Content-Length: 4\r\n\r\nbody");
-	say(app, OK("1", "p"));
-	hears(fd, OK("1", "p"));
+	to_app(fd, "POST / HTTP/1.1\r\nHost: h\r\n" MATCH "Content-Length: 4\r\n\r\nbody");
+	from_app(fd, OK("1", "p"));
 	push_rule("hold");
 	say(fd, GET("/", MATCH));
 	silent(fd);
 	laptop = LAPTOP_SERVES;
 	laptop_hears(GET("/", MATCH));
-	laptop_says(OK("1", "l"));
-	hears(fd, OK("1", "l"));
+	from_laptop(fd, OK("1", "l"));
 	on_laptop->ops->close(on_laptop);
 	on_laptop = NULL;
 	member_run(&me, 50);
@@ -363,12 +352,9 @@ static void test_a_kept_connection_that_breaks_is_dialled_anew(void **unused)
 	(void)unused;
 	push_rule("pod");
 	app_accepts();
-	say(fd, GET("/1", MATCH));
-	laptop_hears(GET("/1", MATCH));
-	laptop_says(OK("0", ""));
-	hears(fd, OK("0", ""));
-	say(fd, GET("/2", MATCH));
-	laptop_hears(GET("/2", MATCH));
+	to_laptop(fd, GET("/1", MATCH));
+	from_laptop(fd, OK("0", ""));
+	to_laptop(fd, GET("/2", MATCH));
 	on_laptop->ops->close(on_laptop);
 	on_laptop = NULL;
 	member_run(&me, 50);
@@ -389,11 +375,9 @@ static void test_upgrade_is_a_tunnel(void **unused)
 	app_accepts();
 	say(fd, GET("/ws", MATCH "Connection: Upgrade\r\nUpgrade: websocket\r\n") "early");
 	laptop_hears(GET("/ws", MATCH "Connection: Upgrade\r\nUpgrade: websocket\r\n"));
-	laptop_says("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\nframe");
-	hears(fd, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\nframe");
+	from_laptop(fd, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\nframe");
 	laptop_hears("early");
-	say(fd, "GET / not HTTP");
-	laptop_hears("GET / not HTTP");
+	to_laptop(fd, "GET / not HTTP");
 	push(json_array());
 	assert_int_equal(ends(fd), ECONNRESET);
 	close(fd);
@@ -412,16 +396,13 @@ static void test_h2c_is_not_offered_while_a_rule_is_there(void **unused)
 	app_accepts();
 	say(fd, offer);
 	hears(app, GET("/", "Connection: Upgrade, HTTP2-Settings\r\nX: y\r\n"));
-	say(app, OK("1", "p"));
-	hears(fd, OK("1", "p"));
-	say(fd, GET("/", MATCH));
-	laptop_hears(GET("/", MATCH));
+	from_app(fd, OK("1", "p"));
+	to_laptop(fd, GET("/", MATCH));
 	close(fd);
 	push(json_array());
 	fd = client();
 	app_accepts();
-	say(fd, offer);
-	hears(app, offer);
+	to_app(fd, offer);
 	close(fd);
 }
 
@@ -436,24 +417,15 @@ static void test_interim_answers_trailers_and_the_end_of_a_stream(void **unused)
 	app_accepts();
 	say(fd, head);
 	laptop_hears(head); /* before its body */
-	laptop_says("HTTP/1.1 100 Continue\r\n\r\n");
-	hears(fd, "HTTP/1.1 100 Continue\r\n\r\n");
-	say(fd, "3;a=b\r\nabc\r\n0\r\nSum: 1\r\n\r\n");
-	laptop_hears("3;a=b\r\nabc\r\n0\r\nSum: 1\r\n\r\n");
-	laptop_says("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n");
-	hears(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n");
-	laptop_says("0\r\nT: 1\r\n\r\n");
-	hears(fd, "0\r\nT: 1\r\n\r\n");
-	say(fd, "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n");
-	hears(app, "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n");
-	say(app, OK("9", ""));
-	hears(fd, OK("9", ""));
-	say(fd, GET("/sse", ""));
-	hears(app, GET("/sse", ""));
-	say(app, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n");
-	hears(fd, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n");
-	say(app, "data: 2\n\n");
-	hears(fd, "data: 2\n\n");
+	from_laptop(fd, "HTTP/1.1 100 Continue\r\n\r\n");
+	to_laptop(fd, "3;a=b\r\nabc\r\n0\r\nSum: 1\r\n\r\n");
+	from_laptop(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n");
+	from_laptop(fd, "0\r\nT: 1\r\n\r\n");
+	to_app(fd, "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n");
+	from_app(fd, OK("9", ""));
+	to_app(fd, GET("/sse", ""));
+	from_app(fd, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n");
+	from_app(fd, "data: 2\n\n");
 	close(app);
 	app = -1;
 	assert_int_equal(ends(fd), 0);
@@ -471,8 +443,7 @@ static void test_large_bodies(void **unused)
 	for (size_t i = 0; i < LEN; i++)
 		body[i] = (char)('a' + i % 23);
 	app_accepts();
-	say(fd, "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1048576\r\n\r\n");
-	hears(app, "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1048576\r\n\r\n");
+	to_app(fd, "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1048576\r\n\r\n");
 	while (have < LEN) {
 		ssize_t n = send(fd, body + sent, LEN - sent, MSG_DONTWAIT);
 
@@ -481,10 +452,8 @@ static void test_large_bodies(void **unused)
 		have += n > 0 ? (size_t)n : 0;
 	}
 	assert_memory_equal(got, body, LEN);
-	say(app, OK("0", ""));
-	hears(fd, OK("0", ""));
-	say(fd, GET("/", ""));
-	hears(app, GET("/", ""));
+	from_app(fd, OK("0", ""));
+	to_app(fd, GET("/", ""));
 	close(fd);
 }
 
@@ -503,10 +472,8 @@ static void test_large_answers(void **unused)
 	for (int round = 0; round < 3; round++) {
 		size_t have = 0, sent = 0;
 
-		say(fd, GET("/", MATCH));
-		laptop_hears(GET("/", MATCH));
-		laptop_says("HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n");
-		hears(fd, "HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n");
+		to_laptop(fd, GET("/", MATCH));
+		from_laptop(fd, "HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n");
 		while (have < LEN) {
 			ssize_t n =
 				sent < LEN ? stream_write(on_laptop, body + sent, LEN - sent) : 0;
@@ -529,34 +496,27 @@ static void test_who_speaks_first_is_left_alone(void **unused)
 	(void)unused;
 	push_rule("pod");
 	app_accepts();
-	say(app, "220 mail\r\n");
-	hears(fd, "220 mail\r\n");
-	say(fd, GET("/", MATCH));
-	hears(app, GET("/", MATCH));
+	from_app(fd, "220 mail\r\n");
+	to_app(fd, GET("/", MATCH));
 	close(fd);
 	/* Words that are no HTTP, at once and for good. */
 	fd = client();
 	app_accepts();
-	say(fd, "EHLO hello\r\n");
-	hears(app, "EHLO hello\r\n");
-	say(fd, GET("/", MATCH));
-	hears(app, GET("/", MATCH));
+	to_app(fd, "EHLO hello\r\n");
+	to_app(fd, GET("/", MATCH));
 	close(fd);
 	/* A PROXY header is the application's alone. */
 	fd = client();
 	app_accepts();
-	say(fd, "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n");
-	hears(app, "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n");
-	say(fd, GET("/", MATCH));
-	laptop_hears(GET("/", MATCH));
+	to_app(fd, "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n");
+	to_laptop(fd, GET("/", MATCH));
 	silent(app);
 	close(fd);
 	/* With nobody to split for, a part of a head does not wait for the rest. */
 	push(json_array());
 	fd = client();
 	app_accepts();
-	say(fd, "GET / HT");
-	hears(app, "GET / HT");
+	to_app(fd, "GET / HT");
 	close(fd);
 }
 
@@ -567,20 +527,15 @@ static void test_bad_heads_go_to_the_application_for_good(void **unused)
 	(void)unused;
 	push_rule("pod");
 	app_accepts();
-	say(fd, GET("/", MATCH));
-	laptop_hears(GET("/", MATCH));
-	laptop_says(OK("1", "l"));
-	hears(fd, OK("1", "l"));
-	say(fd, GET("/", MATCH "Host: b\r\n"));
-	hears(app, GET("/", MATCH "Host: b\r\n"));
-	say(fd, GET("/", MATCH));
-	hears(app, GET("/", MATCH));
+	to_laptop(fd, GET("/", MATCH));
+	from_laptop(fd, OK("1", "l"));
+	to_app(fd, GET("/", MATCH "Host: b\r\n"));
+	to_app(fd, GET("/", MATCH));
 	close(fd);
 	/* A bad body on its way to the laptop. */
 	fd = client();
 	app_accepts();
-	say(fd, "POST / HTTP/1.1\r\nHost: h\r\n" MATCH "Transfer-Encoding: chunked\r\n\r\n");
-	laptop_hears("POST / HTTP/1.1\r\nHost: h\r\n" MATCH "Transfer-Encoding: chunked\r\n\r\n");
+	to_laptop(fd, "POST / HTTP/1.1\r\nHost: h\r\n" MATCH "Transfer-Encoding: chunked\r\n\r\n");
 	say(fd, "x\r\n");
 	hears(fd, "HTTP/1.1 400 Bad Request\r\n");
 	silent(app);
@@ -595,8 +550,7 @@ static void test_rubbish_from_the_laptop_is_told(void **unused)
 	(void)unused;
 	push_rule("pod");
 	app_accepts();
-	say(fd, GET("/", MATCH));
-	laptop_hears(GET("/", MATCH));
+	to_laptop(fd, GET("/", MATCH));
 	laptop_says("hello\r\n\r\n");
 	hears(fd, "HTTP/1.1 502 Bad Gateway\r\n");
 	close(fd);
@@ -609,12 +563,10 @@ static void test_answers_are_tagged(void **unused)
 	(void)unused;
 	push(json_pack("[o]", rule("pod", true)));
 	app_accepts();
-	say(fd, GET("/", MATCH));
-	laptop_hears(GET("/", MATCH));
+	to_laptop(fd, GET("/", MATCH));
 	laptop_says(OK("1", "l"));
 	hears(fd, "HTTP/1.1 200 OK\r\nx-culvert-served-by: ana\r\nContent-Length: 1\r\n\r\nl");
-	say(fd, GET("/", ""));
-	hears(app, GET("/", ""));
+	to_app(fd, GET("/", ""));
 	say(app, OK("1", "p"));
 	hears(fd, "HTTP/1.1 200 OK\r\nx-culvert-served-by: pod\r\nContent-Length: 1\r\n\r\np");
 	close(fd);
@@ -629,10 +581,8 @@ static void test_requests_reach_the_laptop_without_an_application(void **unused)
 	push_rule("pod");
 	close(application);
 	fd = client();
-	say(fd, GET("/", MATCH));
-	laptop_hears(GET("/", MATCH));
-	laptop_says(OK("1", "l"));
-	hears(fd, OK("1", "l"));
+	to_laptop(fd, GET("/", MATCH));
+	from_laptop(fd, OK("1", "l"));
 	application = listen_on((uint16_t)(base_port + 2));
 	say(fd, GET("/", ""));
 	app_accepts();
@@ -646,20 +596,16 @@ static void test_ends_are_passed_on(void **unused)
 
 	(void)unused;
 	app_accepts();
-	say(fd, GET("/", ""));
-	hears(app, GET("/", ""));
+	to_app(fd, GET("/", ""));
 	shutdown(fd, SHUT_WR); /* while it waits */
 	assert_int_equal(ends(app), 0);
-	say(app, OK("1", "p"));
-	hears(fd, OK("1", "p"));
+	from_app(fd, OK("1", "p"));
 	assert_int_equal(ends(fd), 0);
 	close(fd);
 	fd = client();
 	app_accepts();
-	say(fd, GET("/", ""));
-	hears(app, GET("/", ""));
-	say(app, OK("1", "p"));
-	hears(fd, OK("1", "p"));
+	to_app(fd, GET("/", ""));
+	from_app(fd, OK("1", "p"));
 	close(app); /* idle */
 	app = -1;
 	assert_int_equal(ends(fd), 0);

@@ -31,13 +31,8 @@ static int setup(void **unused)
 {
 	char port[100];
 
-	if (member_folder(unused))
+	if (world_setup(unused))
 		return -1;
-	base_port = (uint16_t)(base_port + 4);
-	laptop = LAPTOP_SERVES;
-	refuse_with = NULL;
-	hellos = syns = 0;
-	identity_generate(&manager_key);
 	snprintf(port, sizeof(port), "{\"listen\":%u,\"application\":%u,\"target\":8080}",
 		 base_port + 1, base_port + 2);
 	set_agent(port);
@@ -48,17 +43,7 @@ static int setup(void **unused)
 	setenv("DATABASE_URL", "postgres://db/shop", 1);
 	setenv("HOME", "/", 1); /* as the runtime says of an image without one */
 	member_write("token", TOKEN "\n");
-	application = listen_on((uint16_t)(base_port + 2));
 	return 0;
-}
-
-static int teardown(void **unused)
-{
-	if (me.base)
-		stop_manager();
-	member_end(&agent, SIGTERM);
-	close(application);
-	return member_unfolder(unused);
 }
 
 static void start_manager_for(const char *token)
@@ -240,7 +225,7 @@ static void test_ends_in_order(void **unused)
 	assert_int_equal(status, 0);
 }
 
-#define PROGRAM(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
+#define PROGRAM(t) cmocka_unit_test_setup_teardown(t, setup, world_teardown)
 
 int main(int argc, char **argv)
 {

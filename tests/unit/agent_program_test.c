@@ -13,22 +13,6 @@ static const char config_text[] =
 	"environment: {GREETING: hi, PORT: '80'}\n"
 	"environment-file: %s/env\n";
 
-static void write_invite(void)
-{
-	struct invite inv = {.nendpoints = 1};
-	char text[INVITE_TEXT_MAX];
-
-	crypto_random(inv.claim.id, INVITE_ID_LEN);
-	inv.claim.role = ROLE_AGENT;
-	inv.claim.expiry = clock_real() / NSEC_PER_SEC + 3600;
-	snprintf(inv.claim.name, sizeof(inv.claim.name), "hello-1");
-	memcpy(inv.manager, manager_key.pub, KEY_LEN);
-	memset(inv.psk, 7, KEY_LEN);
-	snprintf(inv.endpoint[0], sizeof(inv.endpoint[0]), "127.0.0.1:%u", base_port);
-	assert_true(invite_format(&inv, text, sizeof(text)) > 0);
-	member_write("invite", text);
-}
-
 /* --- setup ---------------------------------------------------------------------------------------------------- */
 
 static void start_agent(void)
@@ -42,13 +26,9 @@ static int setup(void **unused)
 {
 	char text[1024];
 
-	if (member_folder(unused))
+	if (world_setup(unused))
 		return -1;
-	base_port = (uint16_t)(base_port + 3);
 	laptop = LAPTOP_REFUSES;
-	refuse_with = NULL;
-	hellos = syns = 0;
-	identity_generate(&manager_key);
 	write_invite();
 	snprintf(text, sizeof(text), config_text, member_dir, member_dir, base_port + 1,
 		 base_port + 2, member_dir);
@@ -56,18 +36,7 @@ static int setup(void **unused)
 	member_write("env",
 		     "# comment\nFROM_FILE=1\nPORT=ignored: the configuration wins\nno variable\n");
 	snprintf(config, sizeof(config), "%s/a.yaml", member_dir);
-	application = listen_on((uint16_t)(base_port + 2));
 	return 0;
-}
-
-static int teardown(void **unused)
-{
-	if (me.base)
-		stop_manager();
-	member_end(&agent, SIGTERM);
-	if (application >= 0)
-		close(application);
-	return member_unfolder(unused);
 }
 
 static void push_rules(const char *on_down, int hold_s, bool online)
@@ -346,7 +315,7 @@ static void test_bad_configuration_names_the_place(void **unused)
 		NULL, "a.yaml:5:28: unknown key 'aplication'; did you mean 'application'?", 0));
 }
 
-#define PROGRAM(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
+#define PROGRAM(t) cmocka_unit_test_setup_teardown(t, setup, world_teardown)
 
 int main(int argc, char **argv)
 {

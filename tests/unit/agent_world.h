@@ -121,6 +121,48 @@ static maybe_unused int listen_on(uint16_t at)
 	return fd;
 }
 
+/* --- setup ---------------------------------------------------------------------------------------------------- */
+
+/* Its folder, ports that no agent before had, and the application. */
+static maybe_unused int world_setup(void **unused)
+{
+	if (member_folder(unused))
+		return -1;
+	base_port = (uint16_t)(base_port + 4);
+	laptop = LAPTOP_SERVES;
+	refuse_with = NULL;
+	hellos = syns = 0;
+	identity_generate(&manager_key);
+	application = listen_on((uint16_t)(base_port + 2));
+	return 0;
+}
+
+static maybe_unused int world_teardown(void **unused)
+{
+	if (me.base)
+		stop_manager();
+	member_end(&agent, SIGTERM);
+	if (application >= 0)
+		close(application);
+	return member_unfolder(unused);
+}
+
+static maybe_unused void write_invite(void)
+{
+	struct invite inv = {.nendpoints = 1};
+	char text[INVITE_TEXT_MAX];
+
+	crypto_random(inv.claim.id, INVITE_ID_LEN);
+	inv.claim.role = ROLE_AGENT;
+	inv.claim.expiry = clock_real() / NSEC_PER_SEC + 3600;
+	snprintf(inv.claim.name, sizeof(inv.claim.name), "hello-1");
+	memcpy(inv.manager, manager_key.pub, KEY_LEN);
+	memset(inv.psk, 7, KEY_LEN);
+	snprintf(inv.endpoint[0], sizeof(inv.endpoint[0]), "127.0.0.1:%u", base_port);
+	assert_true(invite_format(&inv, text, sizeof(text)) > 0);
+	member_write("invite", text);
+}
+
 /* --- the client ------------------------------------------------------------------------------------------------ */
 
 static maybe_unused int client(void)
