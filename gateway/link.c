@@ -9,8 +9,8 @@
 #include "tls/tls.h"
 #include "websocket/websocket.h"
 
-/* DIAL_S: right after an install a Service without endpoints may swallow the SYN, and nobody is to wait for a visitor's patience. */
-enum { TOKEN_ROOM = 16384, RETRY_MAX_S = 16, DIAL_S = 3 };
+/* DIAL_S: right after an install a SYN to the Service may be lost; the next attempt is not to wait for long. */
+enum { RETRY_MAX_S = 16, DIAL_S = 3 };
 #define HELLO_TIMEOUT  (15 * NSEC_PER_SEC)
 #define REDEEM_TIMEOUT (10 * NSEC_PER_SEC)
 

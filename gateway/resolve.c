@@ -336,7 +336,7 @@ static void on_ready(int fd, short what, void *arg)
 
 static int start_connect(struct caller *c, const union sockaddr_any *to)
 {
-	struct timeval tv = {.tv_sec = CONNECT_SECONDS};
+	struct timeval tv = {.tv_sec = c->call.seconds ? c->call.seconds : CONNECT_SECONDS};
 
 	c->fd = socket(to->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (c->fd < 0)

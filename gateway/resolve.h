@@ -28,6 +28,7 @@ struct call {
 	const char *name;	/* in the certificate */
 	bool verify;
 	bool guarded; /* not to ourselves, nor to what only we may reach */
+	int seconds;  /* for each address; 0 = CONNECT_SECONDS */
 };
 
 /* A stream, which is the owner's, or NULL and why. TLS's handshake is still to come (tls_reason()). */
