@@ -601,7 +601,7 @@ static const struct flag flags[] = {
 	{"manager-image", 0, FLAG_TEXT, false, "IMAGE", "the manager's image", NULL},
 	{"agent-image", 0, FLAG_TEXT, false, "IMAGE", "the image of the agents in pods", NULL},
 	{"pull-policy", 0, FLAG_CHOICE, false, "Always|IfNotPresent|Never",
-	 "of both images (default IfNotPresent)", pull_policies},
+	 "of all images (default IfNotPresent)", pull_policies},
 	{"udp-service", 0, FLAG_CHOICE, false, "NodePort|LoadBalancer|None",
 	 "how laptops reach the manager by UDP, beside the way through the API server (default "
 	 "NodePort)",
