@@ -111,9 +111,9 @@ int choice_check_preview(const json_t *login, const char *instead, struct error 
 	const char *why = get_text(login, "why");
 
 	if (!json_is_true(json_object_get(login, "logged_in")))
-		return error_set(e, -EPERM,
-				 "a preview URL needs a login%s%.500s; run `culvert login`%s",
-				 *why ? ": " : "", why, instead);
+		return error_set(
+			e, -EPERM, "a preview URL needs a login%s%.500s%s%s", *why ? ": " : "", why,
+			strstr(why, "culvert login") ? "" : "; run `culvert login`", instead);
 	if (!*get_text(login, "previews"))
 		return error_set(e, -EPERM,
 				 "this cluster has no gateway for previews: an administrator runs "

@@ -33,6 +33,7 @@ struct account {
 	bool told;	/* the manager knows, on this connection */
 	bool known;	/* it may know of a login that is no more */
 	bool new_link;	/* nobody has looked since it was made */
+	bool damaged;	/* the file is there, and cannot be read: `why` says so */
 	struct error why;
 
 	/* The round under way; none of these: there is none. */
@@ -361,9 +362,10 @@ static void begin(struct account *a)
 		*before = a->login;
 	err = login_load(&a->login, a->d->dir.state, &p, &e);
 	/* Why the last one ended is told until there is another. */
-	if (!err || a->has)
+	if (!err || a->has || a->damaged)
 		a->why.text[0] = '\0';
-	if (err && err != -ENOENT)
+	a->damaged = err && err != -ENOENT;
+	if (a->damaged)
 		a->why = e;
 	if (!before || err || strcmp(before->id_token, a->login.id_token) != 0)
 		a->told = false;

@@ -121,11 +121,17 @@ static void against_each_other(void **state)
 
 static void previews_need(void **state)
 {
+	json_t *expired = json_pack("{s:b,s:s}", "logged_in", 0, "why",
+				    "ana's login has expired; run `culvert login`");
 	struct intercept_request r;
 	struct error note, e;
 	struct choice c;
 
 	(void)state;
+	assert_int_equal(choice_check_preview(expired, "", &e), -EPERM);
+	assert_string_equal(e.text, "a preview URL needs a login: ana's login has expired; run "
+				    "`culvert login`"); /* once */
+	json_decref(expired);
 	assert_int_equal(choose(&c, &r, "--preview-url", OUT, &note, &e), -EPERM);
 	assert_non_null(strstr(e.text, "culvert login"));
 	assert_int_equal(choose(&c, &r, "--preview-url", IN_NO_GATEWAY, &note, &e), -EPERM);

@@ -348,6 +348,28 @@ static void the_kubernetes_identity(void **state)
 	assert_null(server.cb);
 }
 
+static void a_damaged_file(void **state)
+{
+	struct rpc_request req = {0};
+	char command[320];
+
+	(void)state;
+	write_login("", "", 0);
+	snprintf(command, sizeof(command), "for f in %s/login/*.json; do echo { >$f; done",
+		 d.dir.state);
+	assert_int_equal(system(command), 0);
+	account_start(&d);
+	tell_offer("", "");
+	assert_false(logged_in());
+	assert_non_null(strstr(get("why"), "damaged"));
+	/* A logout ends that, too. */
+	assert_int_equal(login_remove(d.dir.state, &place, NULL), 0);
+	account_call(&d, &req);
+	tell_offer("", "");
+	assert_string_equal(get("why"), "");
+	json_decref(req.result);
+}
+
 static void an_issuer_since(void **state)
 {
 	(void)state;
@@ -571,6 +593,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(nobody),
 		TEST(the_kubernetes_identity),
+		TEST(a_damaged_file),
 		TEST(an_issuer_since),
 		TEST(a_fresh_token_is_told),
 		TEST(logged_out),
