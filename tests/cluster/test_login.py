@@ -44,6 +44,10 @@ def objects(kube):
     return kube.get("-n", SPACE, "intercepts")["items"]
 
 
+def preview_of(kube):
+    return objects(kube)[-1].get("status", {}).get("preview") or {}
+
+
 def on_terminal(kube, *argv):
     return Terminal(kube, "laptop", f"{kube.bin}/culvert", *argv)
 
@@ -129,12 +133,20 @@ def questions(kube):
         has(t.end(), "Using Deployment front", "intercepted", f"    Layer 5 Hostname       : {SHOP}", "    Preview URL            : https://")
     url = kube.culvert_json("status")["intercepts"][0]["preview"]["url"]
 
-    step("again: the address stays; preview remove, create, share, revoke")
+    step("again: address and links stay, unless --preview-url=false says no preview; preview remove, create, share, revoke")
+    links = wait_for("the link", lambda: [share["hash"] for share in preview_of(kube).get("shares", [])])
     with on_terminal(kube, *FRONT) as t:
         for _ in range(4):
             t.until("]: ")
             t.type()
         has(t.end(), f"Preview URL            : {url}")
+    wait_for("the older one's end", lambda: len(objects(kube)) == 1)
+    if [share["hash"] for share in preview_of(kube)["shares"]] != links:
+        raise Failed(f"the links were {links}, and are {preview_of(kube)['shares']}")
+    kube.culvert(*FRONT, "--preview-url=false", timeout=120)
+    wait_for("the older one's end", lambda: len(objects(kube)) == 1)
+    wait_for("no preview", lambda: not preview_of(kube))
+    kube.culvert(*FRONT, "--ingress-host", f"{ingress.SERVICE}.{ingress.SPACE}", "--ingress-port", "443", timeout=120)
     kube.culvert("preview", "remove", "front")
     wait_for("no preview", lambda: "preview" not in kube.culvert_json("status")["intercepts"][0])
     with on_terminal(kube, "preview", "create", "front", "--ingress-port", "443") as t:
