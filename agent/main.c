@@ -107,6 +107,22 @@ static int loop(struct agent *a)
 	return r < 0 ? 1 : 0;
 }
 
+/*
+ * What is watched changes in one go, before the loop waits: a connection that comes, is told what it is and ends asks epoll six times in place of ten. Not
+ * for descriptors that dup() made; there are none here.
+ */
+static struct event_base *base_new(void)
+{
+	struct event_config *cfg = event_config_new();
+	struct event_base *base = NULL;
+
+	if (cfg && event_config_set_flag(cfg, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST) == 0)
+		base = event_base_new_with_config(cfg);
+	if (cfg)
+		event_config_free(cfg);
+	return base;
+}
+
 /* `config` NULL: in a pod. */
 static int serve(const char *config)
 {
@@ -119,7 +135,7 @@ static int serve(const char *config)
 		return 2;
 	}
 	program_start();
-	a.base = event_base_new();
+	a.base = base_new();
 	r = a.base ? loop(&a) : 1;
 	if (a.base)
 		event_base_free(a.base);
