@@ -20,17 +20,15 @@
 
 size_t http1_read(struct http1 *h, struct end *e, struct buf *b, size_t most)
 {
-	size_t cap = b->cap;
 	ssize_t n;
 
 	if (!e->can_read || !e->s)
 		return 0;
 	n = buf_read(b, e->s, most);
-	if (b == &h->up)
-		h->base.a->heads_held += b->cap - cap;
 	if (n > 0) {
 		/* READABLE is level-triggered: a read that gave less has mostly read all. */
-		e->can_read = (size_t)n == most;
+		h->moved += (size_t)n;
+		e->can_read = (size_t)n == most && h->moved < HTTP1_TURN_BYTES;
 		return (size_t)n;
 	}
 	if (n == -EAGAIN)
@@ -176,7 +174,7 @@ static void finish_stream(struct end *e, bool graceful)
 static void destroy(struct http1 *h)
 {
 	if (h->phase == ASKING || h->phase == RUNNING)
-		journal_add(h->base.a, &h->journal, h->status, h->way && h->way->is_laptop);
+		journal_add(h->base.a, &h->now->journal, h->status, h->way && h->way->is_laptop);
 	relay_part_free(h->up_part);
 	relay_part_free(h->down_part);
 	ask_cancel(h->ask);
@@ -191,9 +189,10 @@ static void destroy(struct http1 *h)
 		finish_stream(&w->end, h->graceful);
 		free(w);
 	}
-	h->base.a->heads_held -= h->up.cap;
+	h->base.a->heads_held -= h->held;
 	buf_free(&h->up);
 	buf_free(&h->down);
+	free(h->now);
 	if (h->timer)
 		event_free(h->timer);
 	h1_free(h->h1);
@@ -218,7 +217,7 @@ void http1_join(struct http1 *h, struct answerer *way)
 		return;
 	}
 	capture_join(h->base.a, h->base.port, steal_ptr(h->client.s), steal_ptr(way->end.s), held,
-		     way->is_laptop ? &way->rule : NULL);
+		     way->is_laptop ? way->rule : NULL);
 }
 
 /* --- time ------------------------------------------------------------------------------------------------------------------- */
@@ -261,9 +260,9 @@ static void linger(struct http1 *h)
 		if (!http1_timer(h, HTTP1_LINGER_S))
 			http1_end(h, true);
 	}
-	while (n > 0 && h->client.can_read && !h->over) {
+	if (h->client.can_read && !h->over) { /* once a turn: it may send without end */
 		n = stream_read(h->client.s, scratch, AGENT_SCRATCH);
-		h->client.can_read = n > 0;
+		h->client.can_read = false;
 	}
 	if (n == 0 || (n < 0 && n != -EAGAIN) || h->client.deaf)
 		http1_end(h, true);
@@ -310,12 +309,17 @@ static void look_at_the_idle(struct http1 *h)
 
 static void keep(struct http1 *h, struct buf *b)
 {
-	size_t cap = b->cap;
-
 	if (buf_keep(b))
 		http1_end(h, false);
-	if (b == &h->up)
-		h->base.a->heads_held += b->cap - cap;
+}
+
+/* Heads only: a body that waits for a laptop that stands must not cost others theirs. */
+static void count_held(struct http1 *h)
+{
+	size_t now = h->phase == RUNNING ? 0 : h->up.cap;
+
+	h->base.a->heads_held += now - h->held;
+	h->held = now;
 }
 
 static void ask_for_events(struct http1 *h)
@@ -335,10 +339,12 @@ void http1_turn(struct http1 *h)
 	if (h->inside)
 		return;
 	h->inside = true;
+	h->moved = 0;
 	while (h->again && !h->over) {
 		h->again = false;
 		http1_requests(h);
 		keep(h, &h->up);
+		count_held(h);
 		if (h->phase == RUNNING && h->way->end.broken && !h->over)
 			http1_lost(h);
 		http1_answers(h);
@@ -364,7 +370,7 @@ static void on_recheck(struct client *base)
 
 	for (struct answerer *w = h->laptops, *next; w; w = next) {
 		next = w->next;
-		if (rule_ref_find(base->a, &w->rule))
+		if (rule_ref_find(base->a, w->rule))
 			continue;
 		if (h->phase == RUNNING && h->way == w)
 			http1_end(h, false);

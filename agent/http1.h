@@ -65,7 +65,13 @@ struct answerer {
 	bool is_laptop;
 	/* Laptops: */
 	struct answerer *next;
-	struct rule_ref rule;
+	const struct rule_ref *rule; /* lies behind it */
+};
+
+/* What is kept of a request from its head to the end of its answer: an idle connection has none. */
+struct http1_request {
+	struct rule_ref asked; /* whose laptop is asked, or was: not set for the application's */
+	struct journal_request journal;
 };
 
 /*
@@ -86,7 +92,6 @@ struct http1 {
 	struct buf up, down;  /* to the answerer, to the client */
 	struct relay_part *up_part, *down_part;
 	struct ask *ask;
-	struct rule_ref asked; /* what `ask` is for */
 	struct dial *dial;
 	struct event *timer; /* a head takes long, or LINGERING; NULL until needed */
 	size_t head_len;     /* of the request, from up.start */
@@ -100,7 +105,9 @@ struct http1 {
 	bool inside, again;	    /* turn() is at work; and has to look again */
 	bool over;		    /* to be freed: `graceful` or by resets */
 	bool graceful;
-	struct journal_request journal;
+	struct http1_request *now; /* of ASKING, RUNNING; else may be NULL */
+	size_t held;		   /* of the agent's heads_held */
+	size_t moved;		   /* bytes read in this turn */
 };
 
 /* Does what can be done now, and frees it when it is over. Whoever is called from outside ends with it. */
@@ -134,4 +141,9 @@ void http1_lost(struct http1 *h);
 /* Nothing was answered yet, and nobody else will. `away`: of whom, or NULL. Closes behind it. */
 void http1_reply(struct http1 *h, int status, const char *away, const char *text);
 
-enum { HTTP1_HEAD_READ = 16 << 10, HTTP1_PART_MIN = 32 << 10, HTTP1_LINGER_S = 2 };
+enum {
+	HTTP1_HEAD_READ = 16 << 10,
+	HTTP1_PART_MIN = 32 << 10,
+	HTTP1_LINGER_S = 2,
+	HTTP1_TURN_BYTES = 1 << 20, /* then others have their turn */
+};

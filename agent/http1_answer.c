@@ -37,7 +37,7 @@ void http1_reply(struct http1 *h, int status, const char *away, const char *text
 		return;
 	}
 	h->down.ready = h->down.end;
-	journal_add(h->base.a, &h->journal, status, false);
+	journal_add(h->base.a, &h->now->journal, status, false);
 	h->phase = LINGERING;
 	h->again = true;
 }
@@ -46,7 +46,7 @@ void http1_reply(struct http1 *h, int status, const char *away, const char *text
 
 static void try_again(struct http1 *h)
 {
-	struct rule *r = rule_ref_find(h->base.a, &h->asked);
+	struct rule *r = rule_ref_find(h->base.a, &h->now->asked);
 	bool laptop = h->way->is_laptop;
 
 	http1_drop(h, h->way);
@@ -76,7 +76,7 @@ void http1_lost(struct http1 *h)
 		port_figures(h->base.a, h->base.port)->no_answer++;
 		snprintf(text, sizeof(text),
 			 "culvert: the laptop of %s ended the connection without an answer.",
-			 h->asked.name);
+			 h->now->asked.name);
 		http1_reply(h, 502, NULL, text);
 	} else {
 		http1_end(h, !w->end.broken);
@@ -97,8 +97,8 @@ static void bad_answer(struct http1 *h)
 		http1_end(h, false);
 	} else {
 		snprintf(text, sizeof(text),
-			 "culvert: the laptop of %s did not answer with HTTP/1: %s.", h->asked.name,
-			 h1_why(h->h1));
+			 "culvert: the laptop of %s did not answer with HTTP/1: %s.",
+			 h->now->asked.name, h1_why(h->h1));
 		http1_reply(h, 502, NULL, text);
 	}
 }
@@ -108,15 +108,16 @@ static void bad_answer(struct http1 *h)
 static bool put_tag(struct http1 *h)
 {
 	char tag[RULE_NAME_LEN + 32];
-	const char *slash = strrchr(h->way->rule.name, '/');
-	int owner = slash ? (int)(slash - h->way->rule.name) : 0;
+	/* Behind OWNER/ stands the intercept's name. */
+	const char *name = h->way->is_laptop ? h->way->rule->name : "", *slash = strrchr(name, '/');
+	int owner = slash ? (int)(slash - name) : 0;
 	const uint8_t *head = buf_at(&h->down);
 	size_t line =
 		(size_t)((const uint8_t *)memchr(head, '\n', h->down.end - h->down.ready) - head) +
 		1;
-	int n = h->way->is_laptop ? snprintf(tag, sizeof(tag), "x-culvert-served-by: %.*s\r\n",
-					     owner, h->way->rule.name)
-				  : snprintf(tag, sizeof(tag), "x-culvert-served-by: pod\r\n");
+	int n = h->way->is_laptop
+			? snprintf(tag, sizeof(tag), "x-culvert-served-by: %.*s\r\n", owner, name)
+			: snprintf(tag, sizeof(tag), "x-culvert-served-by: pod\r\n");
 
 	if (buf_insert(&h->down, h->down.ready + line, tag, (size_t)n))
 		return false;
@@ -147,16 +148,18 @@ static void finish(struct http1 *h)
 {
 	struct answerer *w = h->way;
 
-	journal_add(h->base.a, &h->journal, h->status, w->is_laptop);
+	journal_add(h->base.a, &h->now->journal, h->status, w->is_laptop);
+	free(steal_ptr(h->now));
 	h->phase = IDLE;
 	h->answered++;
 	w->end.can_read = false; /* what else is there is told again */
-	if (!h1_keeps(h->h1) || h->client.eof || w->end.deaf || w->end.eof) {
+	if (!h1_keeps(h->h1) || (h->client.eof && h->up.end == h->up.ready) || w->end.deaf ||
+	    w->end.eof) {
 		http1_end(h, true);
 		return;
 	}
 	h->again = true;
-	if (w->is_laptop && !rule_ref_find(h->base.a, &w->rule))
+	if (w->is_laptop && !rule_ref_find(h->base.a, w->rule))
 		http1_drop(h, w);
 }
 
@@ -244,6 +247,17 @@ static bool step(struct http1 *h)
 	return false;
 }
 
+/* The answer is complete and the last. Where more of the request is on the way a reset would take the answer along. */
+static void end_behind(struct http1 *h)
+{
+	if (h1_request_over(h->h1) || h->cut) {
+		http1_end(h, true);
+		return;
+	}
+	journal_add(h->base.a, &h->now->journal, h->status, h->way->is_laptop);
+	h->phase = LINGERING;
+}
+
 void http1_answers(struct http1 *h)
 {
 	bool more = true;
@@ -262,7 +276,7 @@ void http1_answers(struct http1 *h)
 			if (h1_done(h->h1) && h->down.end == h->down.ready)
 				finish(h);
 			else if (ends)
-				http1_end(h, true);
+				end_behind(h);
 			break;
 		}
 		more = h->down_part || start_part(h) ? run_part(h) : step(h);

@@ -40,8 +40,21 @@ static void not_served(struct http1 *h, bool preview)
 {
 	char text[RULE_NAME_LEN + 80];
 
-	snprintf(text, sizeof(text), "culvert: the laptop of %s does not answer.", h->asked.name);
-	http1_reply(h, 503, preview ? h->asked.name : NULL, text);
+	snprintf(text, sizeof(text), "culvert: the laptop of %s does not answer.",
+		 h->now->asked.name);
+	http1_reply(h, 503, preview ? h->now->asked.name : NULL, text);
+}
+
+static struct answerer *new_laptop(struct http1 *h)
+{
+	struct answerer *w = calloc(1, sizeof(*w) + sizeof(h->now->asked));
+
+	if (!w)
+		return NULL;
+	*w = (struct answerer){.is_laptop = true, .next = h->laptops};
+	w->rule = memcpy(w + 1, &h->now->asked, sizeof(h->now->asked));
+	h->laptops = w;
+	return w;
 }
 
 static void on_asked(void *arg, enum ask_result result, struct stream *s)
@@ -51,14 +64,12 @@ static void on_asked(void *arg, enum ask_result result, struct stream *s)
 
 	h->ask = NULL;
 	if (result == ASK_LAPTOP) {
-		w = calloc(1, sizeof(*w));
+		w = new_laptop(h);
 		if (!w) {
 			s->ops->abort(s);
 			http1_end(h, false);
 		} else {
-			*w = (struct answerer){
-				.is_laptop = true, .rule = h->asked, .next = h->laptops};
-			h->laptops = h->way = w;
+			h->way = w;
 			http1_opened(h, w, s);
 			return;
 		}
@@ -73,7 +84,7 @@ static void on_asked(void *arg, enum ask_result result, struct stream *s)
 void http1_to_laptop(struct http1 *h, struct rule *r)
 {
 	h->phase = ASKING;
-	rule_ref_set(&h->asked, r);
+	rule_ref_set(&h->now->asked, r);
 	if (ask_start(&h->ask, h->base.a, r, on_asked, h))
 		http1_end(h, false);
 }
@@ -81,7 +92,7 @@ void http1_to_laptop(struct http1 *h, struct rule *r)
 static struct answerer *kept_laptop(struct http1 *h, const struct rule *r)
 {
 	for (struct answerer *w = h->laptops; w; w = w->next) {
-		if (rule_ref_find(h->base.a, &w->rule) == r)
+		if (rule_ref_find(h->base.a, w->rule) == r)
 			return w;
 	}
 	return NULL;
@@ -108,13 +119,20 @@ void http1_route(struct http1 *h)
 	const struct http_head *head = h1_head(h->h1);
 	struct rule *r = NULL;
 
+	if (!h->now)
+		h->now = calloc(1, sizeof(*h->now));
+	if (!h->now) {
+		h->phase = IDLE; /* there is nothing to tell of it */
+		http1_end(h, false);
+		return;
+	}
 	/* What has gone to the application is the application's. */
 	if (rules->n && h->up.sent == h->up.start)
 		r = rules_match(rules, h->base.port->target, head);
 	rules_http(rules, h->base.port->target, &h->tag);
 	h->is_head = http_text_is(head->method, "HEAD");
 	h->preview = http_field_find(head, "x-culvert-preview", NULL);
-	journal_begin(&h->journal, r, head);
+	journal_begin(&h->now->journal, r, head);
 	h->status = 0;
 	h->retried = h->up.hold = false;
 	if (!r) {
@@ -130,7 +148,7 @@ void http1_route(struct http1 *h)
 		http1_to_laptop(h, r);
 		return;
 	}
-	h->asked = h->way->rule;
+	h->now->asked = *h->way->rule;
 	h->up.hold = may_repeat(head);
 	http1_run(h);
 }
@@ -319,7 +337,8 @@ static bool step(struct http1 *h)
 	return false;
 }
 
-/* The client may go away while it waits for its answer: who makes that wants to know. The next request is not read yet. */
+/* The client may go away while it waits for its answer: who makes that wants to know. The next request is not read yet;
+ * where it is here already, the end is its. */
 static void look_for_the_end(struct http1 *h)
 {
 	struct end *way = &h->way->end;
@@ -328,7 +347,7 @@ static void look_for_the_end(struct http1 *h)
 
 	if (h->client.can_read && !h->client.eof && recv(fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
 		h->client.eof = true;
-	if (h->client.eof && !h->passed_end && h->phase == RUNNING && way->s) {
+	if (h->client.eof && h->up.end == h->up.ready && !h->passed_end && way->s) {
 		h->passed_end = true;
 		way->s->ops->shutdown(way->s);
 	}

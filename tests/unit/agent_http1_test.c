@@ -612,6 +612,88 @@ static void test_ends_are_passed_on(void **unused)
 	close(fd);
 }
 
+/* A client that has said all it will say still gets all its answers. */
+static void test_pipelined_requests_before_the_end(void **unused)
+{
+	int fd = client();
+
+	(void)unused;
+	push_rule("pod");
+	app_accepts();
+	say(fd, GET("/1", "") GET("/2", MATCH) GET("/3", ""));
+	shutdown(fd, SHUT_WR);
+	hears(app, GET("/1", ""));
+	silent(app);
+	say(app, OK("1", "1"));
+	hears(fd, OK("1", "1"));
+	laptop_hears(GET("/2", MATCH));
+	laptop_says(OK("1", "2"));
+	hears(fd, OK("1", "2"));
+	hears(app, GET("/3", ""));
+	assert_int_equal(ends(app), 0);
+	say(app, OK("1", "3"));
+	hears(fd, OK("1", "3"));
+	assert_int_equal(ends(fd), 0);
+	close(fd);
+}
+
+/* What is still on its way when the answer is complete does not reset the connection under it. */
+static void test_an_early_answer_arrives(void **unused)
+{
+	static const char no[] =
+		"HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno";
+	int fd = client();
+
+	(void)unused;
+	app_accepts();
+	say(fd, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\nsome");
+	hears(app, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\nsome");
+	say(app, no);
+	close(app);
+	app = -1;
+	member_run(&me, 50);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(send(fd, "more", 4, MSG_NOSIGNAL), 4);
+		member_run(&me, 20);
+	}
+	hears(fd, no);
+	assert_int_equal(ends(fd), 0);
+	close(fd);
+}
+
+/* 8 MiB of heads wait for their ends; what comes above goes to the application as it is. */
+static void test_unfinished_heads_are_bounded(void **unused)
+{
+	enum { CLIENTS = 140, HEAD = 60000, FIT = 120 };
+	static char head[HEAD + 1];
+	int fds[CLIENTS], apps[CLIENTS], fd;
+	char c;
+
+	(void)unused;
+	push_rule("pod");
+	memset(head, 'a', HEAD);
+	memcpy(head, "GET / HTTP/1.1\r\nHost: hello\r\nx: ", 32);
+	for (int i = 0; i < CLIENTS; i++) {
+		fds[i] = client();
+		app_accepts();
+		apps[i] = app;
+		app = -1;
+		say(fds[i], head);
+	}
+	member_run(&me, 100);
+	for (int i = 0; i < FIT; i++)
+		assert_int_equal(recv(apps[i], &c, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(recv(apps[CLIENTS - 1], &c, 1, MSG_DONTWAIT), 1);
+	fd = client(); /* a whole head does not wait */
+	app_accepts();
+	say(fd, GET("/", MATCH));
+	laptop_hears(GET("/", MATCH));
+	close(fd);
+	for (int i = 0; i < CLIENTS; i++) {
+		close(fds[i]);
+		close(apps[i]);
+	}
+}
 int main(int argc, char **argv)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -633,6 +715,9 @@ int main(int argc, char **argv)
 		TEST(test_answers_are_tagged),
 		TEST(test_requests_reach_the_laptop_without_an_application),
 		TEST(test_ends_are_passed_on),
+		TEST(test_pipelined_requests_before_the_end),
+		TEST(test_an_early_answer_arrives),
+		TEST(test_unfinished_heads_are_bounded),
 	};
 
 	assert_int_equal(crypto_init(), 0);
