@@ -72,6 +72,15 @@ void clients_recheck(struct agent *a)
 	}
 }
 
+void clients_drain(struct agent *a)
+{
+	for (struct client *c = a->clients, *next; c; c = next) {
+		next = c->next;
+		if (c->ops->drain)
+			c->ops->drain(c);
+	}
+}
+
 void clients_free(struct agent *a)
 {
 	while (a->clients)

@@ -235,6 +235,7 @@ static void on_dialled(void *arg, struct stream *s, int error)
 	struct http2 *c = l->wire.c;
 	char text[ADDR_STRLEN];
 
+	c->inside = true;
 	l->dial = NULL;
 	if (s) {
 		wire_open(&l->wire, s);
@@ -251,6 +252,7 @@ static void on_asked(void *arg, enum ask_result result, struct stream *s)
 	struct leg *l = arg;
 	struct http2 *c = l->wire.c;
 
+	c->inside = true;
 	l->ask = NULL;
 	if (result == ASK_LAPTOP)
 		wire_open(&l->wire, s);
@@ -326,7 +328,7 @@ static void answer_away(struct h2_stream *s, const struct leg *l)
 	const char *slash = strrchr(l->ref.name, '/');
 	const char *name = slash ? slash + 1 : l->ref.name;
 	const struct http_field away = {.name = {"x-culvert-away", 14},
-					.value = {name, strlen(name)}};
+					.value = {l->ref.name, strlen(l->ref.name)}};
 	char text[TEXT_MAX], who[RULE_NAME_LEN];
 
 	snprintf(text, sizeof(text),
@@ -431,8 +433,10 @@ static void on_lost(void *arg, struct h2_stream *s, enum h2_lost why, bool whole
 	if (why == H2_LOST_REFUSED || l->verdict == RULE_GONE) {
 		if (whole && !q->again)
 			send_again(c, s);
-		else
+		else if (why == H2_LOST_REFUSED)
 			h2_stream_refuse(s);
+		else /* the laptop may have done it */
+			h2_stream_reset(s);
 		return;
 	}
 	switch (l->verdict) {
@@ -574,6 +578,7 @@ static void on_idle(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	c->inside = true;
 	for (l = LIST_FIRST(&c->legs); l; l = next) {
 		next = LIST_NEXT(l, next);
 		if (l->idle && now - l->idle >= (LEG_IDLE_S - 1) * NSEC_PER_SEC) {
@@ -594,9 +599,10 @@ static void settle(struct http2 *c)
 		while (flush_all(c))
 			;
 	} while (reap(c));
-	c->inside = false;
 	count(c);
-	if (c->client.dead || (c->client.eof && !h2_streams(c->h2)) || h2_over(c->client.end)) {
+	/* A client that has ended its side has gone: nobody waits for what its streams do. One that was told off is not
+	 * listened to any more. */
+	if (c->client.dead || c->client.eof || h2_over(c->client.end)) {
 		end(c, !c->client.dead);
 		return;
 	}
@@ -604,6 +610,7 @@ static void settle(struct http2 *c)
 	wire_want(&c->client);
 	LIST_FOREACH (l, &c->legs, next)
 		wire_want(&l->wire);
+	c->inside = false;
 }
 
 /* The laptop's streams whose rule has gone end, or go elsewhere if they can. */
@@ -684,12 +691,26 @@ static void on_recheck(struct client *base)
 		event_active(c->later, EV_TIMEOUT, 1);
 }
 
-static void on_abort(struct client *base)
+static void on_drain(struct client *base)
 {
-	end(container_of(base, struct http2, base), false);
+	struct http2 *c = container_of(base, struct http2, base);
+
+	h2_goaway(c->h2, false);
+	event_active(c->later, EV_TIMEOUT, 1);
 }
 
-static const struct client_ops ops = {.recheck = on_recheck, .abort = on_abort};
+/* The client learns which of its streams it may send again to others. */
+static void on_abort(struct client *base)
+{
+	struct http2 *c = container_of(base, struct http2, base);
+
+	c->inside = true;
+	h2_goaway(c->h2, true);
+	wire_flush(&c->client);
+	end(c, !c->client.rest);
+}
+
+static const struct client_ops ops = {.recheck = on_recheck, .drain = on_drain, .abort = on_abort};
 
 static struct http2 *http2_new(struct agent *a, const struct agent_port *port)
 {

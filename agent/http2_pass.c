@@ -170,7 +170,16 @@ static void on_recheck(struct client *base)
 		on_stream(p->up.in, STREAM_WRITABLE, p);
 }
 
-static const struct client_ops ops = {.recheck = on_recheck, .abort = on_abort};
+static void on_drain(struct client *base)
+{
+	struct pass *p = container_of(base, struct pass, base);
+
+	p->move = true;
+	if (may_move(p) && h2_frames_between(&p->frames))
+		on_stream(p->up.in, STREAM_WRITABLE, p);
+}
+
+static const struct client_ops ops = {.recheck = on_recheck, .drain = on_drain, .abort = on_abort};
 
 void http2_pass(struct agent *a, const struct agent_port *port, struct stream *client,
 		struct stream *app, const uint8_t *first, size_t n)

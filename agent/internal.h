@@ -157,6 +157,8 @@ struct client {
 struct client_ops {
 	/* The rules have changed: what a laptop serves whose rule is gone ends. May free it. */
 	void (*recheck)(struct client *c);
+	/* We are about to end: the client is told, if its protocol can. NULL ok. May free it. */
+	void (*drain)(struct client *c);
 	/* Frees it; its connections are reset. */
 	void (*abort)(struct client *c);
 };
@@ -164,6 +166,7 @@ void client_add(struct client *c, struct agent *a, const struct agent_port *port
 		const struct client_ops *ops);
 void client_remove(struct client *c); /* the last thing its owner does before free() */
 void clients_recheck(struct agent *a);
+void clients_drain(struct agent *a);
 void clients_free(struct agent *a);
 
 /* A connection that was accepted. Owns the client's stream. */

@@ -51,10 +51,12 @@ static void on_signal(evutil_socket_t sig, short what, void *arg)
 	log_info("ending on %s", sig == SIGTERM ? "SIGTERM" : "SIGINT");
 	if (a->cfg->kubernetes && a->clients && !a->ending)
 		a->ending = evtimer_new(a->base, on_drained, a);
-	if (!a->ending || evtimer_pending(a->ending, NULL) || evtimer_add(a->ending, &drain))
+	if (!a->ending || evtimer_pending(a->ending, NULL) || evtimer_add(a->ending, &drain)) {
 		event_base_loopbreak(a->base);
-	else
+	} else {
 		listeners_free(a);
+		clients_drain(a);
+	}
 }
 
 static void on_tidy(evutil_socket_t fd, short what, void *arg)

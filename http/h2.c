@@ -8,17 +8,20 @@ enum { SEND_BLOCK_MAX = 4 * HTTP_HEAD_MAX }; /* nghttp2 reckons with an upper bo
 
 /* --- floods ---------------------------------------------------------------------------------------------------------- */
 
-/* A stream of the client was reset by itself or for its own fault. */
-static void count_reset(struct h2 *h)
+static void count_rate(struct h2 *h, struct h2_rate *r, unsigned most)
 {
-	if (h->now - h->resets_since > H2_RESETS_S * NSEC_PER_SEC) {
-		h->resets_since = h->now;
-		h->resets = 0;
-	}
-	if (++h->resets != H2_RESETS_MAX)
+	if (h->now - r->since > H2_RESETS_S * NSEC_PER_SEC)
+		*r = (struct h2_rate){.since = h->now};
+	if (++r->n != most)
 		return;
 	h->counts.floods++;
 	nghttp2_session_terminate_session(h->client.session, NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
+/* A stream of the client was reset by itself or for its own fault. */
+static void count_reset(struct h2 *h)
+{
+	count_rate(h, &h->resets, H2_RESETS_MAX);
 }
 
 static void count_bad(struct h2_end *e)
@@ -67,8 +70,6 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 	if (err != -E2BIG)
 		return NGHTTP2_ERR_CALLBACK_FAILURE;
 	count_bad(e);
-	if (e->client)
-		count_reset(e->h);
 	nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
 				  e->client ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR);
 	return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
@@ -123,8 +124,12 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 			on_head(e, s, frame);
 		break;
 	case NGHTTP2_DATA:
-		if (s && frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
-			h2_on_end(e, s);
+		if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) {
+			if (s)
+				h2_on_end(e, s);
+		} else if (e->client && frame->hd.length == frame->data.padlen) {
+			count_rate(e->h, &e->h->empty, H2_EMPTY_MAX);
+		}
 		break;
 	case NGHTTP2_RST_STREAM:
 		if (e->client)
@@ -135,6 +140,10 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 	case NGHTTP2_SETTINGS:
 		if (!(frame->hd.flags & NGHTTP2_FLAG_ACK))
 			on_settings(e);
+		break;
+	case NGHTTP2_PING: /* of ours: what the client sent before it read the first GOAWAY is here */
+		if (e->client && e->h->leaving && frame->hd.flags & NGHTTP2_FLAG_ACK)
+			h2_goaway(e->h, true);
 		break;
 	case NGHTTP2_GOAWAY:
 		e->closing = true;
@@ -153,8 +162,6 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
 	(void)session;
 	if (frame->hd.type == NGHTTP2_HEADERS && error != NGHTTP2_ERR_REFUSED_STREAM)
 		count_bad(e);
-	if (e->client)
-		count_reset(e->h);
 	return 0;
 }
 
@@ -192,12 +199,17 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 	uint8_t type = frame->hd.type;
 	struct h2_stream *s;
 
-	if (!e->client || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM) ||
-	    (type != NGHTTP2_HEADERS && type != NGHTTP2_DATA))
+	if (type != NGHTTP2_HEADERS && type != NGHTTP2_DATA && type != NGHTTP2_RST_STREAM)
 		return 0;
 	s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-	if (s)
+	if (e->client && type == NGHTTP2_RST_STREAM) {
+		if (!s || !s->reset_by_us)
+			count_reset(e->h); /* nghttp2 did: it was the client's fault */
+	} else if (s && !e->client) {
+		s->sent = true;
+	} else if (s && frame->hd.flags & NGHTTP2_FLAG_END_STREAM) {
 		h2_on_sent_end(s);
+	}
 	return 0;
 }
 
@@ -254,6 +266,8 @@ static nghttp2_option *options_new(size_t table)
 	/* Ours says ENHANCE_YOUR_CALM, and counts. */
 	nghttp2_option_set_stream_reset_rate_limit(o, UINT32_MAX, UINT32_MAX);
 	nghttp2_option_set_max_deflate_dynamic_table_size(o, table);
+	/* Until a leg says how many it takes: no more than surely are not refused. */
+	nghttp2_option_set_peer_max_concurrent_streams(o, 1);
 	return o;
 }
 
@@ -380,8 +394,12 @@ int h2_input(struct h2_end *e, const uint8_t *data, size_t len, nsec_t now)
 	if (n >= 0)
 		return 0;
 	e->closing = true;
-	if (n == NGHTTP2_ERR_FLOODED)
+	if (n != NGHTTP2_ERR_FLOODED && n != NGHTTP2_ERR_TOO_MANY_CONTINUATIONS)
+		;
+	else if (e->client)
 		e->h->counts.floods++;
+	else
+		e->h->counts.bad_answers++;
 	return n == NGHTTP2_ERR_NOMEM || n == NGHTTP2_ERR_CALLBACK_FAILURE ? -ENOMEM : -EPROTO;
 }
 
@@ -451,12 +469,16 @@ void h2_goaway(struct h2 *h, bool last)
 {
 	nghttp2_session *s = h->client.session;
 
-	if (last)
+	if (last) {
+		h->leaving = false;
 		nghttp2_submit_goaway(s, NGHTTP2_FLAG_NONE,
 				      nghttp2_session_get_last_proc_stream_id(s), NGHTTP2_NO_ERROR,
 				      NULL, 0);
-	else
+	} else if (!h->leaving) {
+		h->leaving = true;
 		nghttp2_submit_shutdown_notice(s);
+		nghttp2_submit_ping(s, NGHTTP2_FLAG_NONE, NULL);
+	}
 }
 
 bool h2_leg_takes(const struct h2_end *leg)

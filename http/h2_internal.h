@@ -75,10 +75,12 @@ struct h2_stream {
 	int32_t id, leg_id;	  /* 0 = closed there, or never opened */
 	struct h2_head *request;  /* until answered */
 	struct h2_queue up, down; /* towards the leg, towards the client */
+	bool sent;		  /* its head went to the leg */
 	bool up_gone;		  /* some of the body has left, or was dropped */
 	bool answered;		  /* the final head went to the client */
 	bool own;		  /* answered by us */
 	bool down_sent;		  /* the answer, to its end */
+	bool reset_by_us;	  /* the client's stream, for no fault of its own */
 	bool leg_reset;		  /* the leg sent RST_STREAM */
 	bool reset_after;	  /* the client gets a reset when all that waits is out */
 	uint32_t reset_code;
@@ -97,8 +99,12 @@ struct h2 {
 	unsigned nstreams;
 	struct h2_counts counts;
 	bool offered; /* extended CONNECT */
-	unsigned resets;
-	nsec_t resets_since, now;
+	bool leaving; /* GOAWAY went out, and a PING behind it; the final GOAWAY did not */
+	struct h2_rate {
+		unsigned n;
+		nsec_t since;
+	} resets, empty;
+	nsec_t now;
 };
 
 /* --- h2_stream.c: what nghttp2 tells of streams, and what is done about it -------------------------------------------- */

@@ -75,8 +75,10 @@ static void free_if_over(struct h2_stream *s)
 
 static void reset_client(struct h2_stream *s, uint32_t code)
 {
-	if (s->id)
-		nghttp2_submit_rst_stream(s->h->client.session, NGHTTP2_FLAG_NONE, s->id, code);
+	if (!s->id)
+		return;
+	s->reset_by_us = true;
+	nghttp2_submit_rst_stream(s->h->client.session, NGHTTP2_FLAG_NONE, s->id, code);
 }
 
 static void reset_leg(struct h2_stream *s, uint32_t code)
@@ -227,7 +229,7 @@ int h2_send(struct h2_stream *s, struct h2_end *leg, const char *tag)
 	leg->nstreams++;
 	s->leg = leg;
 	s->leg_id = id;
-	s->leg_reset = false;
+	s->leg_reset = s->sent = false;
 	return 0;
 }
 
@@ -383,6 +385,18 @@ void h2_on_client_closed(struct h2_stream *s, uint32_t code)
 	free_if_over(s);
 }
 
+/* RFC 9110, 9.2.2 */
+static bool repeatable(const struct h2_stream *s)
+{
+	static const char *const idempotent[] = {"GET",	  "HEAD", "OPTIONS",
+						 "TRACE", "PUT",  "DELETE"};
+	bool yes = false;
+
+	for (size_t i = 0; i < ARRAY_SIZE(idempotent); i++)
+		yes |= http_text_is(s->request->head.method, idempotent[i]);
+	return yes;
+}
+
 void h2_on_leg_closed(struct h2_stream *s, uint32_t code, enum h2_lost why)
 {
 	struct h2 *h = s->h;
@@ -396,7 +410,9 @@ void h2_on_leg_closed(struct h2_stream *s, uint32_t code, enum h2_lost why)
 		if (s->leg_reset)
 			reset_client(s, code);
 		else
-			h->ops->lost(h->arg, s, why, !s->up_gone);
+			h->ops->lost(h->arg, s, why,
+				     !s->up_gone &&
+					     (why == H2_LOST_REFUSED || !s->sent || repeatable(s)));
 	} else {
 		drop(s, &s->up);
 		if (!s->down.ended || !s->up.ended)

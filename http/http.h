@@ -144,6 +144,7 @@ enum {
 	H2_BUFFERED_MAX = 64 << 20, /* ... unless all connections together have so much waiting */
 	H2_RESETS_MAX =
 		1000, /* by, or because of, a client in H2_RESETS_S: then GOAWAY(ENHANCE_YOUR_CALM) */
+	H2_EMPTY_MAX = 10000, /* DATA of a client without a byte, likewise */
 	H2_RESETS_S = 10,
 	H2_CONTINUATIONS_MAX = 32,
 	H2_OUTPUT_MIN = 32 << 10, /* room for h2_output() */
@@ -159,7 +160,8 @@ enum h2_lost {
 struct h2_ops {
 	/* A head is whole. Now or later: h2_send() or h2_answer(), once. */
 	void (*request)(void *arg, struct h2_stream *s, const struct http_head *head);
-	/* No answer comes from the leg: send it again if `whole` (else some of the body is gone), or answer, now or later. */
+	/* No answer comes from the leg: send it again if `whole` (else some of the body is gone, or the leg may have done what must not be
+	 * done twice), or answer, now or later. */
 	void (*lost)(void *arg, struct h2_stream *s, enum h2_lost why, bool whole);
 	/* The final answer's head came from the leg; may be NULL. */
 	void (*answered)(void *arg, struct h2_stream *s, int status);
@@ -178,7 +180,7 @@ void h2_free(struct h2 *h); /* with its legs; only gone() is called. NULL ok */
 struct h2_end *h2_client(struct h2 *h);
 const struct h2_counts *h2_counts(const struct h2 *h);
 unsigned h2_streams(const struct h2 *h); /* that are not over */
-/* Only one GOAWAY that lets streams still come; `last`: the final one. */
+/* One that lets streams still come; when the client has read it, the final one follows. `last`: that one, now. */
 void h2_goaway(struct h2 *h, bool last);
 
 /* `near`: the application's, beside us: the client is offered extended CONNECT if it is, and to compress heads would only cost memory.

@@ -176,6 +176,28 @@ static void test_leg_dies(void **unused)
 	world_stop();
 }
 
+/* RFC 9110, 9.2.2: the leg may have done it, so only what may be done twice is. */
+static void test_leg_dies_with_a_request_that_must_not_be_repeated(void **unused)
+{
+	(void)unused;
+	world_start(1);
+	server_l.silent = true;
+	call_send(call_new('l', 0), "POST", NULL);
+	call_send(call_new('l', 0), "DELETE", NULL);
+	world_run(1000);
+	assert_int_equal(server_l.requests, 2);
+	call_send(call_new('l', 0), "POST", NULL);
+	while (move(&client, 0, 1000) || move(&client, 1, 1000))
+		; /* it waits for the leg */
+	reconnects = true;
+	leg_ends(&server_l);
+	world_run(1000);
+	assert_int_equal(calls[0].status, 502);
+	call_was_good(&calls[1]);
+	call_was_good(&calls[2]);
+	world_stop();
+}
+
 static void test_leg_dies_within_an_answer(void **unused)
 {
 	(void)unused;
@@ -216,7 +238,11 @@ static void test_leg_goes_away(void **unused)
 	assert_int_equal(lost[H2_LOST_REFUSED], 1);
 	assert_false(h2_leg_takes(server_a.end));
 	world_run(1000);
-	assert_int_equal(calls[1].status, 502); /* this world has one leg for each */
+	call_was_good(&calls[0]);
+	call_was_good(&calls[1]);
+	assert_ptr_equal(calls[1].server, &spare);
+	assert_int_equal(server_a.requests, 1);
+	assert_int_equal(h2_leg_streams(server_a.end), 0);
 	world_stop();
 }
 
@@ -309,6 +335,104 @@ static void test_continuation_flood(void **unused)
 	       goaway_code() < 0)
 		n++;
 	assert_in_range(n, H2_CONTINUATIONS_MAX - 1, H2_CONTINUATIONS_MAX + 1);
+	assert_int_equal(h2_counts(h2)->floods, 1);
+	world_stop();
+}
+
+static void test_settings_flood(void **unused)
+{
+	static const uint8_t settings[9] = {0, 0, 0, 4};
+	unsigned n = 0;
+
+	(void)unused;
+	world_start(1);
+	preface();
+	while (n < 100000 && h2_input(h2_client(h2), settings, sizeof(settings), now) == 0)
+		n++;
+	assert_true(n < 5000);
+	assert_int_equal(h2_counts(h2)->floods, 1);
+	world_stop();
+}
+
+/* DATA that says nothing, within a stream that goes on. */
+static void test_empty_data_flood(void **unused)
+{
+	static const uint8_t head[] = {0,    0, 12, 1,	 4, 0, 0,   0,	 1, 0x83, 0x84,
+				       0x86, 1, 1,  'x', 0, 2, 't', 'o', 1, 'a'},
+			     empty[9] = {0, 0, 0, 0, 0, 0, 0, 0, 1},
+			     padded[11] = {0, 0, 2, 0, 8, 0, 0, 0, 1, 1, 0};
+
+	(void)unused;
+	world_start(1);
+	preface();
+	raw(head, sizeof(head));
+	for (unsigned i = 0; i < H2_EMPTY_MAX; i++) {
+		assert_int_equal(h2_counts(h2)->floods, 0);
+		if (i % 2)
+			raw(padded, sizeof(padded));
+		else
+			raw(empty, sizeof(empty));
+	}
+	assert_int_equal(h2_counts(h2)->floods, 1);
+	assert_int_equal(goaway_code(), NGHTTP2_ENHANCE_YOUR_CALM);
+	world_stop();
+}
+
+/* Streams that we must reset, for what the client does to them, count as those it resets. */
+static void test_made_you_reset(void **unused)
+{
+	static const uint8_t bad[][32] = {
+		/* A window that grows by nothing; one that grows too large; a body longer than said, one shorter. */
+		{13, 0, 0, 4, 8, 0, 0, 0, 0, 1, 0, 0, 0, 0},
+		{13, 0, 0, 4, 8, 0, 0, 0, 0, 1, 0x7f, 0xff, 0xff, 0xff},
+		{10, 0, 0, 1, 0, 0, 0, 0, 0, 1, 'x'},
+		{9, 0, 0, 0, 0, 1, 0, 0, 0, 1},
+	};
+
+	(void)unused;
+	for (unsigned way = 0; way < ARRAY_SIZE(bad); way++) {
+		/* POST / with content-length 0, or 5. */
+		uint8_t head[] = {0,	0,    10, 1, 4,	  0,	0,    0, 0,  0x83,
+				  0x84, 0x86, 1,  1, 'x', 0x0f, 0x0d, 1, '0'};
+		uint8_t frame[32];
+		int code = -1;
+		uint32_t i = 0;
+
+		head[sizeof(head) - 1] = way == 3 ? '5' : '0';
+		world_start(1);
+		preface();
+		for (; i < 2 * H2_RESETS_MAX && code < 0; i++) {
+			put_be32(head + 5, 2 * i + 1);
+			raw(head, sizeof(head));
+			memcpy(frame, bad[way] + 1, bad[way][0]);
+			put_be32(frame + 5, 2 * i + 1);
+			raw(frame, bad[way][0]);
+			code = goaway_code();
+		}
+		/* The first is an error of the connection. */
+		assert_int_equal(code, way ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR);
+		assert_true(i <= H2_RESETS_MAX);
+		assert_int_equal(h2_counts(h2)->floods, way != 0);
+		world_stop();
+	}
+}
+
+/* We go: what is on its way still comes, then the client hears up to where. */
+static void test_we_go_away(void **unused)
+{
+	(void)unused;
+	world_start(1);
+	call_send(call_new('a', 1000), "POST", NULL);
+	while (move(&client, 0, 1000))
+		; /* on its way */
+	h2_goaway(h2, false);
+	world_run(1000);
+	call_was_good(&calls[0]);
+	assert_true(client.goaway);
+	assert_int_equal(client.goaway_code, NGHTTP2_NO_ERROR);
+	assert_true(nghttp2_session_get_last_proc_stream_id(client.session) == 0);
+	assert_int_equal(nghttp2_session_check_request_allowed(client.session), 0);
+	assert_true(h2_over(h2_client(h2)));
 	world_stop();
 }
 
@@ -356,6 +480,41 @@ static void test_head_limits(void **unused)
 		call_was_good(&calls[1]);
 		world_stop();
 	}
+}
+
+/* RFC 8441: offered once the application offers it, and then a stream like others. */
+static void test_extended_connect(void **unused)
+{
+	const nghttp2_settings_entry on = {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1};
+	nghttp2_nv list[8];
+	nghttp2_data_provider body;
+	struct call *c;
+
+	(void)unused;
+	world_start(1);
+	call_send(call_new('a', 0), "GET", NULL);
+	world_run(1000);
+	assert_int_equal(nghttp2_session_get_remote_settings(
+				 client.session, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL),
+			 0);
+	nghttp2_submit_settings(server_a.session, 0, &on, 1);
+	world_run(1000);
+	assert_int_equal(nghttp2_session_get_remote_settings(
+				 client.session, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL),
+			 1);
+	c = call_new('a', 50000);
+	body = (nghttp2_data_provider){.source.ptr = c, .read_callback = client_body};
+	list[0] = nv(":method", "CONNECT", false);
+	list[1] = nv(":protocol", "websocket", false);
+	list[2] = nv(":scheme", "http", false);
+	list[3] = nv(":path", "/chat", false);
+	list[4] = nv(":authority", "shop", false);
+	list[5] = nv("to", "a", false);
+	list[6] = nv("n", "1", false);
+	c->id = nghttp2_submit_request(client.session, NULL, list, 7, &body, c);
+	world_run(1000);
+	call_was_good(c);
+	world_stop();
 }
 
 /* An answer of ours ends a request whose body is still coming. */
@@ -410,13 +569,19 @@ int main(void)
 		cmocka_unit_test(test_servers_own_limit),
 		cmocka_unit_test(test_one_stands_the_others_go),
 		cmocka_unit_test(test_leg_dies),
+		cmocka_unit_test(test_leg_dies_with_a_request_that_must_not_be_repeated),
 		cmocka_unit_test(test_leg_dies_within_an_answer),
 		cmocka_unit_test(test_leg_goes_away),
 		cmocka_unit_test(test_rapid_reset),
 		cmocka_unit_test(test_resets_over_time),
 		cmocka_unit_test(test_continuation_flood),
 		cmocka_unit_test(test_ping_flood),
+		cmocka_unit_test(test_settings_flood),
+		cmocka_unit_test(test_empty_data_flood),
+		cmocka_unit_test(test_made_you_reset),
+		cmocka_unit_test(test_we_go_away),
 		cmocka_unit_test(test_head_limits),
+		cmocka_unit_test(test_extended_connect),
 		cmocka_unit_test(test_answer_of_ours),
 		cmocka_unit_test(test_leg_speaks_http1),
 	};

@@ -67,8 +67,8 @@ static struct call calls[CALLS];
 static unsigned ncalls;
 static uint64_t rng;
 static struct h2 *h2;
-static struct peer client, server_a, server_l;
-static bool reconnects; /* an ended leg is replaced */
+static struct peer client, server_a, server_l, spare;
+static bool reconnects; /* an ended leg is replaced; one that takes no more, by `spare` */
 static unsigned lost[3], gone;
 static nsec_t now;
 static const char *tag;
@@ -367,8 +367,11 @@ static struct h2_end *leg_of(char to)
 		return p->end;
 	if (p->end && !reconnects)
 		return NULL;
-	if (p->end) /* the old one is freed when it has no streams left */
-		return NULL;
+	if (p->end) { /* the old one is freed when it has no streams left */
+		p = &spare;
+		assert_null(p->end);
+		peer_start(p, to, 100);
+	}
 	p->end = h2_leg_new(h2, to == 'a');
 	assert_non_null(p->end);
 	return p->end;
@@ -432,6 +435,8 @@ static void world_stop(void)
 	peer_stop(&client);
 	peer_stop(&server_a);
 	peer_stop(&server_l);
+	peer_stop(&spare);
+	spare.end = NULL;
 }
 
 /* One of the four movements at one of the three; true if a byte moved. */
@@ -477,16 +482,16 @@ static bool move(struct peer *p, unsigned which, unsigned most)
 /* Until nothing moves. */
 static void world_run(unsigned most)
 {
-	struct peer *peers[] = {&client, &server_a, &server_l};
+	struct peer *peers[] = {&client, &server_a, &server_l, &spare};
 	unsigned still = 0;
 
-	while (still < 12) {
-		unsigned from = roll(12);
+	while (still < 16) {
+		unsigned from = roll(16);
 
-		for (still = 0; still < 12; still++) {
-			unsigned k = (from + still) % 12;
+		for (still = 0; still < 16; still++) {
+			unsigned k = (from + still) % 16;
 
-			if (move(peers[k % 3], k / 3, most))
+			if (peers[k % 4]->session && move(peers[k % 4], k / 4, most))
 				break;
 		}
 	}

@@ -1,0 +1,555 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* HTTP/2 through the agent as a program: who hears which stream, and what the client is told when things end. */
+#include <nghttp2/nghttp2.h>
+
+#include "tests/unit/agent_world.h"
+
+static char config[128];
+
+enum { CALLS = 8, SENT_MAX = 16 << 10 };
+#define ID "00112233445566778899aabbccddeeff"
+
+/* --- the ends ---------------------------------------------------------------------------------------------------- */
+
+/* The client, the application or the laptop, each on one connection. Servers answer with their name, or not. */
+struct end {
+	nghttp2_session *session;
+	const char *name;
+	int fd;		  /* -1 = the laptop's, or not there */
+	struct stream *s; /* the laptop's */
+	bool silent, ended;
+	bool refuse_next; /* GOAWAY at the next request, which was not looked at */
+	unsigned requests;
+	int32_t goaway_last;
+	unsigned goaways;
+};
+
+struct call {
+	int32_t id;
+	int status;
+	char text[512], away[64];
+	bool closed;
+	uint32_t code;
+};
+
+static struct end us, app, mine;
+static struct call calls[CALLS];
+static unsigned ncalls;
+
+static void end_stop(struct end *e)
+{
+	nghttp2_session_del(e->session);
+	if (e->fd >= 0)
+		close(e->fd);
+	if (e->s)
+		e->s->ops->abort(e->s);
+	*e = (struct end){.name = e->name, .fd = -1, .silent = e->silent};
+}
+
+static ssize_t body(nghttp2_session *s, int32_t id, uint8_t *buf, size_t len, uint32_t *flags,
+		    nghttp2_data_source *src, void *user)
+{
+	const struct end *e = user;
+
+	(void)s;
+	(void)id;
+	(void)src;
+	assert_true(len >= strlen(e->name));
+	memcpy(buf, e->name, strlen(e->name));
+	*flags |= NGHTTP2_DATA_FLAG_EOF;
+	return (ssize_t)strlen(e->name);
+}
+
+static nghttp2_nv nv(const char *name, const char *value)
+{
+	return (nghttp2_nv){(uint8_t *)(uintptr_t)name, (uint8_t *)(uintptr_t)value, strlen(name),
+			    strlen(value), NGHTTP2_NV_FLAG_NONE};
+}
+
+static int on_frame(nghttp2_session *s, const nghttp2_frame *f, void *user)
+{
+	const nghttp2_data_provider text = {.read_callback = body};
+	const nghttp2_nv ok = nv(":status", "200");
+	struct end *e = user;
+
+	if (f->hd.type == NGHTTP2_GOAWAY) {
+		e->goaways++;
+		e->goaway_last = f->goaway.last_stream_id;
+	}
+	if (e == &us || f->hd.type != NGHTTP2_HEADERS)
+		return 0;
+	e->requests++;
+	if (e->refuse_next)
+		nghttp2_submit_goaway(s, 0, f->hd.stream_id - 2, NGHTTP2_NO_ERROR, NULL, 0);
+	else if (!e->silent)
+		nghttp2_submit_response(s, f->hd.stream_id, &ok, 1, &text);
+	return 0;
+}
+
+static int on_header(nghttp2_session *s, const nghttp2_frame *f, const uint8_t *name,
+		     size_t namelen, const uint8_t *value, size_t len, uint8_t flags, void *user)
+{
+	struct call *c = nghttp2_session_get_stream_user_data(s, f->hd.stream_id);
+
+	(void)flags;
+	(void)namelen;
+	if (user != &us || !c)
+		return 0;
+	if (!strcmp((const char *)name, ":status"))
+		c->status = atoi((const char *)value);
+	else if (!strcmp((const char *)name, "x-culvert-away"))
+		snprintf(c->away, sizeof(c->away), "%.*s", (int)len, (const char *)value);
+	return 0;
+}
+
+static int on_chunk(nghttp2_session *s, uint8_t flags, int32_t id, const uint8_t *data, size_t len,
+		    void *user)
+{
+	struct call *c = nghttp2_session_get_stream_user_data(s, id);
+	size_t was;
+
+	(void)flags;
+	if (user != &us || !c)
+		return 0;
+	was = strlen(c->text);
+	snprintf(c->text + was, sizeof(c->text) - was, "%.*s", (int)len, (const char *)data);
+	return 0;
+}
+
+static int on_close(nghttp2_session *s, int32_t id, uint32_t code, void *user)
+{
+	struct call *c = nghttp2_session_get_stream_user_data(s, id);
+
+	if (user == &us && c) {
+		c->closed = true;
+		c->code = code;
+	}
+	return 0;
+}
+
+static void end_start(struct end *e, bool is_client)
+{
+	nghttp2_session_callbacks *cb;
+
+	nghttp2_session_callbacks_new(&cb);
+	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
+	nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
+	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_chunk);
+	nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_close);
+	if (is_client)
+		nghttp2_session_client_new(&e->session, cb, e);
+	else
+		nghttp2_session_server_new(&e->session, cb, e);
+	nghttp2_session_callbacks_del(cb);
+	nghttp2_submit_settings(e->session, 0, NULL, 0);
+	e->requests = e->goaways = 0;
+	e->ended = false;
+}
+
+static void end_write(struct end *e)
+{
+	const uint8_t *p;
+	ssize_t n;
+
+	while ((n = nghttp2_session_mem_send(e->session, &p)) > 0) {
+		if (e->s)
+			assert_int_equal(stream_write(e->s, p, (size_t)n), n);
+		else
+			send(e->fd, p, (size_t)n, MSG_NOSIGNAL);
+	}
+}
+
+static void end_pump(struct end *e)
+{
+	uint8_t buf[SENT_MAX];
+	ssize_t n;
+
+	if (!e->session || e->ended)
+		return;
+	end_write(e);
+	while ((n = e->s ? stream_read(e->s, buf, sizeof(buf))
+			 : recv(e->fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0)
+		nghttp2_session_mem_recv(e->session, buf, (size_t)n);
+	if (n == 0 || (n < 0 && (e->s ? n != -EAGAIN : errno != EAGAIN)))
+		e->ended = true;
+	else
+		end_write(e);
+}
+
+static void on_laptop(struct stream *s, unsigned ev, void *arg)
+{
+	(void)s;
+	(void)ev;
+	(void)arg; /* all is done by end_pump() */
+}
+
+static void on_stream(struct member *m, struct stream *s, void *ctx)
+{
+	struct flow flow;
+
+	assert_int_equal(netstack_stream_info(s, &flow, NULL), 0);
+	if (flow.dport == 1) {
+		on_open(m, s, ctx);
+		return;
+	}
+	end_stop(&mine);
+	mine.s = s;
+	stream_set(s, on_laptop, NULL);
+	s->ops->want(s, STREAM_READABLE);
+	end_start(&mine, false);
+}
+
+static void turn(void)
+{
+	int fd = application >= 0 ? accept4(application, NULL, NULL, SOCK_CLOEXEC) : -1;
+
+	if (fd >= 0) {
+		end_stop(&app);
+		app.fd = fd;
+		end_start(&app, false);
+	}
+	end_pump(&us);
+	end_pump(&app);
+	end_pump(&mine);
+	member_run(&me, 2);
+}
+
+#define UNTIL(what)                                                                                \
+	do {                                                                                       \
+		nsec_t end = clock_boot() + 10 * NSEC_PER_SEC;                                     \
+		while (!(what) && clock_boot() < end)                                              \
+			turn();                                                                    \
+		assert_true(what);                                                                 \
+	} while (0)
+
+static void turns(unsigned n)
+{
+	while (n--)
+		turn();
+}
+
+static void connect_us(void)
+{
+	end_stop(&us);
+	us.fd = client();
+	end_start(&us, true);
+	memset(calls, 0, sizeof(calls));
+	ncalls = 0;
+}
+
+static struct call *call(const char *method, bool matches, bool preview)
+{
+	struct call *c = &calls[ncalls++];
+	nghttp2_nv list[8];
+	size_t n = 0;
+
+	list[n++] = nv(":method", method);
+	list[n++] = nv(":scheme", "http");
+	list[n++] = nv(":path", "/");
+	list[n++] = nv(":authority", "hello");
+	if (matches)
+		list[n++] = nv("x-culvert-intercept-id", ID ":hello");
+	if (preview)
+		list[n++] = nv("x-culvert-preview", "1");
+	c->id = nghttp2_submit_request(us.session, NULL, list, n, NULL, c);
+	assert_true(c->id > 0);
+	return c;
+}
+
+static void got(const struct call *c, int status, const char *text)
+{
+	UNTIL(c->closed);
+	assert_int_equal(c->code, NGHTTP2_NO_ERROR);
+	assert_int_equal(c->status, status);
+	assert_non_null(strstr(c->text, text));
+}
+
+/* --- setup ---------------------------------------------------------------------------------------------------------- */
+
+static void write_files(void)
+{
+	struct invite inv = {.nendpoints = 1};
+	char text[INVITE_TEXT_MAX + 512];
+
+	crypto_random(inv.claim.id, INVITE_ID_LEN);
+	inv.claim.role = ROLE_AGENT;
+	inv.claim.expiry = clock_real() / NSEC_PER_SEC + 3600;
+	snprintf(inv.claim.name, sizeof(inv.claim.name), "hello-1");
+	memcpy(inv.manager, manager_key.pub, KEY_LEN);
+	memset(inv.psk, 7, KEY_LEN);
+	snprintf(inv.endpoint[0], sizeof(inv.endpoint[0]), "127.0.0.1:%u", base_port);
+	assert_true(invite_format(&inv, text, INVITE_TEXT_MAX) > 0);
+	member_write("invite", text);
+	snprintf(text, sizeof(text),
+		 "invite: %s/invite\nstate: %s/state\nworkload: hello\nports:\n"
+		 "  - {listen: '127.0.0.1:%u', application: '127.0.0.1:%u', target: 8080}\n",
+		 member_dir, member_dir, base_port + 1, base_port + 2);
+	member_write("a.yaml", text);
+	snprintf(config, sizeof(config), "%s/a.yaml", member_dir);
+}
+
+static int setup(void **unused)
+{
+	if (member_folder(unused))
+		return -1;
+	base_port = (uint16_t)(base_port + 3);
+	laptop = LAPTOP_SERVES;
+	hellos = syns = 0;
+	us = (struct end){.name = "client", .fd = -1};
+	app = (struct end){.name = "pod", .fd = -1};
+	mine = (struct end){.name = "laptop", .fd = -1};
+	identity_generate(&manager_key);
+	write_files();
+	application = listen_on((uint16_t)(base_port + 2));
+	start_manager();
+	me.open = on_stream;
+	agent = member_serve(config);
+	assert_true(member_logged(&me, "stands for port 8080", 10000));
+	assert_true(member_until(&me, &hellos, 1, 4000));
+	member_run(&me, 50);
+	return 0;
+}
+
+static int teardown(void **unused)
+{
+	end_stop(&us);
+	end_stop(&app);
+	end_stop(&mine);
+	stop_manager();
+	if (agent > 0)
+		member_end(&agent, SIGTERM);
+	close(application);
+	return member_unfolder(unused);
+}
+
+static void push(json_t *rules)
+{
+	static int epoch;
+
+	rpc_notify(me.rpc, "rules", json_pack("{s:i, s:o}", "epoch", ++epoch, "rules", rules));
+	turns(30);
+}
+
+static void push_rule(const char *on_down)
+{
+	char address[ADDR_STRLEN];
+
+	ipaddr_format(&me.address, address);
+	push(json_pack("[{s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:b, s:s, s:s, s:b, s:b, s:s, s:{s:s, "
+		       "s:[], s:s}}]",
+		       "intercept", "hello", "owner", "ana", "target", 8080, "address", address,
+		       "port", 20000, "on_down", on_down, "hold_s", 30, "online", true, "mechanism",
+		       "http", "id", ID, "preview", false, "tag", false, "uid", "", "match", "mode",
+		       "auto", "conditions", "path", ""));
+}
+
+static void push_tcp_rule(void)
+{
+	json_t *tcp = rules_json("pod", 0, true);
+
+	push(json_incref(json_object_get(tcp, "rules")));
+	json_decref(tcp);
+}
+
+/* --- tests ------------------------------------------------------------------------------------------------------------ */
+
+static void test_each_stream_by_itself(void **unused)
+{
+	(void)unused;
+	push_rule("pod");
+	connect_us();
+	for (int i = 0; i < 3; i++) {
+		call("GET", i % 2, false);
+		call("POST", !(i % 2), false);
+	}
+	for (int i = 0; i < 6; i++)
+		got(&calls[i], 200, i % 4 == 1 || i % 4 == 2 ? "laptop" : "pod");
+	assert_int_equal(syns, 1);
+}
+
+/* What passes through is told to come again by any rule, and once. */
+static void test_goaway_when_a_rule_comes(void **unused)
+{
+	(void)unused;
+	for (int tcp = 0; tcp < 2; tcp++) {
+		connect_us();
+		got(call("GET", false, false), 200, "pod");
+		app.silent = true;
+		call("GET", true, false);
+		UNTIL(app.requests == 2);
+		if (tcp)
+			push_tcp_rule();
+		else
+			push_rule("pod");
+		UNTIL(us.goaways == 1);
+		assert_int_equal(us.goaway_last, INT32_MAX);
+		app.silent = false; /* what runs ends where it began */
+		nghttp2_submit_rst_stream(app.session, 0, calls[1].id, 77);
+		UNTIL(calls[1].closed);
+		assert_int_equal(calls[1].code, 77);
+		assert_int_equal(us.goaways, 1);
+		push(json_array());
+	}
+}
+
+/* What is split is told, too, when a rule for the whole port comes, and hears the last number when it has heard the first. */
+static void test_goaway_of_split_ones_when_a_tcp_rule_comes(void **unused)
+{
+	(void)unused;
+	push_rule("pod");
+	connect_us();
+	got(call("GET", false, false), 200, "pod");
+	app.silent = true;
+	call("GET", false, false);
+	UNTIL(app.requests == 2);
+	push_tcp_rule();
+	UNTIL(us.goaways == 2);
+	assert_int_equal(us.goaway_last, calls[1].id);
+	assert_false(us.ended);
+	nghttp2_submit_rst_stream(app.session, 0, calls[1].id, 77);
+	UNTIL(us.ended);
+	assert_int_equal(calls[1].code, 77);
+}
+
+static void test_hold(void **unused)
+{
+	const struct call *c;
+
+	(void)unused;
+	laptop = LAPTOP_REFUSES;
+	push_rule("hold");
+	connect_us();
+	c = call("POST", true, false);
+	UNTIL(syns >= 2);
+	got(call("GET", false, false), 200, "pod"); /* others do not wait */
+	assert_false(c->closed);
+	laptop = LAPTOP_SERVES;
+	got(c, 200, "laptop");
+}
+
+static void test_fail(void **unused)
+{
+	const struct call *c;
+
+	(void)unused;
+	laptop = LAPTOP_REFUSES;
+	push_rule("fail");
+	connect_us();
+	c = call("GET", true, false);
+	got(c, 503, "The laptop of ana, which intercepts this with 'hello', does not answer.");
+	assert_string_equal(c->away, "");
+	c = call("GET", true, true);
+	got(c, 503, "does not answer");
+	assert_string_equal(c->away, "ana/hello");
+	got(call("GET", false, false), 200, "pod");
+}
+
+static void test_pod_and_a_visitor_who_must_not_see_it(void **unused)
+{
+	(void)unused;
+	laptop = LAPTOP_REFUSES;
+	push_rule("pod");
+	connect_us();
+	got(call("POST", true, false), 200, "pod");
+	got(call("GET", true, true), 503, "does not answer");
+}
+
+/* What the laptop's program did not look at goes to its next connection, whatever the method. */
+static void test_a_leg_that_goes_away(void **unused)
+{
+	(void)unused;
+	push_rule("fail");
+	connect_us();
+	got(call("GET", true, false), 200, "laptop");
+	mine.refuse_next = true;
+	got(call("POST", true, false), 200, "laptop");
+	assert_int_equal(syns, 2);
+	assert_int_equal(mine.requests, 1);
+}
+
+/* The laptop may have done it: a GET is asked again, a POST is not. */
+static void test_a_leg_that_breaks(void **unused)
+{
+	(void)unused;
+	push_rule("fail");
+	for (int post = 0; post < 2; post++) {
+		const struct call *c;
+
+		connect_us();
+		got(call("GET", true, false), 200, "laptop");
+		mine.silent = true;
+		c = call(post ? "POST" : "GET", true, false);
+		UNTIL(mine.requests == 2);
+		end_stop(&mine);
+		mine.silent = false;
+		got(c, post ? 502 : 200,
+		    post ? "The laptop of ana ended the connection." : "laptop");
+	}
+	assert_int_equal(syns, 3);
+}
+
+/* Its rule goes: a POST that the laptop has is over, a GET goes to the application. */
+static void test_a_rule_that_goes(void **unused)
+{
+	(void)unused;
+	push_rule("fail");
+	connect_us();
+	mine.silent = true;
+	call("GET", true, false);
+	call("POST", true, false);
+	UNTIL(mine.requests == 2);
+	push(json_array());
+	UNTIL(calls[1].closed);
+	assert_int_equal(calls[1].code, NGHTTP2_INTERNAL_ERROR);
+	got(&calls[0], 200, "pod");
+}
+
+/* The client has gone: the laptop hears of it though it has nothing to say. */
+static void test_a_client_that_goes(void **unused)
+{
+	(void)unused;
+	push_rule("fail");
+	connect_us();
+	mine.silent = true;
+	call("GET", true, false);
+	UNTIL(mine.requests == 1);
+	end_stop(&us);
+	UNTIL(mine.ended);
+}
+
+static void test_the_agent_ends(void **unused)
+{
+	(void)unused;
+	push_rule("pod");
+	connect_us();
+	app.silent = true;
+	call("GET", false, false);
+	UNTIL(app.requests == 1);
+	kill(agent, SIGTERM);
+	UNTIL(us.ended);
+	assert_int_equal(us.goaways, 1);
+	assert_int_equal(us.goaway_last, calls[0].id);
+}
+
+int main(int argc, char **argv)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(test_each_stream_by_itself),
+		TEST(test_goaway_when_a_rule_comes),
+		TEST(test_goaway_of_split_ones_when_a_tcp_rule_comes),
+		TEST(test_hold),
+		TEST(test_fail),
+		TEST(test_pod_and_a_visitor_who_must_not_see_it),
+		TEST(test_a_leg_that_goes_away),
+		TEST(test_a_leg_that_breaks),
+		TEST(test_a_rule_that_goes),
+		TEST(test_a_client_that_goes),
+		TEST(test_the_agent_ends),
+	};
+
+	assert_int_equal(crypto_init(), 0);
+	if (argc > 1)
+		return agent_main(argc, argv); /* we are the child */
+	return cmocka_run_group_tests(tests, alone, NULL);
+}
