@@ -8,6 +8,7 @@ import sys
 import installed
 from kube import Kube
 from lab import Lab, MANAGER, NOBODY, sh, wait_for
+from workloads import apply, client, developer, namespace, ready, service, workload
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BOLD, DIM, PLAIN = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() and "NO_COLOR" not in os.environ else ("",) * 3
@@ -86,61 +87,6 @@ class Static(Stage):
         return self.lab.dir
 
 
-APPS = """
-apiVersion: v1
-kind: Namespace
-metadata: {{name: shop}}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: web, namespace: shop}}
-spec:
-  selector: {{matchLabels: {{app: web}}}}
-  template:
-    metadata: {{labels: {{app: web}}}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      containers:
-      - {{name: web, image: {cart}, args: ["8080", hello from the web pod], ports: [{{name: http, containerPort: 8080}}]}}
----
-apiVersion: v1
-kind: Service
-metadata: {{name: web, namespace: shop}}
-spec:
-  selector: {{app: web}}
-  ports: [{{name: http, port: 80, targetPort: http}}]
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: shop, namespace: shop}}
-spec:
-  selector: {{matchLabels: {{app: shop}}}}
-  template:
-    metadata: {{labels: {{app: shop}}}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      containers:
-      - {{name: shop, image: {cart}, args: ["9001", hello from the shop pod], ports: [{{name: http, containerPort: 9001}}]}}
-      - {{name: admin, image: {cart}, args: ["9002", hello from the shop pod], ports: [{{name: admin, containerPort: 9002}}]}}
----
-apiVersion: v1
-kind: Service
-metadata: {{name: shop, namespace: shop}}
-spec:
-  selector: {{app: shop}}
-  ports:
-  - {{name: http, port: 80, targetPort: http}}
-  - {{name: admin, port: 81, targetPort: admin}}
----
-apiVersion: v1
-kind: Pod
-metadata: {{name: client, namespace: shop}}
-spec:
-  terminationGracePeriodSeconds: 0
-  containers: [{{name: client, image: {client}}}]
-"""
-
-
 class OnKubernetes(Stage):
     """The cluster of tests/cluster; ana is a developer of the shop."""
     kubernetes = True
@@ -158,14 +104,15 @@ class OnKubernetes(Stage):
         cart = kube.image("cart", {"/cart": f"{kube.dir}/cart-pod"}, ["/cart"])
         curl = sh("which", "curl").stdout.strip()
         libraries = {x: os.path.realpath(x) for x in re.findall(r"(/\S+) \(0x", sh("ldd", curl).stdout)}
-        client = kube.image("client", {"/usr/bin/curl": curl, "/cart": f"{kube.dir}/cart-pod", **libraries}, ["/cart"])
+        with_curl = kube.image("client", {"/usr/bin/curl": curl, "/cart": f"{kube.dir}/cart-pod", **libraries}, ["/cart"])
         self.images = [f"--{part}-image={installed.image(kube, part)}" for part in installed.PARTS]
-        kube.apply(APPS.format(cart=cart, client=client))
-        kube.kubeconfig("ana", ["developers"], namespace="shop")
-        kube.kubectl("-n", "shop", "create", "rolebinding", "ana", "--clusterrole=edit", "--user=ana")
-        for name in ("web", "shop"):
-            kube.rollout(f"deployment/{name}", "shop")
-        kube.kubectl("-n", "shop", "wait", "pod/client", "--for=condition=Ready", "--timeout=60s", timeout=70)
+        both = [{"name": name, "image": cart, "args": [str(port), "hello from the shop pod"], "ports": [{"name": called, "containerPort": port}]}
+                for name, called, port in (("shop", "http", 9001), ("admin", "admin", 9002))]
+        apply(kube, namespace("shop"), client("shop", with_curl, command=["/cart"]), service("shop", "web"),
+              workload("shop", "web", cart, container={"args": ["8080", "hello from the web pod"]}),
+              service("shop", "shop", [("http", 80, "http"), ("admin", 81, "admin")]), workload("shop", "shop", cart, pod={"containers": both}))
+        developer(kube, "ana", "shop")
+        ready(kube, "shop", "deployment/web", "deployment/shop", "pod/client")
         self.pods = [kube.get("pods", "-n", "shop", "-l", "app=web")["items"][0]["status"]["podIP"]]
         self.shop = kube.get("service", "shop", "-n", "shop")["spec"]["clusterIP"]
 
