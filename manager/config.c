@@ -381,44 +381,42 @@ static int take_service_prefix(struct config *c, const struct conf_node *n, stru
 	return conf_prefix(n, &c->service_prefix, e);
 }
 
+struct text_room {
+	char *to;
+	size_t size;
+};
+
+/* No other keys than those; what is written of the first n, which are texts. */
+static int take_texts(const struct conf_node *node, const char *const *keys,
+		      const struct text_room *to, size_t n, struct error *e)
+{
+	int r = conf_keys(node, keys, e);
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		const struct conf_node *v = conf_get(node, keys[i]);
+
+		if (v)
+			r = take_text(v, to[i].to, to[i].size, e);
+	}
+	return r;
+}
+
 static int take_agent(struct inject_config *a, const struct conf_node *n, struct error *e)
 {
 	static const char *const keys[] = {"image",	     "pull-policy", "cpu-request",
 					   "memory-request", "cpu-limit",   "memory-limit",
 					   "sidecar",	     NULL};
-	const struct {
-		char *to;
-		size_t size;
-	} texts[] = {{a->image, sizeof(a->image)},
-		     {a->pull_policy, sizeof(a->pull_policy)},
-		     {a->cpu_request, sizeof(a->cpu_request)},
-		     {a->memory_request, sizeof(a->memory_request)},
-		     {a->cpu_limit, sizeof(a->cpu_limit)},
-		     {a->memory_limit, sizeof(a->memory_limit)}};
+	const struct text_room to[] = {{a->image, sizeof(a->image)},
+				       {a->pull_policy, sizeof(a->pull_policy)},
+				       {a->cpu_request, sizeof(a->cpu_request)},
+				       {a->memory_request, sizeof(a->memory_request)},
+				       {a->cpu_limit, sizeof(a->cpu_limit)},
+				       {a->memory_limit, sizeof(a->memory_limit)}};
 	const struct conf_node *v = NULL;
-	int r = conf_keys(n, keys, e);
+	int r = take_texts(n, keys, to, ARRAY_SIZE(to), e);
 
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(texts); i++) {
-		v = conf_get(n, keys[i]);
-		if (v)
-			r = take_text(v, texts[i].to, texts[i].size, e);
-	}
 	if (r == 0 && (v = conf_get(n, "sidecar")))
 		r = conf_bool(v, &a->sidecar, e);
-	return r;
-}
-
-static int take_texts(const struct conf_node *n, const char *const *keys, char *const *to,
-		      const size_t *size, struct error *e)
-{
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && keys[i] && to[i]; i++) {
-		const struct conf_node *v = conf_get(n, keys[i]);
-
-		if (v)
-			r = take_text(v, to[i], size[i], e);
-	}
 	return r;
 }
 
@@ -440,18 +438,17 @@ static int take_allow(struct config_oidc *o, const struct conf_node *n, struct e
 static int take_oidc(struct config_oidc *o, const struct conf_node *n, struct error *e)
 {
 	static const char *const keys[] = {"issuer", "client-id", "scopes", "ca", "allow", NULL};
-	char *const to[] = {o->issuer, o->client_id, o->scopes, o->ca, NULL};
-	const size_t size[] = {sizeof(o->issuer), sizeof(o->client_id), sizeof(o->scopes),
-			       sizeof(o->ca)};
+	const struct text_room to[] = {{o->issuer, sizeof(o->issuer)},
+				       {o->client_id, sizeof(o->client_id)},
+				       {o->scopes, sizeof(o->scopes)},
+				       {o->ca, sizeof(o->ca)}};
 	const struct conf_node *v = NULL;
-	int r = conf_keys(n, keys, e);
+	int r = take_texts(n, keys, to, ARRAY_SIZE(to), e);
 
 	if (r == 0)
 		r = conf_need(n, "issuer", &v, e);
 	if (r == 0)
 		r = conf_need(n, "client-id", &v, e);
-	if (r == 0)
-		r = take_texts(n, keys, to, size, e);
 	if (r == 0)
 		r = conf_need(n, "allow", &v, e);
 	if (r == 0)
@@ -466,12 +463,11 @@ static int take_gateway(struct config_gateway *g, const struct conf_node *n, str
 {
 	static const char *const keys[] = {"preview-domain", "preview-host", "dashboard-host",
 					   NULL};
-	char *const to[] = {g->domain, g->host, g->dashboard, NULL};
-	const size_t size[] = {sizeof(g->domain), sizeof(g->host), sizeof(g->dashboard)};
-	int r = conf_keys(n, keys, e);
+	const struct text_room to[] = {{g->domain, sizeof(g->domain)},
+				       {g->host, sizeof(g->host)},
+				       {g->dashboard, sizeof(g->dashboard)}};
+	int r = take_texts(n, keys, to, ARRAY_SIZE(to), e);
 
-	if (r == 0)
-		r = take_texts(n, keys, to, size, e);
 	if (r == 0 && !*g->domain == !*g->host)
 		r = conf_error(n, e, "it has either a preview-domain or a preview-host");
 	if (r == 0 && *g->host && (!*g->dashboard || !strcmp(g->host, g->dashboard)))
