@@ -258,6 +258,19 @@ static void on_url(void *arg, int error, const char *url, const struct error *e)
 	buf_free(&headers);
 }
 
+/* NULL: there was no memory, and the visitor knows. */
+static struct asking *ask_issuer(struct visitor *v, const struct grant *flow, char uri[URL_ROOM])
+{
+	struct asking *a = ask(v);
+
+	redirect_uri(visitor_gateway(v), uri);
+	if (a)
+		a->grant = *flow;
+	else
+		answer_failed(v, 500, "out of memory");
+	return a;
+}
+
 void login_begin(struct visitor *v)
 {
 	struct gateway *g = visitor_gateway(v);
@@ -274,14 +287,8 @@ void login_begin(struct visitor *v)
 		answer_no_login(v);
 		return;
 	}
-	a = ask(v);
-	redirect_uri(g, uri);
-	if (!a) {
-		answer_failed(v, 500, "out of memory");
-		return;
-	}
-	a->grant = flow;
-	if (oidc_begin(g->oidc, uri, &a->flow, on_url, a, &a->call))
+	a = ask_issuer(v, &flow, uri);
+	if (a && oidc_begin(g->oidc, uri, &a->flow, on_url, a, &a->call))
 		answer_failed(answered(a), 500, "out of memory");
 }
 
@@ -332,13 +339,9 @@ void login_callback(struct visitor *v)
 		answer_failed(v, 403, problem);
 		return;
 	}
-	a = ask(v);
-	redirect_uri(g, uri);
-	if (!a) {
-		answer_failed(v, 500, "out of memory");
+	a = ask_issuer(v, &flow, uri);
+	if (!a)
 		return;
-	}
-	a->grant = flow;
 	memcpy(a->flow.state, flow.state, sizeof(flow.state));
 	memcpy(a->flow.nonce, flow.nonce, sizeof(flow.nonce));
 	memcpy(a->flow.verifier, flow.verifier, sizeof(flow.verifier));

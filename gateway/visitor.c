@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <strings.h>
 
+#include "serve/serve.h"
+
 /* --- life --------------------------------------------------------------------------------------------------- */
 
 void visitor_free(struct visitor *v, void (*end)(struct stream *))
@@ -68,42 +70,13 @@ bool visitor_evict(struct gateway *g)
 
 /* --- answers of our own -------------------------------------------------------------------------------------- */
 
-static const char *reason(int status)
-{
-	static const struct {
-		int status;
-		const char *text;
-	} texts[] = {
-		{200, "OK"},
-		{303, "See Other"},
-		{400, "Bad Request"},
-		{401, "Unauthorized"},
-		{403, "Forbidden"},
-		{404, "Not Found"},
-		{405, "Method Not Allowed"},
-		{408, "Request Timeout"},
-		{421, "Misdirected Request"},
-		{431, "Request Header Fields Too Large"},
-		{500, "Internal Server Error"},
-		{502, "Bad Gateway"},
-		{503, "Service Unavailable"},
-		{508, "Loop Detected"},
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
-		if (texts[i].status == status)
-			return texts[i].text;
-	}
-	return "Unknown";
-}
-
 static void put_answer(struct buf *b, const struct answer *a, bool close, bool body)
 {
 	buf_printf(b,
 		   "HTTP/1.1 %d %s\r\nCache-Control: %s\r\nReferrer-Policy: same-origin\r\n"
 		   "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n"
 		   "Cross-Origin-Resource-Policy: same-origin\r\n",
-		   a->status, reason(a->status), a->cacheable ? "no-cache" : "no-store");
+		   a->status, serve_status_text(a->status), a->cacheable ? "no-cache" : "no-store");
 	if (a->type)
 		buf_printf(b, "Content-Type: %s\r\n", a->type);
 	if (!a->live)

@@ -55,6 +55,7 @@ const char *serve_status_text(int status)
 	} texts[] = {
 		{200, "OK"},
 		{204, "No Content"},
+		{303, "See Other"},
 		{400, "Bad Request"},
 		{401, "Unauthorized"},
 		{403, "Forbidden"},
@@ -64,11 +65,14 @@ const char *serve_status_text(int status)
 		{413, "Content Too Large"},
 		{415, "Unsupported Media Type"},
 		{417, "Expectation Failed"},
+		{421, "Misdirected Request"},
 		{426, "Upgrade Required"},
 		{431, "Request Header Fields Too Large"},
 		{500, "Internal Server Error"},
+		{502, "Bad Gateway"},
 		{503, "Service Unavailable"},
 		{505, "HTTP Version Not Supported"},
+		{508, "Loop Detected"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {

@@ -96,7 +96,6 @@ void serve_conn_send(struct serve_conn *c, int status, const char *type, const v
 int serve_conn_switch(struct serve_conn *c, const char *head, size_t len, struct stream **sp);
 /* Makes room by ending the oldest one that the owner has no request of; of those with a body, for one that `asks` (or NULL). */
 bool serve_evict(struct serve *s, const struct serve_conn *asks);
-const char *serve_status_text(int status);
 
 /* --- head.c: what llhttp does not ask of a head; bytes only ---------------------------------------------- */
 

@@ -53,6 +53,8 @@ const char *serve_body(const struct serve_request *r, size_t *len); /* NUL-termi
 void serve_remote(const struct serve_request *r, union sockaddr_any *sa);
 void serve_reply(struct serve_request *r, int status, const char *content_type, const void *body,
 		 size_t len);
+/* RFC 9110's words for the statuses that are answered here. */
+const char *serve_status_text(int status);
 /*
  * Is it a WebSocket handshake (RFC 6455 4.2.1)? Then 101 goes out and *sp is the caller's; the subprotocol is SERVE_PROTOCOL
  * if it was offered. -EPROTO: it is not; -ECONNRESET: the client has gone. Either is still to be answered by serve_reply().
