@@ -29,7 +29,7 @@ struct capture {
 	uint8_t *first; /* of the client: read and not told what they are; NULL = none */
 	size_t nfirst;
 	struct event *timer; /* they wait for more; NULL until needed */
-	bool proxied;	     /* the application has got a PROXY header */
+	struct iovec proxy;  /* the PROXY header that the application has got; none: empty */
 	bool laptops;	     /* `rule`'s laptop has it, or is asked */
 	struct rule_ref rule;
 };
@@ -117,6 +117,7 @@ static void end(struct capture *c)
 	if (c->timer)
 		event_free(c->timer);
 	free(c->first);
+	free(c->proxy.iov_base);
 	client_remove(&c->base);
 	free(c);
 }
@@ -207,14 +208,16 @@ static void give(struct capture *c, enum http_kind kind, const uint8_t *bytes, s
 	struct agent *a = c->base.a;
 	const struct agent_port *port = c->base.port;
 	uint8_t *first = steal_ptr(c->first); /* maybe `bytes` is in it */
-	bool proxied = c->proxied;
+	struct iovec proxy = c->proxy;
 
+	c->proxy = (struct iovec){.iov_len = 0};
 	if (kind == HTTP_1) {
 		port_figures(a, port)->http1++;
-		http1_start(a, port, client, app, bytes, n, !proxied);
+		http1_start(a, port, client, app, bytes, n, proxy);
 	} else {
 		port_figures(a, port)->http2++;
 		http2_start(a, port, client, app, bytes, n);
+		free(proxy.iov_base);
 	}
 	free(first);
 	end(c);
@@ -267,12 +270,16 @@ static void want_more(struct capture *c, const uint8_t *bytes, size_t n)
 		c->app->ops->want(c->app, STREAM_READABLE);
 }
 
-/* The application gets a PROXY header at once, whole: it is short and its connection new. */
+/* The application gets a PROXY header at once, whole: it is short and its connection new. It is kept for when it is dialled anew. */
 static bool play(struct capture *c, const uint8_t *header, size_t len)
 {
 	if (!c->app || stream_write(c->app, header, len) != (ssize_t)len)
 		return false;
-	c->proxied = true;
+	c->proxy.iov_base = malloc(len);
+	if (!c->proxy.iov_base)
+		return false;
+	memcpy(c->proxy.iov_base, header, len);
+	c->proxy.iov_len = len;
 	return true;
 }
 
@@ -281,7 +288,7 @@ static void look(struct capture *c, const uint8_t *bytes, size_t n)
 	size_t len = 0;
 	enum http_kind kind = http_sniff(bytes, n, &len);
 
-	if (kind == HTTP_PROXY && !c->proxied) {
+	if (kind == HTTP_PROXY && !c->proxy.iov_len) {
 		if (!play(c, bytes, len)) {
 			end(c);
 			return;

@@ -193,6 +193,7 @@ static void destroy(struct http1 *h)
 	buf_free(&h->up);
 	buf_free(&h->down);
 	free(h->now);
+	free(h->proxy.iov_base);
 	if (h->timer)
 		event_free(h->timer);
 	h1_free(h->h1);
@@ -397,7 +398,7 @@ static void on_abort(struct client *base)
 static const struct client_ops ops = {.recheck = on_recheck, .abort = on_abort};
 
 void http1_start(struct agent *a, const struct agent_port *port, struct stream *client,
-		 struct stream *app, const uint8_t *first, size_t n, bool redial)
+		 struct stream *app, const uint8_t *first, size_t n, struct iovec proxy)
 {
 	struct http1 *h = calloc(1, sizeof(*h));
 
@@ -405,6 +406,7 @@ void http1_start(struct agent *a, const struct agent_port *port, struct stream *
 		h->h1 = h1_new();
 	if (!h || !h->h1) {
 		free(h);
+		free(proxy.iov_base);
 		client->ops->abort(client);
 		if (app)
 			app->ops->abort(app);
@@ -413,7 +415,7 @@ void http1_start(struct agent *a, const struct agent_port *port, struct stream *
 	client_add(&h->base, a, port, &ops);
 	h->client = end_of(client);
 	h->app = (struct answerer){.h = h, .end = end_of(app)};
-	h->redial = redial;
+	h->proxy = proxy;
 	stream_set(client, on_client, h);
 	if (app)
 		stream_set(app, on_answerer, &h->app);

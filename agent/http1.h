@@ -97,7 +97,8 @@ struct http1 {
 	size_t head_len;     /* of the request, from up.start */
 	int status;	     /* of the final answer */
 	unsigned answered;   /* requests */
-	bool redial, retried;
+	struct iovec proxy;  /* a PROXY header, for an application that is dialled anew */
+	bool retried;
 	bool preview, tag, is_head; /* of the request */
 	bool cut;		    /* the client ended in the middle of its request */
 	bool passed_end;	    /* the client's end has been passed on */

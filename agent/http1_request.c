@@ -20,6 +20,11 @@ static void on_dialled(void *arg, struct stream *s, int error)
 
 	(void)error;
 	h->dial = NULL;
+	if (s && h->proxy.iov_len &&
+	    stream_write(s, h->proxy.iov_base, h->proxy.iov_len) != (ssize_t)h->proxy.iov_len) {
+		s->ops->abort(s);
+		s = NULL;
+	}
 	http1_opened(h, &h->app, s);
 }
 
@@ -31,7 +36,7 @@ void http1_to_application(struct http1 *h)
 		return;
 	}
 	h->phase = ASKING;
-	if (!h->redial || capture_dial(h->base.a, h->base.port, on_dialled, h, &h->dial))
+	if (capture_dial(h->base.a, h->base.port, on_dialled, h, &h->dial))
 		http1_end(h, false);
 }
 
@@ -137,7 +142,7 @@ void http1_route(struct http1 *h)
 	h->retried = h->up.hold = false;
 	if (!r) {
 		/* A kept connection that has been idle while laptops answered may be dead by now. */
-		h->up.hold = h->redial && h->way && h->way->is_laptop && may_repeat(head);
+		h->up.hold = h->way && h->way->is_laptop && may_repeat(head);
 		http1_to_application(h);
 		return;
 	}

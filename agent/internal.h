@@ -15,6 +15,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <sys/uio.h>
 
 #include "agent/config.h"
 #include "base/clock.h"
@@ -25,7 +26,6 @@ struct agent;
 struct dial;
 struct event;
 struct event_base;
-struct iovec;
 struct listener;
 struct netstack;
 struct stream;
@@ -194,11 +194,11 @@ int listener_socket(const struct agent *a, const struct agent_port *port, int *f
 
 /*
  * The client's first bytes (behind a PROXY header, which the application has) say what it is. Own both streams; `app` NULL = the
- * application did not answer. The bytes are good during the call only (they may be in the scratch). `redial`: may the application be
- * dialled anew on this connection's behalf?
+ * application did not answer. The bytes are good during the call only (they may be in the scratch). `proxy`:
+ * that header, which an application that is dialled anew gets first; owns its memory.
  */
 void http1_start(struct agent *a, const struct agent_port *port, struct stream *client,
-		 struct stream *app, const uint8_t *first, size_t n, bool redial);
+		 struct stream *app, const uint8_t *first, size_t n, struct iovec proxy);
 void http2_start(struct agent *a, const struct agent_port *port, struct stream *client,
 		 struct stream *app, const uint8_t *first, size_t n);
 /* Followed only (http2_pass.c). */

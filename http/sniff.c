@@ -5,7 +5,7 @@
 static const char h2_preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 static const char proxy_v2[] = "\r\n\r\n\0\r\nQUIT\n";
 
-enum { PROXY_V1_MAX = 107, PROXY_V2_HEAD = 16, METHOD_MAX = 32 };
+enum { PROXY_V1_MAX = 107, PROXY_V2_HEAD = 16, PROXY_V2_MAX = 4096, METHOD_MAX = 32 };
 
 /* n bytes of `data` as far as both go. */
 static bool begins(const uint8_t *data, size_t n, const char *with, size_t len)
@@ -31,6 +31,8 @@ static enum http_kind sniff_proxy_v2(const uint8_t *data, size_t n, size_t *len)
 	if (data[12] >> 4 != 2)
 		return HTTP_OPAQUE;
 	*len = PROXY_V2_HEAD + (size_t)get_be16(data + 14);
+	if (*len > PROXY_V2_MAX)
+		return HTTP_OPAQUE;
 	return n < *len ? HTTP_MORE : HTTP_PROXY;
 }
 

@@ -694,6 +694,33 @@ static void test_unfinished_heads_are_bounded(void **unused)
 		close(apps[i]);
 	}
 }
+/* An application that ended while a laptop answered is dialled anew, and told again who the client is. */
+static void test_a_proxy_header_is_played_again(void **unused)
+{
+	static const char proxy[] = "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n";
+	int fd = client();
+
+	(void)unused;
+	push_rule("pod");
+	app_accepts();
+	say(fd, proxy);
+	hears(app, proxy);
+	say(fd, GET("/1", MATCH));
+	laptop_hears(GET("/1", MATCH));
+	laptop_says(OK("1", "l"));
+	hears(fd, OK("1", "l"));
+	close(app);
+	app = -1;
+	member_run(&me, 50);
+	say(fd, GET("/2", ""));
+	app_accepts();
+	hears(app, proxy);
+	hears(app, GET("/2", ""));
+	say(app, OK("1", "p"));
+	hears(fd, OK("1", "p"));
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -715,6 +742,7 @@ int main(int argc, char **argv)
 		TEST(test_answers_are_tagged),
 		TEST(test_requests_reach_the_laptop_without_an_application),
 		TEST(test_ends_are_passed_on),
+		TEST(test_a_proxy_header_is_played_again),
 		TEST(test_pipelined_requests_before_the_end),
 		TEST(test_an_early_answer_arrives),
 		TEST(test_unfinished_heads_are_bounded),

@@ -337,6 +337,8 @@ static void test_sniffing(void **unused)
 		{"PROXY UNKNOWN\nGET /", 19, HTTP_OPAQUE, 0},
 		{"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x01", 16, HTTP_MORE, 0},
 		{"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x01xGET", 20, HTTP_PROXY, 17},
+		{"\r\n\r\n\0\r\nQUIT\n\x21\x11\x0f\xf0", 16, HTTP_MORE, 0},
+		{"\r\n\r\n\0\r\nQUIT\n\x21\x11\x0f\xf1", 16, HTTP_OPAQUE, 0},
 		{"\r\n\r\n\0\r\nQUIT\n\x11\x11\0\x01x", 17, HTTP_OPAQUE, 0},
 		{"\r\n\r\nGET /", 9, HTTP_OPAQUE, 0},
 	};
