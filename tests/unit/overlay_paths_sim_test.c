@@ -216,24 +216,10 @@ static void one_run(uint64_t seed)
 	sim_fini(&s);
 }
 
-static uint64_t env(const char *name, uint64_t otherwise)
-{
-	const char *v = getenv(name);
-	return v ? strtoull(v, NULL, 10) : otherwise;
-}
-
 static void seeded_runs(void **state)
 {
 	(void)state;
-	uint64_t seed = env("CULVERT_SIM_SEED", 0);
-	verbose = seed != 0;
-	if (seed) {
-		one_run(seed);
-		return;
-	}
-	uint64_t runs = env("CULVERT_SIM_RUNS", 1000);
-	for (seed = 1; seed <= runs; seed++)
-		one_run(seed);
+	sim_seeds(one_run, &verbose, 1000);
 }
 
 int main(void)

@@ -552,3 +552,23 @@ static inline uint64_t sim_drops(const struct sim *s, unsigned node, enum overla
 {
 	return overlay_drops(s->node[node].o)[why];
 }
+
+static inline uint64_t sim_env(const char *name, uint64_t otherwise)
+{
+	const char *v = getenv(name);
+	return v ? strtoull(v, NULL, 10) : otherwise;
+}
+
+/* Each of CULVERT_SIM_RUNS seeds, or CULVERT_SIM_SEED alone, with all that happens. */
+static inline void sim_seeds(void (*run)(uint64_t seed), bool *verbose, uint64_t runs)
+{
+	uint64_t seed = sim_env("CULVERT_SIM_SEED", 0);
+	*verbose = seed != 0;
+	if (seed) {
+		run(seed);
+		return;
+	}
+	runs = sim_env("CULVERT_SIM_RUNS", runs);
+	for (seed = 1; seed <= runs; seed++)
+		run(seed);
+}
