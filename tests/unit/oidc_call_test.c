@@ -333,14 +333,16 @@ static void test_bad_words(void **unused)
 	expect(0, "");
 }
 
+struct answer {
+	int status;
+	const char *body;
+	int error;
+	const char *says;
+};
+
 static void test_token_answers(void **unused)
 {
-	static const struct {
-		int status;
-		const char *body;
-		int error;
-		const char *says;
-	} cases[] = {
+	static const struct answer cases[] = {
 		{200, "{}", OIDC_REFUSED, "no ID token: is 'openid' among the scopes"},
 		{200, "<html>", OIDC_REFUSED, "no ID token"},
 		{200, "{\"id_token\":\"a.b.c\"}", OIDC_REFUSED, "header is damaged"},
@@ -385,12 +387,7 @@ static void test_token_answers(void **unused)
 
 static void test_device_answers(void **unused)
 {
-	static const struct {
-		int status;
-		const char *body;
-		int error;
-		const char *says;
-	} cases[] = {
+	static const struct answer cases[] = {
 		{400, "{\"error\":\"unauthorized_client\"}", OIDC_UNSUPPORTED, "culvert"},
 		{400, "{\"error\":\"invalid_request\"}", OIDC_UNSUPPORTED, "culvert"},
 		{200, "{}", OIDC_UNREACHABLE, "no usable code"},
