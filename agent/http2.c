@@ -21,6 +21,7 @@ enum {
 	TEXT_MAX = 512,
 	IOV_MAX_READ = 16,
 	LEG_IDLE_S = 5,
+	IDLE_LEGS_MAX = 256,
 	TIDY_AFTER_S = 1
 };
 
@@ -198,10 +199,23 @@ static void wire_open(struct wire *w, struct stream *s)
 	stream_set(s, on_wire, w);
 }
 
+/* `since` 0: it has work. */
+static void leg_idle(struct leg *l, nsec_t since)
+{
+	struct agent *a = l->wire.c->base.a;
+
+	if (since && !l->idle)
+		a->idle_legs++;
+	else if (!since && l->idle)
+		a->idle_legs--;
+	l->idle = since;
+}
+
 static void leg_end(struct leg *l, enum verdict verdict)
 {
-	bool over = h2_over(l->wire.end);
+	bool over = h2_over(l->wire.end) || !h2_leg_streams(l->wire.end);
 
+	leg_idle(l, 0);
 	l->ending = true;
 	l->verdict = verdict;
 	h2_leg_free(l->wire.end);
@@ -493,6 +507,7 @@ static void end(struct http2 *c, bool gently)
 	wire_close(&c->client, gently);
 	h2_free(c->h2);
 	while ((l = LIST_FIRST(&c->legs))) {
+		leg_idle(l, 0);
 		ask_cancel(l->ask);
 		if (l->dial)
 			dial_cancel(l->dial);
@@ -553,18 +568,22 @@ static bool reap(struct http2 *c)
 	return false;
 }
 
-/* A leg that nobody uses is ended after a while, since a session takes a dozen KiB. */
+/* A leg that nobody uses is ended after a while, since a session takes a dozen KiB; at once where many others are idle, too. */
 static void look_for_idle(struct http2 *c)
 {
 	const struct timeval soon = {.tv_sec = LEG_IDLE_S};
-	struct leg *l;
+	struct agent *a = c->base.a;
+	struct leg *l, *next;
 
-	LIST_FOREACH (l, &c->legs, next) {
+	for (l = LIST_FIRST(&c->legs); l; l = next) {
+		next = LIST_NEXT(l, next);
 		if (h2_leg_streams(l->wire.end))
-			l->idle = 0;
+			leg_idle(l, 0);
 		else if (!l->idle)
-			l->idle = clock_boot();
-		if (l->idle && !evtimer_pending(c->idle, NULL))
+			leg_idle(l, clock_boot());
+		if (l->idle && a->idle_legs > IDLE_LEGS_MAX && l->wire.s && !l->wire.rest)
+			leg_end(l, BROKE);
+		else if (l->idle && !evtimer_pending(c->idle, NULL))
 			evtimer_add(c->idle, &soon);
 	}
 }

@@ -258,6 +258,7 @@ struct agent {
 	struct port_figures figures[AGENT_PORTS]; /* as the ports of `cfg` */
 	struct journal *journal;		  /* NULL until the first request */
 	size_t heads_held;			  /* bytes */
+	unsigned idle_legs;			  /* of all HTTP/2 connections */
 	struct listener *listeners;
 	struct udp *udp;
 	struct event *ending; /* SIGTERM came: when to end at the latest */
