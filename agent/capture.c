@@ -163,8 +163,16 @@ static void join(struct capture *c, struct stream *other, const struct iovec hel
 		other->ops->abort(other);
 	else
 		c->client = NULL;
-	if (!c->relay)
+	if (!c->relay) {
 		end(c);
+		return;
+	}
+	/* It may last for days: what only served to tell what it is goes. */
+	free(steal_ptr(c->first));
+	free(c->proxy.iov_base);
+	c->proxy = (struct iovec){.iov_len = 0};
+	if (c->timer)
+		event_free(steal_ptr(c->timer));
 }
 
 void capture_join(struct agent *a, const struct agent_port *port, struct stream *client,

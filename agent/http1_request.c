@@ -2,6 +2,7 @@
 /* What the client of an HTTP/1 connection sends, and who gets it. */
 #include <event2/event.h>
 #include <stdio.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #include "agent/http1.h"
@@ -181,9 +182,17 @@ static bool eager(const struct http1 *h)
 		!rules_http(&h->base.a->rules, h->base.port->target, NULL));
 }
 
-static bool names_h2c(const struct http_field *f)
+static bool names_h2c(const struct http_head *head)
 {
-	return f && f->value.len >= 3 && memmem(f->value.p, f->value.len, "h2c", 3);
+	const struct http_field *f = NULL;
+
+	while ((f = http_field_find(head, "upgrade", f))) {
+		for (size_t i = 0; i + 3 <= f->value.len; i++) {
+			if (!strncasecmp(f->value.p + i, "h2c", 3))
+				return true;
+		}
+	}
+	return false;
 }
 
 /*
@@ -195,7 +204,7 @@ static void withhold_h2c(struct http1 *h)
 	static const char *const names[] = {"http2-settings", "upgrade"};
 	const struct http_head *head = h1_head(h->h1);
 
-	if (!names_h2c(http_field_find(head, "upgrade", NULL)) || h->up.sent > h->up.start ||
+	if (!names_h2c(head) || h->up.sent > h->up.start ||
 	    !rules_http(&h->base.a->rules, h->base.port->target, NULL))
 		return;
 	for (unsigned i = head->nfields;

@@ -694,6 +694,7 @@ static void test_unfinished_heads_are_bounded(void **unused)
 		close(apps[i]);
 	}
 }
+
 /* An application that ended while a laptop answered is dialled anew, and told again who the client is. */
 static void test_a_proxy_header_is_played_again(void **unused)
 {
@@ -721,6 +722,21 @@ static void test_a_proxy_header_is_played_again(void **unused)
 	close(fd);
 }
 
+/* Nor in the second of two fields, in whatever letters. */
+static void test_h2c_is_not_offered_behind_another(void **unused)
+{
+	static const char offer[] =
+		GET("/", "Connection: Upgrade\r\nUpgrade: x\r\nUpgrade: H2C\r\nX: y\r\n");
+	int fd = client();
+
+	(void)unused;
+	push_rule("pod");
+	app_accepts();
+	say(fd, offer);
+	hears(app, GET("/", "Connection: Upgrade\r\nX: y\r\n"));
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -742,6 +758,7 @@ int main(int argc, char **argv)
 		TEST(test_answers_are_tagged),
 		TEST(test_requests_reach_the_laptop_without_an_application),
 		TEST(test_ends_are_passed_on),
+		TEST(test_h2c_is_not_offered_behind_another),
 		TEST(test_a_proxy_header_is_played_again),
 		TEST(test_pipelined_requests_before_the_end),
 		TEST(test_an_early_answer_arrives),
