@@ -106,6 +106,18 @@ bool choice_is_open(const struct choice *c)
 	return c->http == UNSAID || (c->path && !c->match) || c->preview != SAID_NO;
 }
 
+/* Why there can be no preview, of who is logged in; NULL = there can. */
+static const char *no_gateway(const json_t *login)
+{
+	if (*get_text(login, "previews"))
+		return NULL;
+	if (json_is_false(json_object_get(login, "offer")))
+		return "whether this cluster has a gateway for previews is not known, since "
+		       "ConfigMap culvert could not be read: see `culvert status`, and try again";
+	return "this cluster has no gateway for previews: an administrator runs `culvert install "
+	       "--preview-domain DOMAIN`";
+}
+
 int choice_check_preview(const json_t *login, const char *instead, struct error *e)
 {
 	const char *why = get_text(login, "why");
@@ -114,12 +126,8 @@ int choice_check_preview(const json_t *login, const char *instead, struct error 
 		return error_set(
 			e, -EPERM, "a preview URL needs a login%s%.500s%s%s", *why ? ": " : "", why,
 			strstr(why, "culvert login") ? "" : "; run `culvert login`", instead);
-	if (!*get_text(login, "previews"))
-		return error_set(e, -EPERM,
-				 "this cluster has no gateway for previews: an administrator runs "
-				 "`culvert install --preview-domain DOMAIN`%s",
-				 instead);
-	return 0;
+	why = no_gateway(login);
+	return why ? error_set(e, -EPERM, "%s%s", why, instead) : 0;
 }
 
 int choice_settle(struct choice *c, struct intercept_request *r, const json_t *login,
@@ -138,11 +146,9 @@ int choice_settle(struct choice *c, struct intercept_request *r, const json_t *l
 	if (c->preview != UNSAID)
 		return 0;
 	c->preview = c->http == SAID_YES && logged_in ? SAID_YES : SAID_NO;
-	if (c->preview == SAID_YES && !*get_text(login, "previews")) {
+	if (c->preview == SAID_YES && no_gateway(login)) {
 		c->preview = SAID_NO;
-		error_set(note, 0,
-			  "No preview URL: this cluster has no gateway for previews (culvert "
-			  "install --preview-domain)");
+		error_set(note, 0, "No preview URL: %s", no_gateway(login));
 	}
 	return 0;
 }

@@ -91,6 +91,7 @@ static json_t *answer(const struct account *a)
 	const struct login_place p = place(a);
 	json_t *j = describe(a);
 
+	json_object_set_new(j, "offer", json_boolean(a->has_offer));
 	json_object_set_new(j, "previews", json_string(a->has_offer ? a->offer.previews : ""));
 	json_object_set_new(j, "dashboard", json_string(a->has_offer ? a->offer.dashboard : ""));
 	json_object_set_new(j, "context", json_string(p.context));
@@ -426,8 +427,8 @@ void account_call(struct daemon *d, struct rpc_request *req)
 	if (!d->session || session_state(d->session) != SESSION_CONNECTED)
 		rpc_fail(req, RPC_NOT_CONNECTED, "not connected; run `culvert connect` first");
 	else if (!a)
-		rpc_reply(req, json_pack("{s:b,s:s,s:s,s:s}", "logged_in", 0, "why", "", "previews",
-					 "", "dashboard", ""));
+		rpc_reply(req, json_pack("{s:b,s:s,s:b,s:s,s:s}", "logged_in", 0, "why", "",
+					 "offer", 1, "previews", "", "dashboard", ""));
 	else if (a->nwaiting == WAITERS)
 		rpc_fail(req, RPC_FAILED, "too many ask for the login at once");
 	else {

@@ -123,6 +123,7 @@ static void previews_need(void **state)
 {
 	json_t *expired = json_pack("{s:b,s:s}", "logged_in", 0, "why",
 				    "ana's login has expired; run `culvert login`");
+	json_t *unknown = json_pack("{s:b, s:s}", "logged_in", 1, "previews", "");
 	struct intercept_request r;
 	struct error note, e;
 	struct choice c;
@@ -136,6 +137,11 @@ static void previews_need(void **state)
 	assert_non_null(strstr(e.text, "culvert login"));
 	assert_int_equal(choose(&c, &r, "--preview-url", IN_NO_GATEWAY, &note, &e), -EPERM);
 	assert_non_null(strstr(e.text, "no gateway"));
+	/* What could not be read is not said to be missing. */
+	json_object_set_new(unknown, "offer", json_false());
+	assert_int_equal(choice_check_preview(unknown, "", &e), -EPERM);
+	assert_non_null(strstr(e.text, "is not known"));
+	json_decref(unknown);
 }
 
 int main(void)
