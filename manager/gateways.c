@@ -14,8 +14,9 @@
 #include "serve/serve.h"
 
 enum {
-	ASKING_MAX = 8, /* tokens under review */
-	ASKS_BURST = 8, /* then one a second */
+	ASKING_MAX = 32, /* tokens under review */
+	SOURCES = 64,	 /* addresses they came from lately */
+	ASKS_BURST = 4,	 /* of one address, then one a second */
 	CALLS_BURST = 50,
 	CALLS_PER_S = 20,
 	REQUESTS_PER_S = 1000, /* lines of the live list, of all agents */
@@ -42,6 +43,11 @@ struct gateway {
 	nsec_t calls_until;
 };
 
+struct source {
+	struct ipaddr ip;
+	nsec_t until;
+};
+
 struct gateways {
 	struct kubernetes *k;
 	struct gateway *list;
@@ -49,7 +55,8 @@ struct gateways {
 	struct asking *asking;
 	unsigned nasking;
 	struct event *soon, *later;
-	nsec_t intercepts_at, asks_until, lines_until;
+	struct source source[SOURCES];
+	nsec_t intercepts_at, lines_until;
 	json_int_t lines_lost;
 	bool watch;
 	struct log_limit refused, large;
@@ -495,6 +502,28 @@ static const char *bearer(const struct serve_request *r)
 		       : NULL;
 }
 
+/* Each address has a budget of its own, so that a pod with forged tokens does not keep the gateway away. */
+static bool source_may(struct gateways *g, const struct serve_request *r)
+{
+	struct source *s = g->source;
+	union sockaddr_any from;
+	struct ipaddr ip;
+
+	serve_remote(r, &from);
+	ip = sockaddr_ip(&from);
+	for (size_t i = 0; i < SOURCES; i++) {
+		if (ipaddr_equal(&g->source[i].ip, &ip)) {
+			s = &g->source[i];
+			break;
+		}
+		if (g->source[i].until < s->until)
+			s = &g->source[i]; /* that has been silent for longest makes room */
+	}
+	if (!ipaddr_equal(&s->ip, &ip))
+		*s = (struct source){.ip = ip};
+	return budget_take(&s->until, ASKS_BURST, NSEC_PER_SEC);
+}
+
 void gateways_request(struct kubernetes *k, struct serve_request *r)
 {
 	struct gateways *g = k->gateways;
@@ -505,7 +534,7 @@ void gateways_request(struct kubernetes *k, struct serve_request *r)
 		answer(r, 401, "the token of a gateway is needed\n");
 		return;
 	}
-	if (g->nasking < ASKING_MAX && budget_take(&g->asks_until, ASKS_BURST, NSEC_PER_SEC))
+	if (g->nasking < ASKING_MAX && source_may(g, r))
 		a = calloc(1, sizeof(*a));
 	if (!a) {
 		answer(r, 503, "too many tokens at once; try again\n");
