@@ -44,23 +44,6 @@ static int read_flag(char **to, const struct args *a, const char *flag, size_t m
 	return err;
 }
 
-static int copy_allow(struct deploy_values *v, const struct args *a, struct error *e)
-{
-	const char *const *claims;
-	unsigned n = args_many(a, "oidc-allow", &claims), i;
-
-	if (n > DEPLOY_ALLOW)
-		return error_set(e, -EINVAL, "--oidc-allow: at most %d", DEPLOY_ALLOW);
-	for (i = 0; i < n; i++) {
-		if (strlen(claims[i]) >= sizeof(v->allow[i]))
-			return error_set(e, -EINVAL, "--oidc-allow: longer than %zu characters",
-					 sizeof(v->allow[i]) - 1);
-		memcpy(v->allow[i], claims[i], strlen(claims[i]) + 1);
-	}
-	v->nallow = n;
-	return 0;
-}
-
 int gateway_values(struct deploy_values *v, const struct args *a, struct error *e)
 {
 	const struct {
@@ -85,7 +68,7 @@ int gateway_values(struct deploy_values *v, const struct args *a, struct error *
 	if (!err)
 		err = copy_number(&v->dashboard_node_port, a, "dashboard-node-port", 65535, e);
 	if (!err)
-		err = copy_allow(v, a, e);
+		err = copy_many(v->allow, DEPLOY_ALLOW, &v->nallow, a, "oidc-allow", e);
 	if (!err)
 		err = read_flag(&v->ingress_ca, a, "ingress-ca", PEM_MAX, false, e);
 	if (!err)

@@ -61,20 +61,21 @@ int copy_number(unsigned *to, const struct args *a, const char *flag, unsigned m
 	return 0;
 }
 
-static int copy_groups(struct deploy_values *v, const struct args *a, struct error *e)
+int copy_many(char (*to)[DEPLOY_WHO], unsigned max, unsigned *nto, const struct args *a,
+	      const char *flag, struct error *e)
 {
-	const char *const *groups;
-	unsigned n = args_many(a, "allow-group", &groups), i;
+	const char *const *texts;
+	unsigned n = args_many(a, flag, &texts), i;
 
-	if (n > DEPLOY_GROUPS)
-		return error_set(e, -EINVAL, "--allow-group: at most %d groups", DEPLOY_GROUPS);
+	if (n > max)
+		return error_set(e, -EINVAL, "--%s: at most %u", flag, max);
 	for (i = 0; i < n; i++) {
-		if (strlen(groups[i]) >= sizeof(v->group[i]))
-			return error_set(e, -EINVAL, "--allow-group: longer than %zu characters",
-					 sizeof(v->group[i]) - 1);
-		memcpy(v->group[i], groups[i], strlen(groups[i]) + 1);
+		if (strlen(texts[i]) >= sizeof(to[i]))
+			return error_set(e, -EINVAL, "--%s: longer than %zu characters", flag,
+					 sizeof(to[i]) - 1);
+		memcpy(to[i], texts[i], strlen(texts[i]) + 1);
 	}
-	v->ngroups = n;
+	*nto = n;
 	return 0;
 }
 
@@ -116,7 +117,7 @@ static int values_of(struct install *in, struct error *e)
 	if (!err)
 		err = copy_flag(v->prefixes, sizeof(v->prefixes), a, "prefixes", e);
 	if (!err)
-		err = copy_groups(v, a, e);
+		err = copy_many(v->group, DEPLOY_GROUPS, &v->ngroups, a, "allow-group", e);
 	if (!err)
 		err = copy_seconds(&in->seconds, a, "timeout", e);
 	if (!err)

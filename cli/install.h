@@ -8,6 +8,8 @@
 extern const char *const gateway_services[];
 
 int copy_flag(char *to, size_t size, const struct args *a, const char *flag, struct error *e);
+int copy_many(char (*to)[DEPLOY_WHO], unsigned max, unsigned *nto, const struct args *a,
+	      const char *flag, struct error *e);
 int copy_number(unsigned *to, const struct args *a, const char *flag, unsigned max,
 		struct error *e);
 

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 
-enum { DEPLOY_GROUPS = 16, DEPLOY_ALLOW = 16 };
+enum { DEPLOY_WHO = 254, DEPLOY_GROUPS = 16, DEPLOY_ALLOW = 16 };
 
 /* Values of an installation; "" and 0 = the default. Keys of the Helm chart have the same names. */
 struct deploy_values {
@@ -18,7 +18,7 @@ struct deploy_values {
 	char udp_service[16];	/* NodePort | LoadBalancer | None */
 	unsigned udp_node_port; /* 0 = any */
 	unsigned ngroups;
-	char group[DEPLOY_GROUPS][254];		      /* --allow-group: who may connect */
+	char group[DEPLOY_GROUPS][DEPLOY_WHO];	      /* --allow-group: who may connect */
 	char holder_timeout[16], session_timeout[16]; /* 10m, 24h */
 	char prefixes[1024];	 /* comma-separated; "" = found by the manager */
 	char service_prefix[64]; /* before 1.33: found at install */
@@ -28,8 +28,8 @@ struct deploy_values {
 	/* Who may log in: "" = whoever the API server knows. */
 	char oidc_issuer[512], oidc_client_id[256], oidc_scopes[256];
 	unsigned nallow;
-	char allow[DEPLOY_ALLOW][254]; /* --oidc-allow CLAIM=VALUE */
-	char *oidc_ca;		       /* base64 of PEM, or NULL */
+	char allow[DEPLOY_ALLOW][DEPLOY_WHO]; /* --oidc-allow CLAIM=VALUE */
+	char *oidc_ca;			      /* base64 of PEM, or NULL */
 
 	/* The gateway; both "" = none. Hosts may have ":PORT". */
 	char preview_domain[262], preview_host[262];
