@@ -154,7 +154,7 @@ static void published_address(void **state)
 								"ingress':[{'ip':'10.0.0.9'}]}}}]",
 		.classes = "[" CLASS("internal", "k8s.io/ingress-nginx") "]",
 		.services = "[" NGINX ",{'metadata':{'namespace':'internal','name':'z','labels':{'"
-				      "app.kubernetes.io/name':'ingress-nginx'}},"
+			    "app.kubernetes.io/name':'ingress-nginx'}},"
 			    "'spec':{'type':'LoadBalancer','ports':[" BOTH_PORTS
 			    "]},'status':{'loadBalancer':{'ingress':[{'ip':'10.0.0.9'}]}}}]"};
 
