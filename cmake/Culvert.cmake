@@ -89,7 +89,9 @@ function(culvert_program name source)
 	if(arg_ARCHIVES AND NOT CULVERT_SANITIZE)
 		target_link_options(${name} PRIVATE -Wl,--gc-sections) # of the archives, what nobody calls
 	endif()
-	if(arg_STATIC AND NOT CULVERT_SANITIZE)
+	if(CULVERT_SANITIZE)
+		target_sources(${name} PRIVATE main/sanitizer.c)
+	elseif(arg_STATIC)
 		set_property(TARGET ${name} PROPERTY POSITION_INDEPENDENT_CODE) # its -pie would win
 		target_compile_options(${name} PRIVATE -fPIE)
 		target_sources(${name} PRIVATE main/no-names.c)

@@ -12,10 +12,8 @@ def image(kube, part):
     """A program with the libraries that it is linked with, whichever way it was built."""
     program = f"{kube.bin}/culvert-{part}"
     libraries = re.findall(r"(/\S+) \(0x", sh("ldd", program, check=False).stdout)
-    # The sanitizer keeps 256 MB of freed memory by default: half of what the manager's pod may have.
-    env = {"ASAN_OPTIONS": "quarantine_size_mb=16"} if part == "manager" and any("libasan" in lib for lib in libraries) else None
     return kube.image(part, {f"/culvert-{part}": program, **{lib: os.path.realpath(lib) for lib in libraries}}, [f"/culvert-{part}"],
-                      user="65532:65532", env=env)
+                      user="65532:65532")
 
 
 def administrator(kube, *argv, timeout=200, check=True):
