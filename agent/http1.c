@@ -365,17 +365,28 @@ void http1_turn(struct http1 *h)
 
 /* --- rules that change, and the beginning ----------------------------------------------------------------------------- */
 
+/* The laptop is away. What may be asked again is, and goes by the policy; what may not waits: it may have been done, and the laptop may come back. */
+static void without_laptop(struct http1 *h, struct answerer *w)
+{
+	if (h->phase != RUNNING || h->way != w)
+		http1_drop(h, w);
+	else if (http1_may_ask_again(h))
+		w->end.broken = true;
+}
+
 static void on_recheck(struct client *base)
 {
 	struct http1 *h = container_of(base, struct http1, base);
 
 	for (struct answerer *w = h->laptops, *next; w; w = next) {
+		const struct rule *r = rule_ref_find(base->a, w->rule);
+
 		next = w->next;
-		if (rule_ref_find(base->a, w->rule))
-			continue;
-		if (h->phase == RUNNING && h->way == w)
+		if (r && !r->online)
+			without_laptop(h, w);
+		else if (!r && h->phase == RUNNING && h->way == w)
 			http1_end(h, false);
-		else
+		else if (!r)
 			http1_drop(h, w);
 	}
 	if (h->ask && ask_stale(h->ask)) {

@@ -137,6 +137,8 @@ void http1_run(struct http1 *h);
 
 /* --- http1_answer.c --- */
 void http1_answers(struct http1 *h);
+/* Nothing was answered, and the request is at hand, harmless twice and asked for the first time. */
+bool http1_may_ask_again(const struct http1 *h);
 /* The answerer's connection broke, or ended. */
 void http1_lost(struct http1 *h);
 /* Nothing was answered yet, and nobody else will. `away`: of whom, or NULL. Closes behind it. */

@@ -60,17 +60,27 @@ static void try_again(struct http1 *h)
 		http1_to_application(h);
 }
 
+/* Part of an answer is here, or has gone. */
+static bool has_begun(const struct http1 *h)
+{
+	return h1_answer_begun(h->h1) || buf_has(&h->down);
+}
+
+bool http1_may_ask_again(const struct http1 *h)
+{
+	return !has_begun(h) && h->up.hold && !h->retried;
+}
+
 void http1_lost(struct http1 *h)
 {
 	struct answerer *w = h->way;
 	char text[RULE_NAME_LEN + 80];
 
-	/* Part of one is here, or has gone: the client has to see that it ends. */
-	if (h1_answer_begun(h->h1) || buf_has(&h->down)) {
+	if (has_begun(h)) { /* the client has to see that it ends */
 		http1_end(h, !w->end.broken);
 		return;
 	}
-	if (h->up.hold && !h->retried) {
+	if (http1_may_ask_again(h)) {
 		try_again(h);
 	} else if (w->is_laptop) {
 		port_figures(h->base.a, h->base.port)->no_answer++;

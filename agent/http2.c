@@ -66,7 +66,7 @@ struct http2 {
 	struct client base;
 	struct h2 *h2;
 	struct wire client;
-	LIST_HEAD(, leg)
+	LIST_HEAD(leg_list, leg)
 	legs;
 	struct event *later, *idle;
 	bool inside; /* settle() will be called */

@@ -52,7 +52,7 @@ struct h2_end {
 	LIST_ENTRY(h2_end) next; /* legs */
 	struct h2 *h;
 	nghttp2_session *session;
-	LIST_HEAD(, h2_stream)
+	LIST_HEAD(h2_stream_list, h2_stream)
 	streams; /* legs: those on it */
 	unsigned nstreams;
 	struct h2_head *in; /* being received */

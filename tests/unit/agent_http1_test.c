@@ -366,6 +366,31 @@ static void test_a_kept_connection_that_breaks_is_dialled_anew(void **unused)
 	close(fd);
 }
 
+/* The manager has missed it: what it was asked on a kept connection need not wait for it to come back. */
+static void test_a_laptop_that_is_away_is_not_waited_for(void **unused)
+{
+	json_t *away = rule("pod", false);
+	int fd = client();
+
+	(void)unused;
+	json_object_set_new(away, "online", json_false());
+	push_rule("pod");
+	app_accepts();
+	to_laptop(fd, GET("/1", MATCH));
+	from_laptop(fd, OK("0", ""));
+	to_laptop(fd, GET("/2", MATCH));
+	push(json_pack("[O]", away));
+	hears(app, GET("/2", MATCH));
+	from_app(fd, OK("3", "pod"));
+	/* Not what may have been done already. */
+	push_rule("pod");
+	to_laptop(fd, "POST /3 HTTP/1.1\r\nHost: hello\r\nContent-Length: 0\r\n" MATCH "\r\n");
+	push(json_pack("[o]", away));
+	silent(app);
+	from_laptop(fd, OK("4", "late"));
+	close(fd);
+}
+
 static void test_upgrade_is_a_tunnel(void **unused)
 {
 	int fd = client();
@@ -747,6 +772,7 @@ int main(int argc, char **argv)
 		TEST(test_a_request_whose_rule_goes_is_cut_off),
 		TEST(test_on_down_is_for_each_request),
 		TEST(test_a_kept_connection_that_breaks_is_dialled_anew),
+		TEST(test_a_laptop_that_is_away_is_not_waited_for),
 		TEST(test_upgrade_is_a_tunnel),
 		TEST(test_h2c_is_not_offered_while_a_rule_is_there),
 		TEST(test_interim_answers_trailers_and_the_end_of_a_stream),
