@@ -99,7 +99,8 @@ void h2_head_finish(struct h2_head *h)
 {
 	const struct http_field *host;
 
-	h->head = (struct http_head){.nfields = h->n - h->pseudo, .field = h->field + h->pseudo};
+	h->head = (struct http_head){.nfields = h->n - h->pseudo,
+				     .field = h->field ? h->field + h->pseudo : NULL};
 	for (unsigned i = 0; i < h->pseudo; i++) {
 		const struct http_field *f = &h->field[i];
 

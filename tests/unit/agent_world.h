@@ -13,7 +13,7 @@
 #include "agent/agent.h"
 #include "tests/unit/private_net.h"
 
-/* A network of our own: the ports below are always free, whoever runs beside us. */
+/* A network of our own: the ports below are always free, whoever runs beside us, and no client gets one for its own end. */
 static int alone(void **unused)
 {
 	(void)unused;
@@ -26,7 +26,7 @@ static pid_t agent;
 static struct member me;
 static struct identity manager_key;
 static uint16_t base_port =
-	43000; /* the manager's; the agent's is the next, then the application's */
+	23000; /* the manager's; the agent's is the next, then the application's */
 static int application = -1;
 static unsigned hellos, syns;
 static int laptop;
