@@ -284,7 +284,7 @@ static struct leg *app_leg(struct http2 *c)
 {
 	struct leg *l;
 
-	LIST_FOREACH (l, &c->legs, next) {
+	for (l = LIST_FIRST(&c->legs); l; l = LIST_NEXT(l, next)) {
 		if (l->app && leg_takes(l))
 			return l;
 	}
@@ -301,7 +301,7 @@ static struct leg *laptop_leg(struct http2 *c, struct rule *r)
 {
 	struct leg *l;
 
-	LIST_FOREACH (l, &c->legs, next) {
+	for (l = LIST_FIRST(&c->legs); l; l = LIST_NEXT(l, next)) {
 		if (!l->app && leg_takes(l) && rule_ref_find(c->base.a, &l->ref) == r)
 			return l;
 	}
@@ -541,8 +541,9 @@ static bool flush_all(struct http2 *c)
 	bool wrote = wire_flush(&c->client);
 	struct leg *l;
 
-	LIST_FOREACH (l, &c->legs, next)
+	for (l = LIST_FIRST(&c->legs); l; l = LIST_NEXT(l, next)) {
 		wrote |= wire_flush(&l->wire);
+	}
 	return wrote;
 }
 
@@ -559,7 +560,7 @@ static bool reap(struct http2 *c)
 {
 	struct leg *l;
 
-	LIST_FOREACH (l, &c->legs, next) {
+	for (l = LIST_FIRST(&c->legs); l; l = LIST_NEXT(l, next)) {
 		if (leg_over(l)) {
 			leg_end(l, BROKE);
 			return true;
@@ -627,8 +628,9 @@ static void settle(struct http2 *c)
 	}
 	look_for_idle(c);
 	wire_want(&c->client);
-	LIST_FOREACH (l, &c->legs, next)
+	for (l = LIST_FIRST(&c->legs); l; l = LIST_NEXT(l, next)) {
 		wire_want(&l->wire);
+	}
 	c->inside = false;
 }
 
@@ -644,7 +646,7 @@ static void look_at_rules(struct http2 *c)
 	}
 	while (again) {
 		again = false;
-		LIST_FOREACH (l, &c->legs, next) {
+		for (l = LIST_FIRST(&c->legs); l; l = LIST_NEXT(l, next)) {
 			if (!l->app && !rule_ref_find(c->base.a, &l->ref)) {
 				leg_end(l, RULE_GONE);
 				again = true;
@@ -692,7 +694,7 @@ static void on_later(evutil_socket_t fd, short what, void *arg)
 	}
 	take(&c->client, c->client.later);
 	c->client.later = 0;
-	LIST_FOREACH (l, &c->legs, next) {
+	for (l = LIST_FIRST(&c->legs); l; l = LIST_NEXT(l, next)) {
 		take(&l->wire, l->wire.later);
 		l->wire.later = 0;
 	}

@@ -224,7 +224,7 @@ static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *fram
 	if (e->client || frame->hd.type != NGHTTP2_HEADERS ||
 	    frame->headers.cat != NGHTTP2_HCAT_REQUEST)
 		return 0;
-	LIST_FOREACH (s, &e->streams, on_leg) {
+	for (s = LIST_FIRST(&e->streams); s; s = LIST_NEXT(s, on_leg)) {
 		if (s->leg_id == frame->hd.stream_id) {
 			nghttp2_session_set_stream_user_data(session, s->leg_id, NULL);
 			h2_on_leg_closed(s, NGHTTP2_REFUSED_STREAM, H2_LOST_REFUSED);

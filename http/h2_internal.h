@@ -92,9 +92,9 @@ struct h2 {
 	const struct h2_ops *ops;
 	void *arg;
 	struct h2_end client;
-	LIST_HEAD(, h2_end)
+	LIST_HEAD(h2_end_list, h2_end)
 	legs;
-	LIST_HEAD(, h2_stream)
+	LIST_HEAD(h2_all_streams, h2_stream)
 	streams;
 	unsigned nstreams;
 	struct h2_counts counts;
