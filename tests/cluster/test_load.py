@@ -29,6 +29,7 @@ def main():
         w.ready(kube, SPACE, "deployment/cart", "pod/client")
         w.connected(kube)
         w.local(kube, 3000)
+        w.settled(kube, SPACE, "cart", "cart")  # until the node's proxy knows the pods it refuses, whoever asks
         step(f"{RATE} requests per second while the first intercept brings the agents: none fails")
         stream = w.Stream(kube, SPACE, "cart", RATE)
         kube.culvert("intercept", "cart", "--port", "3000", timeout=130)
