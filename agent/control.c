@@ -107,19 +107,24 @@ static void try_again(struct control *c)
 
 static int take_rules(struct control *c, const json_t *params, struct error *e)
 {
-	json_t *before = rules_to_json(&c->a->rules), *now;
-	int r = rules_from_json(&c->a->rules, params, e);
+	struct rules *rules = &c->a->rules;
+	json_t *before = rules_to_json(rules), *left_out = json_incref(rules->left_out), *now;
+	int r = rules_from_json(rules, params, e);
 
 	if (r) {
 		log_error("manager: sent rules that are not understood: %s; the old ones stay",
 			  e->text);
+		json_decref(left_out);
 		json_decref(before);
 		return r;
 	}
+	if (left_out != rules->left_out && !json_equal(left_out, rules->left_out))
+		rules->counted = true; /* is told with the figures */
+	json_decref(left_out);
 	/* Snapshots come with every change anywhere; most of them say nothing new to us. */
-	now = rules_to_json(&c->a->rules);
+	now = rules_to_json(rules);
 	if (!json_equal(before, now)) {
-		log_info("rules: %u in force", c->a->rules.n);
+		log_info("rules: %u in force", rules->n);
 		keep_save(c->a);
 		clients_recheck(c->a);
 		udp_recheck(c->a);
@@ -129,20 +134,27 @@ static int take_rules(struct control *c, const json_t *params, struct error *e)
 	return 0;
 }
 
+/* What the manager may take as in force, and what not. */
+static json_t *confirmation(const struct rules *r)
+{
+	return r->left_out ? json_pack("{s:O}", "left_out", r->left_out) : json_object();
+}
+
 /* `rules` as a call is answered when they are in force; as a notification (static platform) nobody waits for that. */
 static void on_call(void *arg, struct rpc *r, const char *method, json_t *params,
 		    struct rpc_request *req)
 {
+	struct control *c = arg;
 	struct error e;
 
 	(void)r;
 	if (!strcmp(method, "rules")) {
-		if (take_rules(arg, params, &e) && req)
+		if (take_rules(c, params, &e) && req)
 			rpc_fail(req, RPC_BAD_PARAMS, "%s", e.text);
 		else if (req)
-			rpc_reply(req, json_object());
+			rpc_reply(req, confirmation(&c->a->rules));
 	} else if (!strcmp(method, "watch")) {
-		watch(arg, json_is_true(json_object_get(params, "on")));
+		watch(c, json_is_true(json_object_get(params, "on")));
 		if (req)
 			rpc_reply(req, json_object());
 	} else if (req) {

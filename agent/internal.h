@@ -33,6 +33,7 @@ struct stream;
 enum {
 	RULES_MAX = INTERCEPT_RULES,
 	RULE_NAME_LEN = 2 * INTERCEPT_NAME_MAX + 2, /* OWNER/NAME and NUL */
+	LEFT_OUT_CAUSE_MAX = 160,		    /* bytes; the remedy is behind it */
 };
 
 /* --- rules.c ------------------------------------------------------------------------------------------------- */
@@ -63,12 +64,13 @@ struct rule {
 struct rules {
 	unsigned n;
 	struct rule *rule;
-	bool counted; /* the figures have changed since they were last told */
-	struct log_limit left_out;
+	bool counted;	  /* the figures have changed since they were last told */
+	json_t *left_out; /* of the last snapshot: {"OWNER/NAME": why, and what helps}; NULL = none */
+	struct log_limit limit;
 };
 
 /* Reads a whole snapshot; 0 and the new table in place, or -EINVAL and the old one. Figures and suspicion of rules that
- * stay are kept. A rule whose pattern is not understood here is left out. */
+ * stay are kept. A rule that is of no use here (a pattern that is not understood, no memory, one too many) is left out, and named. */
 int rules_from_json(struct rules *r, const json_t *snapshot, struct error *e);
 json_t *rules_to_json(const struct rules *r); /* as a snapshot */
 json_t *rules_traffic(const struct agent *a); /* what `traffic` tells */

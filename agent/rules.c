@@ -16,13 +16,42 @@ static void rule_free(struct rule *r)
 	r->match = NULL;
 }
 
+#define UPDATE_IT "update the agent of version " CULVERT_VERSION " (in a pod: restart the pod)"
+
+/* Why it is left out, and what helps; the manager says whose it is. */
+static int no_use(struct error *e, const char *why, const char *help)
+{
+	size_t len = strlen(why);
+	struct error text;
+
+	while (len && why[len - 1] == '.')
+		len--;
+	error_set(&text, 0, "%.*s", (int)utf8_fit(why, MIN(len, LEFT_OUT_CAUSE_MAX)), why);
+	return error_set(e, -ENOTSUP, "%s; %s", text.text, help);
+}
+
+static int take_match(struct rule *r, const json_t *match, const char *name, struct error *e)
+{
+	struct http_match m;
+	struct error why;
+	int err = http_match_from_json(&m, match, &why);
+
+	if (err)
+		return no_use(e, why.text, UPDATE_IT);
+	err = matcher_new(&r->matcher, &m, r->id, name, r->preview, &why);
+	if (err == -ENOMEM)
+		return no_use(e, "the agent has no memory left", "give it more");
+	if (err)
+		return no_use(e, why.text, "change the match, or " UPDATE_IT);
+	return 0;
+}
+
 /* The keys that an older manager does not send. 0, -EINVAL, or -ENOTSUP: the rule is well-formed, and its match no use here. */
 static int http_from_json(struct rule *r, const json_t *j, struct error *e)
 {
 	const char *mechanism = "tcp", *id = "", *uid = "", *name = strrchr(r->name, '/') + 1;
-	struct http_match m;
 	json_t *match = NULL;
-	int tag = 0, preview = 0;
+	int err, tag = 0, preview = 0;
 
 	if (json_unpack((json_t *)(uintptr_t)j, "{s?s, s?s, s?s, s?o, s?b, s?b}", "mechanism",
 			&mechanism, "id", &id, "uid", &uid, "match", &match, "tag", &tag, "preview",
@@ -36,13 +65,11 @@ static int http_from_json(struct rule *r, const json_t *j, struct error *e)
 	if (!strcmp(mechanism, "tcp"))
 		return 0;
 	if (strcmp(mechanism, "http") != 0 || r->udp)
-		return error_set(e, -ENOTSUP, "rule '%.100s' has the mechanism '%.40s'", r->name,
-				 mechanism);
-	if (http_match_from_json(&m, match, e) ||
-	    matcher_new(&r->matcher, &m, r->id, name, r->preview, e))
-		return error_wrap(e, -ENOTSUP, "rule '%.100s'", r->name);
-	r->match = json_incref(match);
-	return 0;
+		return no_use(e, "the agent does not know the intercept's mechanism", UPDATE_IT);
+	err = take_match(r, match, name, e);
+	if (!err)
+		r->match = json_incref(match);
+	return err;
 }
 
 static int rule_from_json(struct rule *r, const json_t *j, struct error *e)
@@ -106,16 +133,35 @@ static void table_free(struct rule *rule, size_t n)
 	free(rule);
 }
 
+static int leave_out(struct rules *r, json_t **left_out, struct rule *rule, const struct error *why)
+{
+	log_limited(&r->limit, 60 * NSEC_PER_SEC, "rules: '%s' is left out: %s", rule->name,
+		    why->text);
+	rule_free(rule);
+	if (!*left_out)
+		*left_out = json_object();
+	/* Of what is no UTF-8 nothing can be told. */
+	if (!json_object_set_new(*left_out, rule->name, json_string(why->text)))
+		return 0;
+	return json_object_set_new(*left_out, rule->name, json_string("see the agent's log"))
+		       ? -ENOMEM
+		       : 0;
+}
+
 static int table_from_json(struct rule *rule, unsigned *n, struct rules *r, const json_t *list,
-			   struct error *e)
+			   json_t **left_out, struct error *e)
 {
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const struct rule *before;
 		int err = rule_from_json(&rule[*n], json_array_get(list, i), e);
 
+		if (!err && *n == RULES_MAX)
+			err = no_use(e, "the agent has as many rules as it takes",
+				     "somebody has to leave an intercept of the workload");
 		if (err == -ENOTSUP) {
-			log_limited(&r->left_out, 60 * NSEC_PER_SEC, "rules: one is left out: %s",
-				    e->text);
+			err = leave_out(r, left_out, &rule[*n], e);
+			if (err)
+				return error_errno(e, err, "rules");
 			continue;
 		}
 		if (err)
@@ -131,24 +177,28 @@ static int table_from_json(struct rule *rule, unsigned *n, struct rules *r, cons
 int rules_from_json(struct rules *r, const json_t *snapshot, struct error *e)
 {
 	const json_t *list = json_object_get(snapshot, "rules");
+	json_t *left_out = NULL;
 	struct error why;
 	struct rule *rule;
 	unsigned n = 0;
 	int err;
 
-	if (!json_is_array(list) || json_array_size(list) > RULES_MAX)
-		return error_set(e, -EINVAL, "'rules' must be a list of at most %d", RULES_MAX);
-	rule = calloc(json_array_size(list) + 1, sizeof(*rule));
+	if (!json_is_array(list))
+		return error_set(e, -EINVAL, "'rules' must be a list");
+	rule = calloc(MIN(json_array_size(list), RULES_MAX) + 1, sizeof(*rule));
 	if (!rule)
 		return error_errno(e, -ENOMEM, "rules");
-	err = table_from_json(rule, &n, r, list, &why);
+	err = table_from_json(rule, &n, r, list, &left_out, &why);
 	if (err) {
 		table_free(rule, n + 1);
+		json_decref(left_out);
 		return error_set(e, err, "%s", why.text);
 	}
 	table_free(r->rule, r->n);
 	r->rule = rule;
 	r->n = n;
+	json_decref(r->left_out);
+	r->left_out = left_out;
 	return 0;
 }
 
@@ -230,7 +280,7 @@ static void port_traffic(const struct agent *a, unsigned i, json_t *seen, json_t
 json_t *rules_traffic(const struct agent *a)
 {
 	json_t *connections = json_object(), *fallback = json_object(), *requests = json_object();
-	json_t *seen = json_object(), *trouble = json_object();
+	json_t *seen = json_object(), *trouble = json_object(), *j;
 
 	for (unsigned i = 0; i < a->rules.n; i++) {
 		const struct rule *q = &a->rules.rule[i];
@@ -244,8 +294,11 @@ json_t *rules_traffic(const struct agent *a)
 		if (!a->cfg->port[i].udp)
 			port_traffic(a, i, seen, trouble);
 	}
-	return json_pack("{s:o, s:o, s:o, s:o, s:o}", "connections", connections, "fallback",
-			 fallback, "requests", requests, "seen", seen, "trouble", trouble);
+	j = json_pack("{s:o, s:o, s:o, s:o, s:o}", "connections", connections, "fallback", fallback,
+		      "requests", requests, "seen", seen, "trouble", trouble);
+	if (j && a->rules.left_out)
+		json_object_set(j, "left_out", a->rules.left_out);
+	return j;
 }
 
 /* --- whose is it? ------------------------------------------------------------------------------------------- */
@@ -302,5 +355,6 @@ void rules_trust(struct rules *r)
 void rules_free(struct rules *r)
 {
 	table_free(r->rule, r->n);
+	json_decref(r->left_out);
 	*r = (struct rules){0};
 }

@@ -122,7 +122,9 @@ struct agent_info {
 	size_t environment_size;		   /* as JSON */
 	json_t *connections, *fallback, *requests; /* {"OWNER/NAME": N} or NULL */
 	json_t *seen, *trouble;			   /* {"PORT": {"http1": N, ...}} or NULL */
-	bool http; /* it knows http rules; one that does not is sent none */
+	json_t *left_out; /* {"OWNER/NAME": why} of rules it does not serve, or NULL */
+	char *refusal;	  /* why it took none of the last snapshot, or NULL */
+	bool http;	  /* it knows http rules; one that does not is sent none */
 };
 
 struct control_conn {
@@ -265,6 +267,11 @@ void control_forget_others(struct control_conn *c);
 /* Keeps what an agent's hello says of its environment; false: it was refused. */
 bool agent_environment(struct control_conn *c, const json_t *params, struct rpc_request *req);
 void agent_forget_environment(struct peer *p);
+/* Which rules an agent says that it does not serve: {"OWNER/NAME": why} or NULL. True if that has changed. */
+bool agent_leaves_out(struct peer *p, json_t *left_out);
+/* `why` NULL: it took the snapshot. True if that has changed. */
+bool agent_refuses(struct peer *p, const char *why);
+void agent_forget_rules(struct peer *p);
 /* May a program of that version talk to us? */
 bool version_fits(const char *version);
 /* Common to both platforms: an agent's hello was accepted. */
@@ -295,6 +302,8 @@ struct rules_sum {
 void rules_sum(struct rules_sum *s, const struct peer *agent, const struct intercept *i);
 /* Sentences: why a match may not do what its user means. */
 json_t *rules_warnings(const struct rules_sum *s, const struct intercept *i);
+/* Why this agent does not serve it though it was told its rules, and what helps; NULL = it does, for all that is known. */
+const char *rules_left_out(const struct peer *agent, const struct intercept *i);
 /* What this agent has carried for it. */
 json_int_t rules_connections(const struct peer *agent, const struct intercept *i);
 json_int_t rules_requests(const struct peer *agent, const struct intercept *i);

@@ -132,12 +132,17 @@ static void on_rules_answered(void *arg, json_t *result, int code, const char *m
 
 	pod->calling = false;
 	if (!result) {
+		if (code != RPC_TIMEOUT && code != RPC_NOT_CONNECTED &&
+		    agent_refuses(pod->peer, message))
+			records_changed(k);
 		log_limited(&k->refused, 10 * NSEC_PER_SEC,
 			    "agent %s: does not take the rules: %.200s (%d)", pod->peer->name,
 			    message ? message : "no answer", code);
 		pod->told = false; /* again at the next tick */
 		return;
 	}
+	agent_refuses(pod->peer, NULL);
+	agent_leaves_out(pod->peer, json_object_get(result, "left_out"));
 	pod->confirmed_epoch = pod->sent_epoch;
 	records_changed(k);
 }

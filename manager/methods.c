@@ -8,8 +8,9 @@
 
 enum {
 	TRAFFIC_KEYS_MAX = 1024,
-	FIGURES_MAX = 32, /* of one port */
-	AVOID_MAX = 64,	  /* each free address is compared with all of them */
+	FIGURES_MAX = 32,   /* of one port */
+	LEFT_OUT_MAX = 300, /* bytes of a sentence */
+	AVOID_MAX = 64,	    /* each free address is compared with all of them */
 	ENVIRONMENT_NAMES_MAX = 16384,
 	CALLS_BURST = 200,
 	CALLS_PER_S = 50,
@@ -201,6 +202,68 @@ static void keep_figures(json_t **kept, json_t *ports)
 	keep(kept, ports);
 }
 
+/* Users read it in a terminal. */
+static bool is_sentence(const char *text)
+{
+	size_t len = text ? strlen(text) : 0;
+
+	for (size_t i = 0; i < len; i++) {
+		if ((unsigned char)text[i] < ' ' || text[i] == 0x7f)
+			return false;
+	}
+	return len > 0 && len <= LEFT_OUT_MAX;
+}
+
+static bool are_sentences(const json_t *by_name)
+{
+	const char *name;
+	json_t *v;
+
+	if (!json_is_object(by_name) || json_object_size(by_name) > INTERCEPT_RULES)
+		return false;
+	json_object_foreach((json_t *)(uintptr_t)by_name, name, v)
+	{
+		if (strlen(name) > PEER_NAME_MAX + INTERCEPT_NAME_MAX + 1 ||
+		    !is_sentence(json_string_value(v)))
+			return false;
+	}
+	return true;
+}
+
+bool agent_leaves_out(struct peer *p, json_t *left_out)
+{
+	json_t **kept = &p->agent.left_out;
+	bool same;
+
+	if (left_out && !are_sentences(left_out))
+		return false;
+	same = left_out && *kept ? json_equal(left_out, *kept) : left_out == *kept;
+	if (left_out)
+		json_incref(left_out);
+	json_decref(*kept);
+	*kept = left_out;
+	return !same;
+}
+
+bool agent_refuses(struct peer *p, const char *why)
+{
+	char **kept = &p->agent.refusal;
+
+	if (why && !is_sentence(why))
+		why = "it does not take the rules; its log says why";
+	if (why && *kept ? !strcmp(why, *kept) : !why && !*kept)
+		return false;
+	free(*kept);
+	*kept = why ? strdup(why) : NULL;
+	return true;
+}
+
+void agent_forget_rules(struct peer *p)
+{
+	agent_leaves_out(p, NULL);
+	agent_refuses(p, NULL);
+}
+
 static void traffic(struct control_conn *c, const json_t *params, struct rpc_request *req)
 {
 	struct agent_info *a = &c->peer->agent;
@@ -210,6 +273,7 @@ static void traffic(struct control_conn *c, const json_t *params, struct rpc_req
 	keep_totals(&a->requests, json_object_get(params, "requests"));
 	keep_figures(&a->seen, json_object_get(params, "seen"));
 	keep_figures(&a->trouble, json_object_get(params, "trouble"));
+	agent_leaves_out(c->peer, json_object_get(params, "left_out"));
 	rules_changed(c->m, false);
 	if (req)
 		rpc_reply(req, json_object());
@@ -220,6 +284,7 @@ void agent_welcome(struct control_conn *c, const json_t *params, struct rpc_requ
 	struct peer *p = c->peer;
 
 	p->told = c->rpc;
+	agent_forget_rules(p);
 	p->agent.http = json_is_true(json_object_get(params, "http"));
 	rpc_reply(req, json_pack("{s:s, s:s}", "version", CULVERT_VERSION, "name", p->name));
 }

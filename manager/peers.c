@@ -174,6 +174,7 @@ void peer_free(struct peer *p)
 	if (m->node)
 		node_remove_peer(m->node, p->overlay);
 	agent_forget_environment(p);
+	agent_forget_rules(p);
 	json_decref(p->agent.connections);
 	json_decref(p->agent.fallback);
 	json_decref(p->agent.requests);

@@ -336,11 +336,12 @@ void coverage(struct coverage *c, const struct endpoint *e, size_t n)
 {
 	char pods[400];
 	unsigned without, leaving = 0;
-	const char *old = NULL;
+	const struct endpoint *old = NULL, *without_rule = NULL;
 
 	for (size_t i = 0; i < n; i++) {
 		leaving += e[i].leaving;
-		old = e[i].old ? e[i].pod : old;
+		old = e[i].old ? &e[i] : old;
+		without_rule = e[i].left_out ? &e[i] : without_rule;
 	}
 	*c = (struct coverage){.endpoints = (unsigned)n - leaving, .phase = PHASE_PENDING};
 	for (size_t i = 0; i < n; i++)
@@ -351,7 +352,12 @@ void coverage(struct coverage *c, const struct endpoint *e, size_t n)
 		snprintf(c->message, sizeof(c->message),
 			 "The agent of pod %.253s is of an older culvert, which cannot tell "
 			 "requests apart; restart the pods.",
-			 old);
+			 old->pod);
+	} else if (without_rule) {
+		c->phase = c->agents ? PHASE_PARTIAL : PHASE_PENDING;
+		snprintf(c->message, sizeof(c->message),
+			 "The agent of pod %.253s does not serve it: %.300s.", without_rule->pod,
+			 without_rule->left_out);
 	} else if (c->endpoints == 0)
 		snprintf(c->message, sizeof(c->message), "No pod of the service is ready.");
 	else if (c->agents == c->endpoints && !leaving)

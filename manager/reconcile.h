@@ -40,12 +40,14 @@ struct endpoint {
 	bool connected; /* its agent is here and stands for the workload */
 	bool confirmed; /* ... and has the rule */
 	bool old;	/* its agent is here and cannot take such a rule */
-	bool leaving;	/* without an agent, no more ready: a proxy may not know yet */
+	const char *
+		left_out; /* its agent is here and does not serve it: why, and what helps; NULL = none of this */
+	bool leaving; /* without an agent, no more ready: a proxy may not know yet */
 };
 
 struct coverage {
 	enum phase phase; /* PENDING, ACTIVE or PARTIAL */
 	unsigned agents, endpoints;
-	char message[512];
+	char message[640];
 };
 void coverage(struct coverage *c, const struct endpoint *e, size_t n);

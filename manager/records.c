@@ -539,7 +539,9 @@ static void add_endpoint(struct record *r, struct endpoint *e, size_t *n,
 	to->marked = p && record_is_served(r, p);
 	to->connected = to->marked && p->peer && p->peer->online && p->peer->told;
 	to->old = to->connected && r->o.in.mechanism == MECHANISM_HTTP && !p->peer->agent.http;
-	to->confirmed = to->connected && !to->old && p->confirmed_epoch >= r->rules_epoch;
+	to->left_out = to->connected ? rules_left_out(p->peer, &r->o.in) : NULL;
+	to->confirmed =
+		to->connected && !to->old && !to->left_out && p->confirmed_epoch >= r->rules_epoch;
 	++*n;
 }
 

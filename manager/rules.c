@@ -80,7 +80,8 @@ json_t *rules_environment(const struct manager *m, const struct intercept *i)
 static json_t *intercept_snapshot(const struct manager *m, const struct intercept *i)
 {
 	struct rules_sum sum = {.connections = 0};
-	unsigned agents = 0, old = 0;
+	const char *why = NULL;
+	unsigned agents = 0, old = 0, left_out = 0;
 	json_t *warnings;
 
 	for (const struct peer *p = m->peers; p; p = p->next) {
@@ -92,6 +93,8 @@ static json_t *intercept_snapshot(const struct manager *m, const struct intercep
 		/* It is sent no rule of requests. */
 		if (i->mechanism == MECHANISM_HTTP && !p->agent.http)
 			old++;
+		else if (rules_left_out(p, i))
+			why = left_out++ ? why : rules_left_out(p, i);
 		else
 			agents++;
 	}
@@ -103,6 +106,11 @@ static json_t *intercept_snapshot(const struct manager *m, const struct intercep
 				"Of the agents of %s %s %u cannot tell requests apart, being of an "
 				"older culvert; update them.",
 				workload_kind_title(i->kind), i->workload, old));
+	if (left_out)
+		json_array_append_new(warnings,
+				      json_sprintf("Of the agents of %s %s %u %s not serve it: %s.",
+						   workload_kind_title(i->kind), i->workload,
+						   left_out, left_out == 1 ? "does" : "do", why));
 	return json_pack("{s:o, s:i, s:I, s:I, s:o, s:s}", "intercept", intercept_to_json(i),
 			 "agents", (int)agents, "connections", sum.connections, "requests",
 			 sum.requests, "warnings", warnings, "state",

@@ -25,13 +25,18 @@ uint16_t rules_next_port(struct manager *m)
 	return m->next_port;
 }
 
-static json_int_t total(const json_t *totals, const struct intercept *i)
+static const json_t *of_intercept(const json_t *by_name, const struct intercept *i)
 {
 	/* Names are the owner's, so two may be equal. */
 	char name[PEER_NAME_MAX + INTERCEPT_NAME_MAX + 2];
 
 	snprintf(name, sizeof(name), "%s/%s", i->owner, i->name);
-	return json_integer_value(json_object_get(totals, name));
+	return json_object_get(by_name, name);
+}
+
+static json_int_t total(const json_t *totals, const struct intercept *i)
+{
+	return json_integer_value(of_intercept(totals, i));
 }
 
 json_int_t rules_connections(const struct peer *agent, const struct intercept *i)
@@ -42,6 +47,13 @@ json_int_t rules_connections(const struct peer *agent, const struct intercept *i
 json_int_t rules_requests(const struct peer *agent, const struct intercept *i)
 {
 	return total(agent->agent.requests, i);
+}
+
+const char *rules_left_out(const struct peer *agent, const struct intercept *i)
+{
+	const char *why = json_string_value(of_intercept(agent->agent.left_out, i));
+
+	return why ? why : agent->agent.refusal;
 }
 
 /* --- what an agent is told --------------------------------------------------------------------------------------- */

@@ -52,6 +52,20 @@ static void push_no_rules(void)
 	member_run(&me, 100);
 }
 
+/* What the manager is told of rules that it sent. */
+static json_t *confirmation;
+static unsigned confirmed;
+
+static void on_confirmed(void *arg, json_t *result, int code, const char *sentence)
+{
+	(void)arg;
+	(void)sentence;
+	assert_int_equal(code, 0);
+	json_decref(confirmation);
+	confirmation = json_incref(result);
+	confirmed++;
+}
+
 static void connected(void)
 {
 	start_manager();
@@ -76,6 +90,44 @@ static void test_passes_through_with_no_manager(void **unused)
 	member_write("invite", "culvert-invite-1.trunc");
 	start_agent();
 	assert_string_equal(who_serves(), "pod");
+}
+
+static void call_rules(const char *pattern)
+{
+	char address[ADDR_STRLEN];
+	unsigned want = confirmed + 1;
+
+	ipaddr_format(&me.address, address);
+	assert_int_equal(
+		rpc_call(me.rpc, "rules",
+			 json_pack("{s:i, s:[{s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:b, s:s, s:s, "
+				   "s:{s:s, s:[{s:s, s:s}], s:s}}]}",
+				   "epoch", 1, "rules", "intercept", "hello", "owner", "ana",
+				   "target", 8080, "address", address, "port", 20000, "on_down",
+				   "pod", "hold_s", 0, "online", true, "mechanism", "http", "id",
+				   "00112233445566778899aabbccddeeff", "match", "mode", "headers",
+				   "conditions", "name", "x-user", "pattern", pattern, "path", ""),
+			 5 * NSEC_PER_SEC, on_confirmed, NULL),
+		0);
+	assert_true(member_until(&me, &confirmed, want, 5000));
+}
+
+/* A snapshot is confirmed though nobody serves one of its rules: the answer names it, and so do the figures. */
+static void test_rules_that_are_left_out(void **unused)
+{
+	const char *why;
+
+	(void)unused;
+	connected();
+	call_rules("ana");
+	assert_int_equal(json_object_size(confirmation), 0);
+	call_rules("ana(");
+	why = json_string_value(
+		json_object_get(json_object_get(confirmation, "left_out"), "ana/hello"));
+	assert_non_null(why);
+	assert_non_null(strstr(why, "is wrong at column 5"));
+	json_decref(confirmation);
+	confirmation = NULL;
 }
 
 /* In the kernel's table: does the agent's end of a client's connection run the keepalive timer? */

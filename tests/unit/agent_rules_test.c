@@ -51,6 +51,15 @@ static void is(const struct rule *r, const char *name)
 	assert_string_equal(r->name, name);
 }
 
+static void left_out(const struct rules *r, const char *name, const char *why)
+{
+	const char *text = json_string_value(json_object_get(r->left_out, name));
+
+	assert_non_null(text);
+	if (!strstr(text, why))
+		fail_msg("'%s' does not say '%s'", text, why);
+}
+
 static void test_an_older_manager(void **unused)
 {
 	struct rules r = {.n = 0};
@@ -129,6 +138,49 @@ static void test_a_newer_manager(void **unused)
 	rules_free(&r);
 }
 
+/* Who confirms a snapshot says what of it nobody gets. */
+static void test_what_is_left_out_is_named(void **unused)
+{
+	struct agent_config cfg = {.nports = 0};
+	struct agent a = {.cfg = &cfg};
+	struct rules *r = &a.rules;
+	json_t *j;
+
+	(void)unused;
+	assert_int_equal(
+		take(r,
+		     "[" HTTP("a", BY_USER("a(")) "," HTTP("b", BY_USER("b")) "," HTTP(
+			     "c",
+			     "{\"mode\":\"sometimes\"}") "," TCP("d",
+								 "9") ",\"mechanism\":\"quic\"}]"),
+		0);
+	assert_int_equal(r->n, 1);
+	assert_int_equal(json_object_size(r->left_out), 3);
+	left_out(r, "ana/a", "the regular expression for header x-user is wrong at column 3");
+	left_out(r, "ana/a", "; change the match, or update the agent of version ");
+	left_out(r, "ana/c", "; update the agent");
+	left_out(r, "ana/d", "the agent does not know the intercept's mechanism; update");
+	/* A bad snapshot changes nothing. */
+	assert_int_equal(take(r, "[" HTTP("x", BY_USER("x(")) ",{}]"), -EINVAL);
+	assert_int_equal(json_object_size(r->left_out), 3);
+	j = rules_traffic(&a);
+	assert_true(json_equal(json_object_get(j, "left_out"), r->left_out));
+	json_decref(j);
+	assert_int_equal(take(r, "[" HTTP("a", BY_USER("a")) "]"), 0);
+	assert_null(r->left_out);
+	j = rules_traffic(&a);
+	assert_null(json_object_get(j, "left_out"));
+	json_decref(j);
+	/* Cut where a character ends. */
+	assert_int_equal(
+		take(r, "[" HTTP("a", "{\"mode\":\"\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4"
+				      "\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4"
+				      "\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\"}") "]"),
+		0);
+	assert_non_null(json_object_get(r->left_out, "ana/a"));
+	rules_free(r);
+}
+
 static void test_kept_as_they_came(void **unused)
 {
 	struct rules r = {.n = 0}, again = {.n = 0};
@@ -159,8 +211,17 @@ static void test_most_rules_there_can_be(void **unused)
 		json_array_append(list, one);
 	assert_int_equal(rules_from_json(&r, j, &err), 0);
 	assert_int_equal(r.n, RULES_MAX);
-	json_array_append_new(list, one);
-	assert_int_equal(rules_from_json(&r, j, &err), -EINVAL);
+	assert_null(r.left_out);
+	/* One that came later is left out, and named. */
+	json_array_append_new(list, json_loads(HTTP("late", BY_USER("b")), 0, NULL));
+	assert_int_equal(rules_from_json(&r, j, &err), 0);
+	assert_int_equal(r.n, RULES_MAX);
+	left_out(&r, "ana/late",
+		 "the agent has as many rules as it takes; somebody has to leave an intercept of "
+		 "the "
+		 "workload");
+	assert_int_equal(json_object_size(r.left_out), 1);
+	json_decref(one);
 	json_decref(j);
 	rules_free(&r);
 }
@@ -262,6 +323,7 @@ int main(void)
 		cmocka_unit_test(test_requests_by_their_order),
 		cmocka_unit_test(test_figures_stay),
 		cmocka_unit_test(test_a_newer_manager),
+		cmocka_unit_test(test_what_is_left_out_is_named),
 		cmocka_unit_test(test_kept_as_they_came),
 		cmocka_unit_test(test_most_rules_there_can_be),
 		cmocka_unit_test(test_traffic),

@@ -215,6 +215,60 @@ static void test_an_old_agent_takes_no_requests(void **unused)
 	member_end(&agent, SIGKILL);
 }
 
+/* An agent that has said what it leaves out, and then (SIGUSR1) has it all. */
+static volatile sig_atomic_t mended;
+
+static void on_mended(int signal)
+{
+	mended = signal;
+}
+
+static int be_agent_that_leaves_out(const char *dir)
+{
+	snprintf(member_dir, sizeof(member_dir), "%s", dir);
+	signal(SIGUSR1, on_mended);
+	join("hello-1", NULL);
+	if (hello_http(true))
+		return 1;
+	rpc_notify(me.rpc, "traffic",
+		   json_pack("{s:{s:s, s:s}}", "left_out", "ana/auto", "it cannot; help it",
+			     "ana/other", "no"));
+	/* What makes no sense is not kept. */
+	rpc_notify(me.rpc, "traffic", json_pack("{s:{s:s}}", "left_out", "ana/auto", "\033[2J"));
+	rpc_notify(me.rpc, "traffic", json_pack("{s:{s:i}}", "left_out", "ana/auto", 1));
+	while (!mended)
+		member_run(&me, 50);
+	rpc_notify(me.rpc, "traffic", json_object());
+	for (;;)
+		member_run(&me, 50);
+}
+
+static void test_an_agent_that_leaves_it_out(void **unused)
+{
+	pid_t agent;
+
+	(void)unused;
+	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
+	assert_int_equal(make_invite("agent", "hello-1", "1h"), 0);
+	join("ana", NULL);
+	assert_int_equal(hello_laptop(), 0);
+	assert_int_equal(member_ask(&me, "intercept", by_header("auto", NULL, NULL, "")), 0);
+	agent = member_spawn((const char *const[]){"--as-agent-that-leaves-out", member_dir, NULL});
+	for (int i = 0; i < 200 && json_array_size(told("warnings")) != 1; i++)
+		member_run(&me, 50);
+	assert_int_equal(json_array_size(told("warnings")), 1);
+	assert_string_equal(
+		json_string_value(json_array_get(told("warnings"), 0)),
+		"Of the agents of Deployment hello 1 does not serve it: it cannot; help it.");
+	assert_string_equal(json_string_value(told("state")), "WAITING");
+	assert_int_equal(json_integer_value(told("agents")), 0);
+	kill(agent, SIGUSR1);
+	for (int i = 0; i < 200 && json_array_size(told("warnings")) != 0; i++)
+		member_run(&me, 50);
+	assert_string_equal(json_string_value(told("state")), "ACTIVE");
+	member_end(&agent, SIGKILL);
+}
+
 #define PROGRAM(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(int argc, char **argv)
@@ -224,12 +278,15 @@ int main(int argc, char **argv)
 		PROGRAM(test_agents_hear_them_in_order),
 		PROGRAM(test_laptops_hear_what_agents_met),
 		PROGRAM(test_an_old_agent_takes_no_requests),
+		PROGRAM(test_an_agent_that_leaves_it_out),
 	};
 
 	if (argc == 3 && !strcmp(argv[1], "--as-agent"))
 		return crypto_init() || be_agent(argv[2]);
 	if (argc == 3 && !strcmp(argv[1], "--as-old-agent"))
 		return crypto_init() || be_old_agent(argv[2]);
+	if (argc == 3 && !strcmp(argv[1], "--as-agent-that-leaves-out"))
+		return crypto_init() || be_agent_that_leaves_out(argv[2]);
 	if (argc > 1)
 		return manager_main(argc, argv); /* we are the child */
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -553,7 +553,11 @@ static void test_coverage(void **unused)
 					      .confirmed = true},
 				     told = {.pod = "cart-1", .marked = true, .connected = true},
 				     comes = {.pod = "cart-2", .marked = true},
-				     bare = {.pod = "cart-3"};
+				     bare = {.pod = "cart-3"},
+				     left_out = {.pod = "cart-4",
+						 .marked = true,
+						 .connected = true,
+						 .left_out = "it cannot; help it"};
 
 	(void)unused;
 	covers(NULL, 0, PHASE_PENDING, 0, "No pod of the service is ready");
@@ -563,6 +567,9 @@ static void test_coverage(void **unused)
 	covers((struct endpoint[]){ready, comes}, 2, PHASE_PENDING, 1, "1 of 2 ready pods");
 	covers((struct endpoint[]){told}, 1, PHASE_PENDING, 0, "1 of 1");
 	covers((struct endpoint[]){ready, bare}, 2, PHASE_PARTIAL, 1, "No agent in pod cart-3.");
+	covers((struct endpoint[]){left_out, told}, 2, PHASE_PENDING, 0,
+	       "The agent of pod cart-4 does not serve it: it cannot; help it.");
+	covers((struct endpoint[]){ready, left_out}, 2, PHASE_PARTIAL, 1, "it cannot");
 	covers((struct endpoint[]){bare, bare}, 2, PHASE_PENDING, 0,
 	       "No agent in pods cart-3, cart-3.");
 }
