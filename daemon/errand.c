@@ -4,6 +4,7 @@
 
 #include <event2/event.h>
 
+#include "daemon/cluster.h"
 #include "daemon/link.h"
 #include "daemon/session.h"
 
@@ -46,17 +47,22 @@ void errand_fail(struct errand *er, int code, const char *message)
 
 bool errand_connected(struct daemon *d, struct rpc_request *req)
 {
+	const struct cluster *c;
+	const char *why;
+
 	if (!d->session || session_state(d->session) != SESSION_CONNECTED) {
 		rpc_fail(req, RPC_NOT_CONNECTED, "not connected; run `culvert connect` first");
 		return false;
 	}
-	if (!link_up(session_link(d->session))) {
-		rpc_fail(req, RPC_NOT_CONNECTED,
-			 "the manager does not answer at the moment; `culvert status -w` shows "
-			 "when it does");
-		return false;
-	}
-	return true;
+	if (link_up(session_link(d->session)))
+		return true;
+	c = session_cluster(d->session);
+	why = c ? cluster_trouble(c) : "";
+	rpc_fail(req, RPC_NOT_CONNECTED,
+		 "the manager does not answer at the moment%s%s; `culvert status -w` shows when it "
+		 "does",
+		 *why ? ": " : "", why);
+	return false;
 }
 
 void errand_ask(struct errand *er, const char *method, json_t *params, rpc_cb *cb)

@@ -30,7 +30,8 @@ static void on_reply(void *arg, const struct kube_reply *reply);
 
 static int ask(struct answer *a, const char *query)
 {
-	const struct kube_call call = {.path = a->path, .query = *query ? query : NULL};
+	const struct kube_call call = {
+		.path = a->path, .query = *query ? query : NULL, .patience = API_PATIENCE};
 
 	return kube_request(a->gather->client, &call, on_reply, a, &a->call);
 }
@@ -89,6 +90,22 @@ static int take_body(struct answer *a, const struct kube_reply *reply)
 	return r;
 }
 
+/* Nobody is there to answer the others. */
+static void give_up(struct gather *g, const struct answer *first)
+{
+	for (unsigned i = 0; i < GATHER_MAX; i++) {
+		struct answer *a = &g->answer[i];
+
+		if (!a->call)
+			continue;
+		kube_cancel(a->call);
+		a->call = NULL;
+		a->why = first->why;
+		failed(a, first->failure);
+		g->open--;
+	}
+}
+
 static void on_reply(void *arg, const struct kube_reply *reply)
 {
 	struct answer *a = arg;
@@ -99,6 +116,8 @@ static void on_reply(void *arg, const struct kube_reply *reply)
 	if (reply->failure) {
 		reply_sentence(&a->why, reply);
 		failed(a, reply->failure);
+		if (reply->failure == KUBE_UNREACHABLE || reply->failure == KUBE_TIMEOUT)
+			give_up(g, a);
 	} else {
 		r = take_body(a, reply);
 		if (r < 0)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* gather: several objects and lists from the API server, all asked for at once, and one callback when all are answered. */
+/*
+ * gather: several objects and lists from the API server, all asked for at once, and one callback when all are answered, or when
+ * one has found that the API server cannot be reached: then all that are open have failed with it.
+ */
 #pragma once
 
 #include <jansson.h>
@@ -8,6 +11,9 @@
 #include "kube/kube.h"
 
 enum { GATHER_MAX = 10, GATHER_PAGE = 500, GATHER_OBJECTS_MAX = 50000 };
+
+/* Somebody waits at a terminal: an API server that does not even acknowledge what is sent to it is waited for no longer. */
+#define API_PATIENCE (3 * NSEC_PER_SEC)
 
 struct gather;
 

@@ -35,6 +35,9 @@ struct fetch_transfer {
 int fetch_multi_new(struct fetch_multi **mp, struct event_base *base);
 /* Every transfer has been stopped before. May be called from a transfer's callback. */
 void fetch_multi_free(struct fetch_multi *m); /* NULL ok */
+/* What its connections send is not acknowledged, though it was sent again, and there is none of which that is not so: the other
+ * end, or the way there, is gone. One that is merely slow to answer acknowledges. */
+bool fetch_multi_unheard(const struct fetch_multi *m);
 int fetch_transfer_start(struct fetch_multi *m, struct fetch_transfer *t);
 void fetch_transfer_stop(struct fetch_transfer *t); /* not started is fine */
 void fetch_transfer_ready(struct fetch_transfer *t);

@@ -7,8 +7,15 @@
  */
 #include <errno.h>
 #include <event2/event.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 
 #include "fetch/fetch.h"
+
+enum {
+	UNHEARD_TRIES =
+		2 /* sent again so often: 3 s of a connection that begins, 0.6 s and more of another */
+};
 
 struct watched {
 	struct event *ev;
@@ -160,6 +167,23 @@ void fetch_multi_free(struct fetch_multi *m)
 	m->dead = true;
 	if (!m->depth)
 		destroy(m);
+}
+
+bool fetch_multi_unheard(const struct fetch_multi *m)
+{
+	bool unheard = false, heard = false;
+	const struct watched *w;
+
+	LIST_FOREACH (w, &m->watched, link) {
+		struct tcp_info i = {.tcpi_state = 0};
+		socklen_t len = sizeof(i);
+
+		if (getsockopt(event_get_fd(w->ev), IPPROTO_TCP, TCP_INFO, &i, &len))
+			continue; /* not TCP */
+		unheard |= i.tcpi_retransmits >= UNHEARD_TRIES;
+		heard |= i.tcpi_state == TCP_ESTABLISHED && !i.tcpi_unacked;
+	}
+	return unheard && !heard;
 }
 
 int fetch_transfer_start(struct fetch_multi *m, struct fetch_transfer *t)

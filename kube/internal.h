@@ -80,7 +80,8 @@ struct kube_request {
 	char **headers;
 	char *body;
 	size_t body_len, max;
-	nsec_t timeout;
+	nsec_t timeout, patience;
+	struct event *impatient;
 	struct curl_slist *list, *connect_to;
 	char error[CURL_ERROR_SIZE];
 	char *answer;

@@ -141,6 +141,7 @@ struct kube_call {
 	const char *const *headers; /* more "Name: value", NULL-ended, copied; may be NULL */
 	size_t max;		    /* bytes of the answer; 0 = KUBE_ANSWER_MAX */
 	nsec_t timeout;		    /* 0 = 30 s; without the time an exec plugin takes */
+	nsec_t patience; /* 0 = all of that; from then on it fails if the server does not even acknowledge */
 };
 
 typedef void kube_reply_cb(void *arg, const struct kube_reply *reply);

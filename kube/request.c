@@ -3,6 +3,7 @@
 #include "kube/internal.h"
 
 #include <errno.h>
+#include <event2/event.h>
 #include <stdio.h>
 
 enum { REQUEST_SECONDS = 30, HEADERS_MAX = 32, FIRST_ROOM = 16384 };
@@ -16,6 +17,8 @@ void kube_cancel(struct kube_request *r)
 	TAILQ_REMOVE(&r->client->requests, r, link);
 	kube_auth_leave(r->client->auth, &r->wait);
 	fetch_transfer_stop(&r->transfer);
+	if (r->impatient)
+		event_free(r->impatient);
 	if (r->transfer.easy)
 		curl_easy_cleanup(r->transfer.easy);
 	curl_slist_free_all(r->list);
@@ -132,6 +135,33 @@ static void on_transfer_done(struct fetch_transfer *t, CURLcode code)
 	finish(r, &j);
 }
 
+static void set_timer(struct event *ev, nsec_t after)
+{
+	const struct timeval tv = {.tv_sec = (time_t)(after / NSEC_PER_SEC),
+				   .tv_usec = (suseconds_t)(after % NSEC_PER_SEC / 1000)};
+
+	evtimer_add(ev, &tv);
+}
+
+static void on_impatient(evutil_socket_t fd, short what, void *arg)
+{
+	struct kube_judged j = {.reply = {.failure = KUBE_OK}};
+	struct kube_request *r = arg;
+
+	(void)fd;
+	(void)what;
+	if (!fetch_multi_unheard(r->client->multi)) {
+		set_timer(r->impatient, NSEC_PER_SEC);
+		return;
+	}
+	kube_judge_failure(
+		&j, KUBE_UNREACHABLE,
+		"the API server %.200s does not answer, not even on the level of TCP: is the "
+		"VPN or network up?",
+		r->client->config->server);
+	finish(r, &j);
+}
+
 /* --- start ---------------------------------------------------------------------------------------------- */
 
 static void set_method(struct kube_request *r, CURL *easy)
@@ -189,6 +219,8 @@ static int start(struct kube_request *r)
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
 	if (!r->client->config->disable_compression)
 		curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip");
+	if (r->impatient)
+		set_timer(r->impatient, r->patience);
 	return fetch_transfer_start(r->client->multi, &r->transfer);
 }
 
@@ -234,6 +266,9 @@ static int copy_headers(struct kube_request *r, const char *const *headers)
 static int fill(struct kube_request *r, const struct kube_call *call)
 {
 	r->method = or_default(call->method, "GET");
+	if (call->patience)
+		r->impatient = evtimer_new(r->client->base, on_impatient, r);
+	r->patience = call->patience;
 	r->content_type = or_default(call->content_type, "application/json");
 	r->accept = or_default(call->accept, "application/json");
 	r->transfer.easy = curl_easy_init();
@@ -246,7 +281,7 @@ static int fill(struct kube_request *r, const struct kube_call *call)
 		r->body_len = call->len;
 	}
 	if (!r->method || !r->content_type || !r->accept || !r->transfer.easy || !r->target ||
-	    (call->body && !r->body))
+	    (call->body && !r->body) || (call->patience && !r->impatient))
 		return -ENOMEM;
 	return copy_headers(r, call->headers);
 }

@@ -299,12 +299,28 @@ void kube_judge_curl(struct kube_judged *j, const struct kube_client *c, CURLcod
 		break;
 	case CURLE_COULDNT_CONNECT:
 		kube_judge_failure(j, KUBE_UNREACHABLE,
-				   "the API server %.200s is not reachable: %s", server,
-				   error ? strerror((int)error) : why);
+				   "the API server %.200s is not reachable: %s; is %s up?", server,
+				   error ? strerror((int)error) : why,
+				   error == ECONNREFUSED ? "it" : "the VPN or network");
 		break;
 	case CURLE_OPERATION_TIMEDOUT:
-		kube_judge_failure(j, KUBE_TIMEOUT,
-				   "the API server %.200s did not answer in time: %s", server, why);
+		kube_judge_failure(
+			j, KUBE_TIMEOUT,
+			"the API server %.200s did not answer in time: is it overloaded, "
+			"or the VPN or network down?",
+			server);
+		break;
+	case CURLE_SEND_ERROR:
+	case CURLE_RECV_ERROR:
+	case CURLE_GOT_NOTHING:
+	case CURLE_PARTIAL_FILE:
+	case CURLE_HTTP2:
+	case CURLE_HTTP2_STREAM:
+		kube_judge_failure(
+			j, KUBE_UNREACHABLE,
+			"the connection to the API server %.200s broke before its answer "
+			"was whole%s%s; is it restarting?",
+			server, error ? ": " : "", error ? strerror((int)error) : "");
 		break;
 	case CURLE_PEER_FAILED_VERIFICATION:
 		kube_judge_failure(

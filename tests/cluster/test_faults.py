@@ -120,6 +120,21 @@ def slow_api(f):
     kube.culvert("connect")
 
 
+def silent_api(f):
+    step("not even an acknowledgement comes from the API server: list, intercept and leave name it and the remedy, and wait no longer")
+    kube = f.kube
+    kube.culvert("intercept", "hello", "--port", "3000", timeout=130)
+    wait_for("UDP as the path", lambda: f.status()["path"]["transport"] == "udp")  # the manager is asked nothing through the API server
+    kube.run("router", "nft", "add table ip apiblock; add chain ip apiblock f { type filter hook forward priority 0; };"
+             " add rule ip apiblock f tcp dport 6443 drop")
+    try:
+        for argv in (["list"], ["intercept", "hello", "--port", "3001"], ["leave", "hello"]):
+            f.refused(*argv, wants=["the API server https://", "not even on the level of TCP", "VPN or network"])
+    finally:
+        kube.run("router", "nft", "delete table ip apiblock")
+    wait_for("the API server", lambda: kube.culvert("leave", "hello"))
+
+
 def no_manager(f):
     step("the manager is gone, and with it the webhook: intercept says it; it comes back: all goes on")
     kube = f.kube
@@ -264,6 +279,7 @@ def main():
         kube.culvert("connect")
         places(f, image)
         slow_api(f)
+        silent_api(f)
         no_manager(f)
         webhook_behind_a_firewall(f)
         quit_while_waiting(f)

@@ -589,6 +589,30 @@ static void test_namespace_is_mistyped(void **state)
 	memset(&hello, 0, sizeof(hello));
 }
 
+/* An API server that is away is named as soon as the first question finds it so: the others are not waited for. */
+static void test_api_server_is_away(void **state)
+{
+	static const enum kube_failure away[] = {KUBE_UNREACHABLE, KUBE_TIMEOUT};
+	json_t *params = json_object();
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(away); i++) {
+		struct rpc_request list = {0}, mine = {0};
+
+		workloads_list(&d, client(1), params, &list);
+		answer(find("GET", "/sessions"), away[i], "");
+		assert_true(list.answered);
+		assert_string_equal(list.text, "It says no.");
+		assert_true(TAILQ_EMPTY(&requests));
+		intercept(&mine, 1, 3000);
+		answer(find("GET", "/networkpolicies"), away[i], "");
+		assert_true(mine.answered);
+		assert_string_equal(mine.text, "It says no.");
+		assert_true(TAILQ_EMPTY(&requests));
+	}
+	json_decref(params);
+}
+
 /* A command that ends leaves its own intercept, not the one that took its place. */
 static void test_leave_of_one_uid(void **state)
 {
@@ -649,6 +673,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_moved_within_a_second, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_workload_vanishes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_namespace_is_mistyped, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_api_server_is_away, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_leave_of_one_uid, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_session_ends, setup, teardown),
 	};

@@ -110,7 +110,7 @@ static void test_statuses(void **unused)
 		{"/nothing", KUBE_NOT_FOUND, "NotFound", "could not find"},
 		{"/html", KUBE_SERVER, "",
 		 "answered 502, and not as a Kubernetes API server does: <html> <b>bad"},
-		{"/cut", KUBE_UNREACHABLE, "", "failed"},
+		{"/cut", KUBE_UNREACHABLE, "", "broke before its answer was whole"},
 	};
 	struct kube_client *c = make_client(NULL, NULL, "token: t", NULL);
 
@@ -303,6 +303,45 @@ static void test_unreachable(void **unused)
 	ask_as(NULL, url, "token: t", &k);
 	assert_int_equal(k.failure, KUBE_UNREACHABLE);
 	kept_free(&k);
+	close(fd);
+}
+
+/* Who does not even acknowledge is not waited for; who is slow is, for all of the time that the call has. */
+static void test_patience(void **unused)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct kube_call call = {
+		.path = "/slow", .timeout = 1500 * NSEC_PER_MSEC, .patience = 100 * NSEC_PER_MSEC};
+	int fd = socket(AF_INET, SOCK_STREAM, 0), full[3];
+	struct kube_client *c = make_client(NULL, NULL, "token: t", NULL);
+	socklen_t len = sizeof(in);
+	char url[64];
+	struct kept k;
+
+	(void)unused;
+	ask(c, &call, &k);
+	assert_int_equal(k.failure, KUBE_TIMEOUT);
+	kept_free(&k);
+	kube_client_free(c);
+	/* A queue that is full: what begins is dropped without a word. */
+	assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
+	assert_int_equal(listen(fd, 0), 0);
+	getsockname(fd, (struct sockaddr *)&in, &len);
+	for (unsigned i = 0; i < ARRAY_SIZE(full); i++) {
+		full[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		connect(full[i], (struct sockaddr *)&in, sizeof(in));
+	}
+	snprintf(url, sizeof(url), "https://127.0.0.1:%d", ntohs(in.sin_port));
+	c = make_client(url, NULL, "token: t", NULL);
+	call.timeout = 0;
+	ask(c, &call, &k);
+	assert_int_equal(k.failure, KUBE_UNREACHABLE);
+	assert_contains(k.sentence, url);
+	assert_contains(k.sentence, "does not answer, not even on the level of TCP");
+	kept_free(&k);
+	kube_client_free(c);
+	for (unsigned i = 0; i < ARRAY_SIZE(full); i++)
+		close(full[i]);
 	close(fd);
 }
 
@@ -694,6 +733,7 @@ int main(void)
 		cmocka_unit_test(test_tls),
 		cmocka_unit_test(test_expired_certificate),
 		cmocka_unit_test(test_unreachable),
+		cmocka_unit_test(test_patience),
 		cmocka_unit_test(test_plugin),
 		cmocka_unit_test(test_plugin_again),
 		cmocka_unit_test(test_plugin_certificate),
