@@ -7,7 +7,9 @@
  *     |                 v                    v        v           v       v stream
  *     +------------- given                   WAITING (0.2 s, doubling to 5 s) --> WEBSOCKET
  *
- * What would refuse a port-forward, too (no way to the API server, no credentials), is not tried a second time.
+ * What would refuse a port-forward, too (no way to the API server, no credentials), is not tried a second time. Nor is a WebSocket
+ * given up at the first no where there was one before: an API server that has just started refuses everybody, until it has read the
+ * roles, and who went by port-forward then would stay with the slower way for as long as it lasts.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -19,6 +21,7 @@
 #include "websocket/websocket.h"
 
 enum { MANAGER_PORT = 8080, RETRY_FIRST_MS = 200, RETRY_MAX_MS = 5000, TRY_SECONDS = 15 };
+enum { PATIENCE = 8 }; /* refusals in a row of what has worked: 10 to 20 s */
 
 #define OVERLAY_PATH "/overlay"
 #define SUBPROTOCOL  "culvert.v1"
@@ -34,6 +37,7 @@ struct ways {
 	void *arg;
 	struct event *retry;
 	unsigned retry_ms;
+	unsigned patience; /* for refusals of the WebSocket, before a port-forward is tried */
 	/* The one step that is under way. */
 	struct kube_upgrade *upgrading;
 	struct kube_request *listing;
@@ -81,6 +85,7 @@ static void given(struct ways *w, struct stream *s, enum way way)
 {
 	w->retry_ms = RETRY_FIRST_MS;
 	w->told[0][0] = w->told[1][0] = '\0';
+	w->patience = way == WAY_WEBSOCKET ? PATIENCE : 0;
 	w->ops->stream(w->arg, s, way);
 }
 
@@ -143,6 +148,11 @@ static void on_websocket(void *arg, struct stream *s, const struct kube_reply *w
 	}
 	note(&w->first, WAY_WEBSOCKET, why->failure, &why->denied, why->sentence);
 	if (w->allowed != WAYS_AUTO || !forward_may_help(why->failure)) {
+		failed(w, &w->first);
+		return;
+	}
+	if (w->patience) {
+		w->patience--;
 		failed(w, &w->first);
 		return;
 	}

@@ -194,16 +194,16 @@ def block_udp(kube, on):
 def auto(kube):
     step("auto: at once by websocket, then UDP when it answers; UDP blocked: back to the websocket, and UDP again afterwards")
     kube.culvert("connect")
-    wait_for("UDP as the path", lambda: path_of(kube) == ("udp", ["websocket"]), 20)
+    wait_for("UDP as the path", lambda: path_of(kube) == ("udp", ["websocket"]))
     reach(kube)
     text = kube.culvert("status").stdout
     if "(also: websocket, standing by)" not in text or f"Cluster         : test ({API}), namespace {SPACE}" not in text:
         raise Failed(f"status said {text}")
     block_udp(kube, True)
-    wait_for("the websocket as the path", lambda: path_of(kube) == ("websocket", []), 30)
+    wait_for("the websocket as the path", lambda: path_of(kube) == ("websocket", []))
     reach(kube)
     block_udp(kube, False)
-    wait_for("UDP again", lambda: path_of(kube)[0] == "udp", 60)
+    wait_for("UDP again", lambda: path_of(kube)[0] == "udp")
 
 
 def again(kube):
@@ -230,15 +230,23 @@ def namespaces(kube):
     reach(kube)
 
 
+def set_rules(kube, role, rules):
+    kube.kubectl("patch", *role, "--type=merge", "-p", json.dumps({"rules": rules}))
+
+
 def api_restarts(kube):
-    step("the API server goes and comes: over UDP nothing is noticed, the websocket comes back by itself")
+    step("the API server goes and comes: over UDP nothing is noticed, the websocket comes back, though it is refused until the roles are known")
     name = status(kube)["cluster"]["session"]
+    role = ("-n", "culvert", "role", "culvert-connect")
+    rules = kube.get(*role)["rules"]
+    set_rules(kube, role, [r for r in rules if r["resources"] != ["services/proxy"]])
     kube.stop_part("kube-apiserver")
-    wait_for("the websocket's end", lambda: path_of(kube) == ("udp", []), 40)
+    wait_for("the websocket's end", lambda: path_of(kube) == ("udp", []))
     kube.run("laptop", "curl", "-sS", "--max-time", "10", "http://hello/", user=NOBODY)
     kube.start_part("kube-apiserver")
-    wait_for("the websocket again", lambda: path_of(kube) == ("udp", ["websocket"]), 60)
-    wait_for("the API server", lambda: kube.get("sessions.culvert.dev"), 30)
+    wait_for("the refusal in status", lambda: any("services/proxy" in w for w in status(kube)["warnings"]))
+    set_rules(kube, role, rules)
+    wait_for("the websocket again", lambda: path_of(kube) == ("udp", ["websocket"]))
     if [s["metadata"]["name"] for s in kube.get("sessions.culvert.dev")["items"]] != [name]:
         raise Failed("the session is another one")
     reach(kube)
@@ -264,7 +272,7 @@ def inside_a_routed_prefix(kube, before):
     done = kube.culvert("connect", "--also-proxy", "10.99.2.0/24")
     if f"{NODE_ADDRESS}, by which the cluster is reached, lies in 10.99.2.0/24" not in done.stderr:
         raise Failed(f"connect said {done.stderr}")
-    wait_for("UDP as the path", lambda: path_of(kube) == ("udp", ["websocket"]), 20)
+    wait_for("UDP as the path", lambda: path_of(kube) == ("udp", ["websocket"]))
     reach(kube)
     quit_cleanly(kube, before)
 
@@ -281,7 +289,7 @@ def quit_without_the_api(kube):
     if kube.laptop_state() != before:
         raise Failed("quit left something on the laptop")
     kube.start_part("kube-apiserver")
-    wait_for("the API server", lambda: kube.get("sessions.culvert.dev"), 60)
+    wait_for("the API server", lambda: kube.get("sessions.culvert.dev"))
     kube.kubectl("delete", "session", name)
 
 
