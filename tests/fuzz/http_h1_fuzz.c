@@ -57,21 +57,21 @@ static size_t line_end(const uint8_t *data, size_t size, size_t at)
 	return 0;
 }
 
-static bool field_is(const uint8_t *line, size_t len, const char *name, char *value, size_t room)
+/* Its value within the line, *n bytes; NULL = it is another field's. */
+static const char *field_value(const uint8_t *line, size_t len, const char *name, size_t *n)
 {
-	size_t n = strlen(name), from = n + 1;
+	size_t from = strlen(name) + 1;
 
-	if (len < n + 3 || strncasecmp((const char *)line, name, n) || line[n] != ':')
-		return false;
+	if (len < from + 2 || strncasecmp((const char *)line, name, from - 1) ||
+	    line[from - 1] != ':')
+		return NULL;
 	len -= 2;
 	while (from < len && (line[from] == ' ' || line[from] == '\t'))
 		from++;
 	while (len > from && (line[len - 1] == ' ' || line[len - 1] == '\t'))
 		len--;
-	n = MIN(len - from, room - 1);
-	memcpy(value, line + from, n);
-	value[n] = '\0';
-	return true;
+	*n = len - from;
+	return (const char *)line + from;
 }
 
 static ssize_t walk_chunks(const uint8_t *data, size_t size, size_t at)
@@ -106,18 +106,21 @@ static ssize_t by_walk(const uint8_t *data, size_t size)
 {
 	size_t at = line_end(data, size, 0), end;
 	unsigned long long length = 0;
+	const char *value;
 	bool chunked = false;
-	char value[64];
+	size_t n;
 
 	if (!at)
 		return MORE;
 	while ((end = line_end(data, size, at)) != at + 2) {
 		if (!end)
 			return MORE;
-		if (field_is(data + at, end - at, "content-length", value, sizeof(value)))
+		value = field_value(data + at, end - at, "content-length", &n);
+		if (value)
 			length = strtoull(value, NULL, 10);
-		if (field_is(data + at, end - at, "transfer-encoding", value, sizeof(value)))
-			chunked = !strcasecmp(value, "chunked");
+		value = field_value(data + at, end - at, "transfer-encoding", &n);
+		if (value)
+			chunked = n == 7 && !strncasecmp(value, "chunked", n);
 		at = end;
 	}
 	if (chunked)

@@ -107,7 +107,8 @@ static void receive_sealed(struct overlay *o, struct overlay_peer *p, const stru
 	if (!p->current)
 		return;
 	memcpy(in + AEAD_HEAD, data, len);
-	aead_seal(msg + MSG_DATA_HEAD_LEN, in + AEAD_HEAD, len, full, p->current->keys.receive);
+	aead_seal(&cipher_sodium, msg + MSG_DATA_HEAD_LEN, in + AEAD_HEAD, len, full,
+		  p->current->keys.receive);
 	put_le32(msg, MSG_DATA);
 	put_le32(msg + 4, p->current->index.value);
 	put_le64(msg + 8, full);
