@@ -237,7 +237,7 @@ def looks(browser):
     step("enough contrast in light and dark; nothing wider than a small screen")
     for dark in (False, True):
         browser.colours(dark)
-        wait_for("the rows' arrival", lambda: not browser.script("return document.getAnimations().length"), 5)
+        wait_for("the rows' arrival", lambda: not browser.script("return document.getAnimations().length"))
         if low := browser.script(CONTRAST):
             raise Failed(f"{'dark' if dark else 'light'}: too little contrast: {low[:8]}")
         picture(browser, "dark" if dark else "light")
@@ -261,12 +261,12 @@ def goings(place, browser):
     place.feed.stop()
     browser.until("no manager", lambda: browser.text("#link-text") == "Manager away" and "lost the manager" in browser.text("#notice"))
     place.feed.start()
-    browser.until("the manager", lambda: browser.text("#link-text") == "Live", 40)
+    browser.until("the manager", lambda: browser.text("#link-text") == "Live")
     before = [r[1:] for r in rows(browser)]
     place.gateway.stop()
     browser.until("no gateway", lambda: browser.text("#link-text") == "Reconnecting…")
     place.start()
-    browser.until("the gateway", lambda: browser.text("#link-text") == "Live", 40)
+    browser.until("the gateway", lambda: browser.text("#link-text") == "Live")
     if [r[1:] for r in rows(browser)] != before:
         raise Failed("after the gateway came back the list is another")
     browser.errors()

@@ -157,8 +157,8 @@ class Watch:
     def lines(self):
         return self.process.output().splitlines()
 
-    def wait(self, line, count=1, timeout=60):
-        wait_for(f"'{line}' of the watch", lambda: sum(seen.startswith(line) for seen in self.lines()) >= count, timeout)
+    def wait(self, line, count=1):
+        wait_for(f"'{line}' of the watch", lambda: sum(seen.startswith(line) for seen in self.lines()) >= count)
 
 
 def watched(kube, name):
@@ -180,7 +180,7 @@ def watches(kube):
     kube.stop_part("kube-apiserver")
     w.wait("trouble")
     kube.start_part("kube-apiserver")
-    wait_for("the API server", lambda: kube.kubectl("get", "--raw", "/readyz"), 60)
+    wait_for("the API server", lambda: kube.kubectl("get", "--raw", "/readyz"))
     watched(kube, "w3")
     w.wait("present w3")
     if w.lines().count("begin") != 1:

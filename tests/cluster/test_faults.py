@@ -32,7 +32,7 @@ class Faults:
     def waits(self, label, *argv, wants):
         """A command that has to wait, and says for what."""
         p = self.kube.start("laptop", label, f"{self.kube.bin}/culvert", *argv, user=NOBODY)
-        wait_for(f"'{wants}' of {label}", lambda: wants in p.output() or p.popen.poll() is not None, 30)
+        wait_for(f"'{wants}' of {label}", lambda: wants in p.output() or p.popen.poll() is not None)
         if wants not in p.output():
             raise Failed(f"{label} ended without '{wants}': {p.output()}")
         step(next(line for line in p.output().splitlines() if wants in line))
@@ -95,7 +95,7 @@ def slow_api(f):
     try:
         w_list = kube.start("laptop", "slow-list", f"{kube.bin}/culvert", "list", user=NOBODY)
         p = kube.start("laptop", "slow-intercept", f"{kube.bin}/culvert", "intercept", "hello", "--port", "3000", user=NOBODY)
-        wait_for("the silence to be noticed", lambda: f.status()["path"]["transport"] == "udp", 30)
+        wait_for("the silence to be noticed", lambda: f.status()["path"]["transport"] == "udp")
         got = kube.run("laptop", "curl", "-sS", "--max-time", "10", "http://hello", user=NOBODY).stdout
         if not got.startswith("hello "):
             raise Failed(f"over UDP came {got!r}")
@@ -139,7 +139,7 @@ def no_manager(f):
     step("the manager is gone, and with it the webhook: intercept says it; it comes back: all goes on")
     kube = f.kube
     kube.kubectl("-n", "culvert", "scale", "deployment/culvert-manager", "--replicas=0")
-    wait_for("the end of its control connection", lambda: not f.status()["manager"]["control"], 60)
+    wait_for("the end of its control connection", lambda: not f.status()["manager"]["control"])
     f.refused("intercept", "many", "--port", "3000", "--timeout", "5", wants=["manager"])
     w.left_nothing(kube, SPACE)
     step("pods of a marked workload come without it, and without an agent; the next intercept has them replaced")
@@ -148,7 +148,7 @@ def no_manager(f):
     w.all_at(kube, SPACE, "hello", "hello")
     kube.kubectl("-n", "culvert", "scale", "deployment/culvert-manager", "--replicas=1")
     kube.rollout("deployment/culvert-manager", "culvert")
-    wait_for("its control connection", lambda: f.status()["manager"]["control"], 60)
+    wait_for("its control connection", lambda: f.status()["manager"]["control"])
     f.refused("intercept", "hello", "--port", "3000", wants=["let in without the agent", "kubectl rollout restart deployment/hello", "--yes"])
     said = kube.culvert("intercept", "hello", "--port", "3000", "--yes", timeout=130).stderr
     if "evicting pod hello-" not in said:
@@ -188,7 +188,7 @@ def quit_while_waiting(f):
     f.ended(p, "culvert: ")
     step(p.output().splitlines()[-1])
     wait_for("the laptop's end of it", lambda: f.status()["state"] == "not connected")
-    wait_for("the collection of what it owned", lambda: f.clean() is None, 60)
+    wait_for("the collection of what it owned", lambda: f.clean() is None)
     kube.kubectl("-n", SPACE, "rollout", "resume", "deployment/many")
     kube.rollout("deployment/many", SPACE)
     kube.culvert("connect")
@@ -209,7 +209,7 @@ def killed(f):
     w.all_at(kube, SPACE, "hello", "laptop")
     kube.culvert("quit")
     # The garbage collector may learn of new kinds only 30 s after they were made.
-    wait_for("nothing left", lambda: f.clean() is None, 60)
+    wait_for("nothing left", lambda: f.clean() is None)
     kube.culvert("connect")
 
 
@@ -222,10 +222,10 @@ def vanished(f, image):
     wait_for("the right", lambda: "app" in kube.culvert("list", "-n", "brief", check=False).stdout)
     kube.culvert("intercept", "app", "-n", "brief", "--port", "3000", timeout=130)
     kube.kubectl("-n", "brief", "delete", "deployment/app")
-    wait_for("its state in status", lambda: (i := f.status()["intercepts"]) and i[0]["state"] != "ACTIVE", 30)
+    wait_for("its state in status", lambda: (i := f.status()["intercepts"]) and i[0]["state"] != "ACTIVE")
     step(next(line.strip() for line in kube.culvert("status").stdout.splitlines() if line.strip().startswith("app-brief: ")))
     kube.kubectl("delete", "namespace", "brief", timeout=120)
-    wait_for("its end in status", lambda: not f.status()["intercepts"], 30)
+    wait_for("its end in status", lambda: not f.status()["intercepts"])
     done = kube.culvert("leave", "app-brief", check=False)  # the rights in it may be gone sooner than we heard of its end
     if done.returncode and "no intercept 'app-brief'" not in done.stderr:
         raise Failed(f"leave said {done.stderr}")
@@ -257,7 +257,7 @@ def uninstalled(f):
     kube = f.kube
     kube.culvert("intercept", "hello", "--port", "3000", timeout=130)
     installed.administrator(kube, "uninstall", "-y")
-    wait_for("the end", lambda: f.status()["state"] == "not connected", 60)
+    wait_for("the end", lambda: f.status()["state"] == "not connected")
     step("; ".join(f.status()["warnings"]))
     if kube.laptop_state() != f.before:
         raise Failed("the laptop kept something of it")

@@ -41,7 +41,7 @@ class Laptop(Member):
         key = new_key(kube)
         session(kube, key)
         super().__init__(kube, key)
-        self.wait("established", timeout=10)
+        self.wait("established")
         self.hello()
 
     def call(self, method, params, code=0):
@@ -177,7 +177,7 @@ def restarted(kube, laptop, uid, name, share):
     seen = len(laptop.lines)
     kube.kubectl("-n", "culvert", "delete", "pod", "-l", "app=culvert-manager", "--force", "--grace-period=0")
     kube.rollout("deployment/culvert-manager", "culvert")
-    laptop.wait("established", "renewed", since=seen, timeout=60)
+    laptop.wait("established", "renewed", since=seen)
     laptop.hello()
     link = Link(kube, kube.token)
     link.call("hello", {"version": "0.1.0", "role": "gateway"})

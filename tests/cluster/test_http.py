@@ -78,7 +78,7 @@ def settle(kube, ip):
     """The first intercept held a rollout; the node follows up to a second later."""
     workloads.settled_pods(kube, SPACE, NAME)
     for who in PEOPLE.values():
-        wait_for(f"{who}'s requests at the laptop", lambda w=who: set(run_all({w: curl(kube, ip, w, 30)}, curl_said)[w]) == {w}, 20)
+        wait_for(f"{who}'s requests at the laptop", lambda w=who: set(run_all({w: curl(kube, ip, w, 30)}, curl_said)[w]) == {w})
 
 
 # --- the clients: argv for somebody's requests, and who answered them --------------------------------------------
@@ -171,7 +171,7 @@ def counted(kube):
         def enough(on=on):
             i = kube.culvert_json("status", on=on)["intercepts"][0]
             return i.get("requests", 0) >= EACH * (2 + len(grpcapp.KINDS))
-        wait_for(f"{who}'s count", enough, 15)
+        wait_for(f"{who}'s count", enough)
 
 
 def main():
@@ -192,7 +192,7 @@ def main():
         counted(kube)
         step("who leaves gives back his own alone")
         kube.culvert("leave", NAME, on="other")
-        wait_for("ben's requests at the pods", lambda: set(run_all({"ben": curl(kube, ip, "ben", 30)}, curl_said)["ben"]) == {"pod"}, 15)
+        wait_for("ben's requests at the pods", lambda: set(run_all({"ben": curl(kube, ip, "ben", 30)}, curl_said)["ben"]) == {"pod"})
         found = run_all({"ana": curl(kube, ip, "ana", 100), "cem": curl(kube, ip, "cem", 100)}, curl_said)
         if any(set(got) != {who} for who, got in found.items()):
             raise Failed(f"after ben left: {found}")

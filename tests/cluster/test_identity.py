@@ -79,8 +79,8 @@ def prepare(kube):
         kube.kubectl("wait", f"crd/{crd}.culvert.dev", "--for=condition=Established", "--timeout=30s")
     # The policy and the aggregated roles come into force a moment after they were written.
     forged = json.dumps(session(B, "nobody"))
-    wait_for("the policy", lambda: NOT_YOURS in kube.kubectl("create", "--dry-run=server", "-f", "-", stdin=forged, check=False).stderr, 30)
-    wait_for("the roles", lambda: kube.kubectl("-n", SHOP, "auth", "can-i", "create", "intercepts.culvert.dev", "--as", "ana"), 30)
+    wait_for("the policy", lambda: NOT_YOURS in kube.kubectl("create", "--dry-run=server", "-f", "-", stdin=forged, check=False).stderr)
+    wait_for("the roles", lambda: kube.kubectl("-n", SHOP, "auth", "can-i", "create", "intercepts.culvert.dev", "--as", "ana"))
 
 
 def sessions(t):

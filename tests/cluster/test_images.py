@@ -115,21 +115,21 @@ def main():
 
         step("with no manager at all, under Pod Security restricted: the application answers through its named port")
         address = kube.get("-n", "shop", "service", "cart")["spec"]["clusterIP"]
-        wait_for("the service", lambda: "hello from the pod" in kube.on_node("curl", "-sS", "--max-time", "3", f"http://{address}/").stdout, 20)
+        wait_for("the service", lambda: "hello from the pod" in kube.on_node("curl", "-sS", "--max-time", "3", f"http://{address}/").stdout)
         log = kube.kubectl("-n", "shop", "logs", "cart", "-c", "culvert-agent").stdout
         if "stands for port 8080" not in log or "token" in log:
             raise Failed(log)
 
         step("redirected: what comes to the application's port comes to the agent")
         pod = kube.get("-n", "other", "pod", "till")["status"]["podIP"]
-        wait_for("the pod", lambda: "hello from the pod" in kube.on_node("curl", "-sS", "--max-time", "3", f"http://{pod}:8080/").stdout, 20)
+        wait_for("the pod", lambda: "hello from the pod" in kube.on_node("curl", "-sS", "--max-time", "3", f"http://{pod}:8080/").stdout)
         seen = kube.kubectl("-n", "other", "exec", "till", "-c", "app", "--", "cat", "/proc/net/tcp", "/proc/net/tcp6").stdout
         if ":26AC" not in seen:  # 9900, where the connection was redirected to
             raise Failed(seen)
 
         for program in ("manager", "gateway"):
             step(f"the {program}'s program finds its libraries")
-            wait_for("its end", lambda: kube.get("-n", "shop", "pod", program)["status"]["phase"] == "Succeeded", 30)
+            wait_for("its end", lambda: kube.get("-n", "shop", "pod", program)["status"]["phase"] == "Succeeded")
             said = kube.kubectl("-n", "shop", "logs", program).stdout
             if not said.startswith(f"culvert-{program} "):
                 raise Failed(said)

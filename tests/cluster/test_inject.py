@@ -254,7 +254,7 @@ def live(kube):
         return said.strip().strip("[]").removeprefix("::ffff:")
 
     def is_seen(what, wanted, place, url, *argv):
-        wait_for(f"{what}: seen as {wanted}", lambda: who(place, url, *argv) == wanted, 15)
+        wait_for(f"{what}: seen as {wanted}", lambda: who(place, url, *argv) == wanted)
         step(f"{what}: the application sees {wanted}")
 
     is_seen("by a named port", own, "client", "http://by-name/cgi-bin/who")

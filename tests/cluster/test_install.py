@@ -133,7 +133,7 @@ def rights(kube, culvert):
     step("with what it printed she may")
     grant = done.stderr.split("kubectl apply -f -):\n\n")[1]
     kube.apply(grant)
-    wait_for("the rights", lambda: kube.kubectl("auth", "can-i", "create", "secrets", "-n", SYSTEM, "--as", USER, check=False).returncode == 0, 20)
+    wait_for("the rights", lambda: kube.kubectl("auth", "can-i", "create", "secrets", "-n", SYSTEM, "--as", USER, check=False).returncode == 0)
     culvert.refuse("install", "-n", SYSTEM, "--as", USER, "--pull-policy", "Never", "--manager-image", "example.org/none:1",
                    says=("ErrImageNeverPull", "example.org/none:1", "--manager-image"))
     culvert.refuse("uninstall", "-n", SYSTEM, "--as", USER, "-y", says=(USER, "may not"))
@@ -233,7 +233,7 @@ def with_gateway(kube, culvert):
     said = kube.kubectl("auth", "can-i", "--list", f"--as=system:serviceaccount:{SYSTEM}:gateway", "-n", SYSTEM).stdout
     if re.search("secrets|pods|services|culvert|tokenreviews", said):
         raise Failed(f"the gateway may {said}")
-    wait_for("the gateway's link", lambda: "gateway: connected" in kube.kubectl("-n", SYSTEM, "logs", "deploy/culvert-manager").stdout, 60)
+    wait_for("the gateway's link", lambda: "gateway: connected" in kube.kubectl("-n", SYSTEM, "logs", "deploy/culvert-manager").stdout)
     step("again nothing changes, the secret of the issuer stays without its flag, too; another name needs another certificate alone")
     first = versions(kube)
     culvert.must("install", "-n", SYSTEM, *images, *site)
@@ -280,7 +280,7 @@ def uninstalled(kube, culvert, busybox):
     culvert.refuse("uninstall", "--agents", "cart", "-n", SHOP, says="carries no agent")
     step("nothing is left")
     kube.kubectl("delete", "namespace", SHOP, FULL, timeout=120)
-    wait_for("the same objects as before", lambda: state(kube) == culvert.before, 60)
+    wait_for("the same objects as before", lambda: state(kube) == culvert.before)
     again = culvert.must("uninstall", "-y").stdout
     if "There is no culvert" not in again:
         raise Failed(again)

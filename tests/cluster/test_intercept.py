@@ -111,14 +111,15 @@ def node_follows(kube, url):
 
 def at_laptop(kube, url, port, n=3):
     """All of n requests, from when the node has the endpoints."""
-    wait_for(f"the node's rules for {url}", lambda: node_follows(kube, url), 10)
-    wait_for(f"{url} at port {port}", lambda: answers(kube, url, 2) == {f"laptop {port}"}, 5)
+    wait_for(f"the node's rules for {url}", lambda: node_follows(kube, url))
+    wait_for(f"{url} at port {port}", lambda: answers(kube, url, 2) == {f"laptop {port}"})
     got = answers(kube, url, n)
     if got != {f"laptop {port}"}:
         raise Failed(f"{url} was answered by {got}, not by port {port} of the laptop")
 
 
 def at_pods(kube, url, n=3):
+    wait_for(f"the node's rules for {url}", lambda: node_follows(kube, url))
     got = answers(kube, url, n)
     if not all(line.startswith("pod ") for line in got):
         raise Failed(f"{url} was answered by {got}, not by pods")
@@ -316,14 +317,14 @@ def datagrams(kube, image):
 
     def asked():
         return kube.run("laptop", "/usr/bin/python3", "-c", UDP_CLIENT, address, check=False).stdout.strip()
-    wait_for("the pod's answer", lambda: asked() == "pod hello", 20)
+    wait_for("the pod's answer", lambda: asked() == "pod hello")
     result, _ = intercept(kube, "names", "--port", "3053:names")
     if result["intercept"]["ports"][0]["protocol"] != "udp":
         raise Failed(f"the port is {result['intercept']['ports']}")
-    wait_for("the laptop's answer", lambda: asked() == "laptop hello", 20)
+    wait_for("the laptop's answer", lambda: asked() == "laptop hello")
     at_pods(kube, "http://names/")
     leave(kube, "names")
-    wait_for("the pod's answer again", lambda: asked() == "pod hello", 20)
+    wait_for("the pod's answer again", lambda: asked() == "pod hello")
     remove(kube, "deployment/names", "service/names")
 
 
@@ -456,11 +457,11 @@ def no_image(kube, image):
     step("an agent whose image cannot be pulled: that is said")
     up(kube, workload("bare", image), service("bare"))
     installed.install(kube, "--agent-image=127.0.0.1:1/none:1", group=GROUP)
-    wait_for("the manager", lambda: status(kube)["manager"]["control"], 30)
+    wait_for("the manager", lambda: status(kube)["manager"]["control"])
     refused(kube, ["container culvert-agent: ", "127.0.0.1:1/none:1", "After 20 s"], "bare", "--port", "3000", "--timeout", "20s")
     at_pods(kube, "http://bare/")
     installed.install(kube, group=GROUP)
-    wait_for("the manager", lambda: status(kube)["manager"]["control"], 30)
+    wait_for("the manager", lambda: status(kube)["manager"]["control"])
     remove(kube, "deployment/bare", "service/bare")
 
 
@@ -480,7 +481,7 @@ def missed(kube, image):
                  "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "missed"}}}})
     wait_for("the budget", lambda: kube.get("-n", SPACE, "pdb", "keep").get("status", {}).get("expectedPods") == 2)
     p = kube.start("laptop", "intercept-missed", f"{kube.bin}/culvert", "intercept", "missed", "--port", "3000", user=NOBODY)
-    wait_for("the budget's name", lambda: "PodDisruptionBudget" in p.output(), 30)
+    wait_for("the budget's name", lambda: "PodDisruptionBudget" in p.output())
     kube.kubectl("-n", SPACE, "delete", "pdb", "keep")
     if p.popen.wait(60):
         raise Failed(f"intercept said {p.output()}")
@@ -507,10 +508,10 @@ def replicas(kube, image):
     if any(a != "laptop 3000" and not a.startswith("pod ") for a in answers(kube, "http://five/", 20)):
         raise Failed("requests failed while the manager was restarted")
     kube.rollout("deployment/culvert-manager", "culvert")
-    wait_for("the manager", lambda: status(kube)["manager"]["control"], 30)
-    wait_for("ACTIVE again", lambda: [i["phase"] for i in status(kube)["intercepts"]] == ["Active"], 30)
+    wait_for("the manager", lambda: status(kube)["manager"]["control"])
+    wait_for("ACTIVE again", lambda: [i["phase"] for i in status(kube)["intercepts"]] == ["Active"])
     # An agent to which the laptop was silent follows --on-down for 2 s more without asking (docs/intercepts.md).
-    wait_for("the laptop's answers alone", lambda: answers(kube, "http://five/", 20) == {"laptop 3000"}, 20)
+    wait_for("the laptop's answers alone", lambda: answers(kube, "http://five/", 20) == {"laptop 3000"})
     step("leave with the manager down deletes the object all the same")
     kube.kubectl("-n", "culvert", "scale", "deployment/culvert-manager", "--replicas=0")
     wait_for("the manager's end", lambda: not kube.get("-n", "culvert", "pods")["items"], 60)
@@ -520,7 +521,7 @@ def replicas(kube, image):
     kube.kubectl("-n", "culvert", "scale", "deployment/culvert-manager", "--replicas=1")
     kube.rollout("deployment/culvert-manager", "culvert")
     wait_for("the pods serve again", lambda: all(a.startswith("pod ") for a in answers(kube, "http://five/", 20)), 60)
-    wait_for("the manager", lambda: status(kube)["manager"]["control"], 30)
+    wait_for("the manager", lambda: status(kube)["manager"]["control"])
     remove(kube, "deployment/five", "service/five")
 
 

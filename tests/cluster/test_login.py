@@ -186,8 +186,8 @@ def run_issuer(kube):
 def use_issuer(kube, issuer, name):
     installed.install(kube, "--preview-domain", DOMAIN, "--oidc-issuer", issuer.url, "--oidc-client-id", name, "--oidc-ca", issuer.ca, "--oidc-allow",
                       "groups=dev", "--oidc-scopes", "openid profile email groups", group=workloads.GROUP)
-    wait_for("the manager's word", lambda: f'"{name}"' in kube.get("-n", "culvert", "configmap", "culvert")["data"].get("oidc", ""), 30)
-    wait_for("the manager", lambda: kube.culvert_json("status")["manager"]["control"], 30)
+    wait_for("the manager's word", lambda: f'"{name}"' in kube.get("-n", "culvert", "configmap", "culvert")["data"].get("oidc", ""))
+    wait_for("the manager", lambda: kube.culvert_json("status")["manager"]["control"])
 
 
 def start_login(kube, until):
@@ -245,7 +245,7 @@ def ended_by_the_issuer(kube, issuer):
     if code:
         raise Failed(said)
     issuer.change(accounts={"guest": ACCOUNTS["guest"]})
-    wait_for("the refusal", lambda: "dev's login was ended by" in login_line(kube), 30)
+    wait_for("the refusal", lambda: "dev's login was ended by" in login_line(kube))
     has(login_line(kube), "not logged in", "culvert login")
     if os.listdir(f"{kube.home('laptop')}/state/culvert/login"):
         raise Failed("the file is there yet")

@@ -51,7 +51,7 @@ def laptops(kube):
     key = new_key(kube)
     first = Laptop(kube, key)
     session(kube, key)
-    first.wait("established", timeout=4)
+    first.wait("established", timeout=4)  # less than until it asks again
     welcome = first.hello()
     expected = {"address": "198.18.0.1", "prefixes": ["10.96.0.0/16", "10.244.0.0/24"]}
     if any(welcome[k] != v for k, v in expected.items()) or "shop" not in welcome["dns"]["domains"]:
@@ -102,7 +102,7 @@ def intercepted(kube, laptop, other):
     step("an Intercept is in force when every ready pod's agent has its rule")
     wait_for("two agents", lambda: manager_log(kube).count("stands for deployment cart") >= 2, 60)
     name = intercept(kube, laptop.pub, "cart")
-    it = wait_for("ACTIVE", lambda: (i := laptop.intercept("cart")) and i["phase"] == "Active" and i, 30)
+    it = wait_for("ACTIVE", lambda: (i := laptop.intercept("cart")) and i["phase"] == "Active" and i)
     intake = it["intercept"]["ports"][0]["overlay"]
     if (it["agents"], it["endpoints"], it["object"]) != (2, 2, name):
         raise Failed(f"the laptop was told {it}")
@@ -174,7 +174,7 @@ def restarted(kube, laptop, other, moved, waits, intake):
     seen, seen_other = len(laptop.lines), len(other.lines)
     kube.kubectl("-n", "culvert", "delete", "pod", "-l", "app=culvert-manager", "--force", "--grace-period=0")
     kube.rollout("deployment/culvert-manager", "culvert")
-    laptop.wait("established", "renewed", since=seen, timeout=60)
+    laptop.wait("established", "renewed", since=seen)
     if laptop.hello()["address"] != before[laptop.pub]:
         raise Failed("the laptop got another address")
     wait_for("the rules", lambda: (i := laptop.intercept("cart")) and i["phase"] == "Active" and i["agents"] == 3, 60)

@@ -169,7 +169,7 @@ def revoked_and_ended(kube, colleague, owner):
     def ended():
         colleague.reload()
         return "ended" in colleague.text().lower()
-    wait_for("the page that says it", ended, 15)
+    wait_for("the page that says it", ended)
     picture(colleague, "ended")
     owner.until("nobody's intercepts", lambda: not owner.count("#intercepts li"))
 

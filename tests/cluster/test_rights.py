@@ -254,7 +254,7 @@ def strangers(kube):
     counter = Counter(kube, "client", ip, 31820)
     for t in bad.values():
         member(kube, "udp", f"{ip}:31820", token=t)
-    seen = wait_for("two handshakes of each", lambda: (s := counter.read()) and len(s) == len(bad) and all(n >= 2 for n, _ in s.values()) and s, 30)
+    seen = wait_for("two handshakes of each", lambda: (s := counter.read()) and len(s) == len(bad) and all(n >= 2 for n, _ in s.values()) and s)
     wait_for("the manager's judgement", lambda: "does not accept the token" in log(kube))
     answered = sum(n for _, n in counter.read().values())
     if answered:
@@ -287,7 +287,7 @@ def agent_is_silent(kube, pod):
         throw = ("import os,socket\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\n"
                  f"[s.sendto(bytes([kind,0,0,0])+os.urandom(size),('{ip}',{port})) for kind in range(16) for size in (0,12,28,44,60,88,144,208,272,1000)]")
         in_pod(kube, "client", sys.executable, "-c", throw).wait(20)
-        seen = wait_for("the packets", lambda c=counter: (s := c.read()) and sum(n for n, _ in s.values()) >= 163 and s, 20)
+        seen = wait_for("the packets", lambda c=counter: (s := c.read()) and sum(n for n, _ in s.values()) >= 163 and s)
         if any(n for _, n in seen.values()):
             raise Failed(f"the agent answered: {seen}")
         step(f"{sum(n for n, _ in seen.values())} packets went to the agent, 0 came back")

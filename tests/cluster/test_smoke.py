@@ -83,7 +83,7 @@ def pods_and_services(kube, image):
     kube.kubectl("-n", SPACE, "wait", "pod/client", "--for=condition=Ready", "--timeout=60s", timeout=70)
     names = {p["metadata"]["name"] for p in kube.get("-n", SPACE, "pods", "-l", "app=hello")["items"]}
     step("the client finds them by the service's short and full name, and meets both")
-    wait_for("answers of both pods", lambda: {in_client(kube, "wget", "-qO-", "http://hello").strip() for _ in range(5)} == names, 30)
+    wait_for("answers of both pods", lambda: {in_client(kube, "wget", "-qO-", "http://hello").strip() for _ in range(5)} == names)
     full = in_client(kube, "wget", "-qO-", f"http://hello.{SPACE}.svc.cluster.local").strip()
     if full not in names:
         raise Failed(f"the full name was answered by '{full}', which is none of {names}")
@@ -128,7 +128,7 @@ def parts(kube):
     wait_for("a refusal", lambda: "refused" in kube.kubectl("get", "--raw", "/readyz", check=False).stderr)
     kube.start_part("kube-apiserver")
     wait_for("the API server", lambda: kube.kubectl("get", "--raw", "/readyz"), 60)
-    wait_for("the service", lambda: in_client(kube, "wget", "-qO-", "http://hello"), 30)
+    wait_for("the service", lambda: in_client(kube, "wget", "-qO-", "http://hello"))
 
 
 def main():

@@ -39,7 +39,7 @@ class Browser:
         self.driver = subprocess.Popen([*self.where, "chromedriver", "--port=0"], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=env,
                                        start_new_session=True)
         try:
-            self.port = wait_for("chromedriver", self.listens, 30)
+            self.port = wait_for("chromedriver", self.listens)
             self.session = None
             self.session = self.command("POST", "/session", {"capabilities": {"alwaysMatch": {
                 "acceptInsecureCerts": True, "goog:loggingPrefs": {"browser": "ALL"}, "goog:chromeOptions": {"binary": shutil.which("chromium"), "args": [
@@ -121,11 +121,11 @@ class Browser:
 
     # -- elements --------------------------------------------------------------------------------
 
-    def find(self, selector, timeout=15):
+    def find(self, selector):
         """The first element, once it is there."""
         def found():
             return self.command("POST", "/elements", {"using": "css selector", "value": selector})
-        return wait_for(f"{selector} at {self.url()}", found, timeout)[0][ELEMENT]
+        return wait_for(f"{selector} at {self.url()}", found)[0][ELEMENT]
 
     def count(self, selector):
         return len(self.command("POST", "/elements", {"using": "css selector", "value": selector}))
@@ -154,9 +154,9 @@ class Browser:
         """The same, but `done` is to be called with what it returns."""
         return self.command("POST", "/execute/async", {"script": f"const done = arguments[arguments.length - 1]; {text}", "args": list(args)})
 
-    def until(self, what, condition, timeout=15):
+    def until(self, what, condition):
         try:
-            return wait_for(what, condition, timeout)
+            return wait_for(what, condition)
         except Failed as e:
             raise Failed(f"{e}; the page {self.url()} says: {self.text()[:600]!r}") from None
 

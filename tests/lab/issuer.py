@@ -67,17 +67,17 @@ class Issuer:
         argv = [*self.run, os.path.join(packages, "node"), os.path.join(ROOT, "tests/oidc/provider.mjs"), self.path("issuer.json"),
                 packages]
         self.process = Process("issuer", argv, self.path("issuer.log"), {**os.environ, "NO_COLOR": "1"})
-        self.wait("listening on", 30)
+        self.wait("listening on")
         self.loads = 1
         return self
 
-    def wait(self, line, timeout=10):
+    def wait(self, line):
         def said():
             if not self.process.running():
                 raise AssertionError(f"the issuer ended; its log:\n{self.process.output()[-3000:]}")
             return line in self.process.output()
 
-        wait_for(f"the issuer's line '{line}'", said, timeout)
+        wait_for(f"the issuer's line '{line}'", said)
 
     def change(self, **config):
         """Takes effect before this returns."""

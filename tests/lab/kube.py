@@ -203,7 +203,7 @@ class Kube(Lab, Cluster):
         self.wait("the node", lambda: self.get("nodes")["items"], 60)
         self.kubectl("wait", "node/node", "--for=condition=Ready", "--timeout=60s", timeout=70)
         self.rollout("deployment/coredns", "kube-system")
-        self.wait("the cluster's DNS", lambda: self.resolve("kubernetes.default.svc.cluster.local"), 30)
+        self.wait("the cluster's DNS", lambda: self.resolve("kubernetes.default.svc.cluster.local"), 60)
         return self
 
     def wait(self, what, condition, timeout):

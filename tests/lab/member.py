@@ -31,7 +31,7 @@ class Lines:
         self.process.stdin.write(line + "\n")
         return self.wait(*answers, since=seen)
 
-    def wait(self, *starts, since=0, timeout=30):
+    def wait(self, *starts, since=0, timeout=60):
         return wait_for(f"{' or '.join(starts)}; it said {self.lines[-3:]}",
                         lambda: next((x for x in self.lines[since:] if x.startswith(starts)), None), timeout)
 

@@ -152,7 +152,7 @@ def settled(kube, space, name, who, **kw):
     """An intercept is in force when every ready pod has an agent; the nodes' kube-proxy follows a little later (up to its period of 1 s)."""
     if name.count(".") != 3:
         settled_pods(kube, space, name)
-    wait_for(f"the nodes to lead {name} in {space} to {who} alone", lambda: set(ask(kube, space, name, **kw)) == {who}, 15)
+    wait_for(f"the nodes to lead {name} in {space} to {who} alone", lambda: set(ask(kube, space, name, **kw)) == {who})
 
 
 class Stream:

@@ -494,12 +494,12 @@ def certificates(s):
     os.makedirs(s.path("tls"))
     for end in ("key", "crt"):
         shutil.copy(s.pki.path(f"another.{end}"), s.path(f"tls/tls.{end}"))
-    wait_for("the new certificate", lambda: subject() == "another", 20)
+    wait_for("the new certificate", lambda: subject() == "another")
     s.write("tls/tls.crt", "no certificate")
-    wait_for("the complaint", lambda: "the old one stays" in s.gateway.output(), 20)
+    wait_for("the complaint", lambda: "the old one stays" in s.gateway.output())
     expect("after a broken one", subject(), "another")
     shutil.rmtree(s.path("tls"))
-    wait_for("the first certificate again", lambda: subject() == "gateway", 20)
+    wait_for("the first certificate again", lambda: subject() == "gateway")
 
 
 def refused(browser, url, status, ask=None):

@@ -13,10 +13,10 @@ def has(text, *wants):
     return text
 
 
-def answers(lab, want, *headers, path="/", within=5.0):
+def answers(lab, want, *headers, path="/"):
     """What a client in the cluster gets; a change may take a moment to reach the agent."""
     argv = [arg for header in headers for arg in ("-H", header)]
-    wait_for(f"'{want}' for {path} {headers}", lambda: want in lab.curl(URL + path, *argv, where="client"), within)
+    wait_for(f"'{want}' for {path} {headers}", lambda: want in lab.curl(URL + path, *argv, where="client"))
 
 
 def serve(lab, port, label, on="laptop"):

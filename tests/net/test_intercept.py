@@ -4,9 +4,9 @@
 from lab import Failed, Lab, step, story, wait_for
 
 
-def expect(lab, want, url="http://10.96.0.21/", within=5.0):
+def expect(lab, want, url="http://10.96.0.21/"):
     """The answer of the service as the cluster sees it; a change may take a moment to reach the agent."""
-    wait_for(f"{url} to answer with '{want}'", lambda: want in lab.curl(url, where="client"), within)
+    wait_for(f"{url} to answer with '{want}'", lambda: want in lab.curl(url, where="client"))
 
 
 def local_server(lab, port, label, on="laptop"):

@@ -146,7 +146,7 @@ def device(w):
     w.issuer.change(pace=3)
     with w.program() as p:
         shown = p.ask("device")["show"]
-        w.issuer.wait("slow_down", 20)
+        w.issuer.wait("slow_down")
         w.issuer.browser().approve(shown[2], "dev")
         p.tokens()
     w.issuer.change(pace=0)

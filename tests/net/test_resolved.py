@@ -132,7 +132,7 @@ def main():
         if lab.culvert_json("status")["dns"]["in_force"]:
             raise Failed("in force, with a resolver that is stopped")
         lab.resolved.popen.send_signal(signal.SIGCONT)
-        wait_for("the link's settings", lambda: lab.culvert_json("status")["dns"]["in_force"], 30)
+        wait_for("the link's settings", lambda: lab.culvert_json("status")["dns"]["in_force"])
         expect(lab, "web.shop", "10.96.0.20")
         lab.culvert("quit")
         as_before(lab, before)

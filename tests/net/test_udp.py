@@ -122,19 +122,19 @@ def main():
         step("the laptop dies: the pod")
         pid = lab.daemon_pid()
         os.kill(pid, signal.SIGSTOP)  # asleep: silent, and nobody is told
-        wait_for("the pod's answer", lambda: lab.ask(1, 10) == ["pod"], 15)
+        wait_for("the pod's answer", lambda: lab.ask(1, 10) == ["pod"])
         expect("3 flows", lab.ask(3, 10), ["pod"] * 3)
         os.kill(pid, signal.SIGCONT)
         wait_for("the laptop's answer", lambda: lab.ask(1, 10) == ["laptop"], 60)
         os.kill(pid, signal.SIGKILL)
-        wait_for("the pod's answer", lambda: lab.ask(1, 10) == ["pod"], 15)
+        wait_for("the pod's answer", lambda: lab.ask(1, 10) == ["pod"])
         lab.connect()
-        wait_for("the laptop's answer", lambda: lab.ask(1, 10) == ["laptop"], 30)
+        wait_for("the laptop's answer", lambda: lab.ask(1, 10) == ["laptop"])
 
         step("--on-down=fail: nobody answers in its place")
         lab.culvert("intercept", "shop", "--port", "7001:7", "--on-down", "fail")
         echo.stop()
-        wait_for("no answer", lambda: lab.ask(1, 10)[0] == "nothing", 15)
+        wait_for("no answer", lambda: lab.ask(1, 10)[0] == "nothing")
         expect("the port that was given back", lab.dig("who.test"), "192.0.2.1\n")
 
         step("leave: the pod serves again")
