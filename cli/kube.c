@@ -166,9 +166,13 @@ static bool is_busy(const struct waiter *w)
 
 int cluster_call(struct cluster *c, const struct kube_call *call, json_t **answer, struct error *e)
 {
+	struct kube_call patient = *call;
+
+	if (!patient.patience)
+		patient.patience = KUBE_PATIENCE;
 	for (unsigned tries = 1;; tries++) {
 		struct waiter w = {.c = c, .e = e};
-		int err = kube_request(c->client, call, on_reply, &w, &w.request);
+		int err = kube_request(c->client, &patient, on_reply, &w, &w.request);
 
 		err = finish(c, &w, err, answer, e);
 		if (!err || !is_busy(&w) || tries == BUSY_TRIES)

@@ -349,7 +349,8 @@ static void begin(struct account *a)
 {
 	const struct login_place p = place(a);
 	char path[160];
-	const struct kube_call call = {.path = path, .timeout = LOOK_TIMEOUT};
+	const struct kube_call call = {
+		.path = path, .timeout = LOOK_TIMEOUT, .patience = KUBE_PATIENCE};
 	struct login *before = malloc(sizeof(*before));
 	struct error e;
 	int err;

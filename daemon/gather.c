@@ -31,7 +31,7 @@ static void on_reply(void *arg, const struct kube_reply *reply);
 static int ask(struct answer *a, const char *query)
 {
 	const struct kube_call call = {
-		.path = a->path, .query = *query ? query : NULL, .patience = API_PATIENCE};
+		.path = a->path, .query = *query ? query : NULL, .patience = KUBE_PATIENCE};
 
 	return kube_request(a->gather->client, &call, on_reply, a, &a->call);
 }

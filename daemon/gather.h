@@ -12,9 +12,6 @@
 
 enum { GATHER_MAX = 10, GATHER_PAGE = 500, GATHER_OBJECTS_MAX = 50000 };
 
-/* Somebody waits at a terminal: an API server that does not even acknowledge what is sent to it is waited for no longer. */
-#define API_PATIENCE (3 * NSEC_PER_SEC)
-
 struct gather;
 
 struct answer {

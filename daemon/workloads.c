@@ -143,7 +143,7 @@ static void on_dropped(void *arg, const struct kube_reply *reply)
 static int delete_object(struct taken *t, kube_reply_cb *cb, void *arg, struct kube_request **rp)
 {
 	char path[512];
-	struct kube_call call = {.method = "DELETE", .path = path, .patience = API_PATIENCE};
+	struct kube_call call = {.method = "DELETE", .path = path, .patience = KUBE_PATIENCE};
 
 	snprintf(path, sizeof(path), INTERCEPTS_PATH "/%s", t->in.ns, t->object);
 	return kube_request(workloads_client(t->w), &call, cb, arg, rp);

@@ -144,6 +144,9 @@ struct kube_call {
 	nsec_t patience; /* 0 = all of that; from then on it fails if the server does not even acknowledge */
 };
 
+/* Of a call for somebody at a terminal. */
+#define KUBE_PATIENCE (3 * NSEC_PER_SEC)
+
 typedef void kube_reply_cb(void *arg, const struct kube_reply *reply);
 
 /* Exactly one callback, unless cancelled. 0, or -ENOMEM or -EINVAL, then there is none. `rp` may be NULL. */
