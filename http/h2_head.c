@@ -99,8 +99,10 @@ void h2_head_finish(struct h2_head *h)
 {
 	const struct http_field *host;
 
-	h->head = (struct http_head){.nfields = h->n - h->pseudo,
-				     .field = h->field ? h->field + h->pseudo : NULL};
+	h->head = (struct http_head){.nfields = h->n - h->pseudo};
+	if (!h->field) /* there are none at all */
+		return;
+	h->head.field = h->field + h->pseudo;
 	for (unsigned i = 0; i < h->pseudo; i++) {
 		const struct http_field *f = &h->field[i];
 
