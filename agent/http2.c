@@ -4,38 +4,18 @@
  * the application. A leg is one connection of this client to one of them, made when its first stream comes, its frames written when it is open.
  *
  * What nghttp2's callbacks find out is only noted; settle() then writes what there is, ends legs that are over, and the whole. A stream of
- * a leg that ends without an answer is routed anew (on_lost).
+ * a leg that ends without an answer is routed anew (on_lost); of a leg to a laptop that is away those that may be.
  */
 #include <errno.h>
 #include <event2/event.h>
 #include <stdio.h>
 #include <sys/queue.h>
 
-#include "agent/internal.h"
+#include "agent/http2.h"
 #include "base/log.h"
-#include "base/stream.h"
 #include "relay/relay.h"
 
-enum {
-	READ_BUDGET = 512 << 10,
-	TEXT_MAX = 512,
-	IOV_MAX_READ = 16,
-	LEG_IDLE_S = 5,
-	IDLE_LEGS_MAX = 256,
-	TIDY_AFTER_S = 1
-};
-
-/* One of the connections, with what its stream did not take. */
-struct wire {
-	struct http2 *c;
-	struct stream *s; /* NULL = not open yet */
-	struct h2_end *end;
-	uint8_t *rest;
-	size_t at, len;
-	bool eof, dead;
-	bool heard, http1; /* something; and that was HTTP/1 */
-	unsigned later;	   /* events that came at the wrong time */
-};
+enum { TEXT_MAX = 512, LEG_IDLE_S = 5, IDLE_LEGS_MAX = 256, TIDY_AFTER_S = 1 };
 
 /* Why a leg ends. */
 enum verdict { BROKE, NO_ANSWER, TO_POD, RULE_GONE };
@@ -49,6 +29,7 @@ struct leg {
 	struct dial *dial;
 	nsec_t idle; /* since when it has no streams; 0 = it has */
 	bool ending;
+	bool away; /* the laptop, as the manager says: what may have been done there waits, nothing else */
 	enum verdict verdict;
 };
 
@@ -73,120 +54,6 @@ struct http2 {
 	bool goaway, rules_changed;
 	struct h2_counts told; /* of h2's, what the port's figures have */
 };
-
-/* --- wires ------------------------------------------------------------------------------------------------------------- */
-
-/* True if something was written. */
-static bool wire_flush(struct wire *w)
-{
-	uint8_t *buf = agent_scratch();
-	bool wrote = false;
-
-	while (w->s && !w->dead) {
-		ssize_t n;
-
-		if (!w->rest) {
-			w->len = h2_output(w->end, buf, AGENT_SCRATCH);
-			w->at = 0;
-			if (!w->len)
-				break;
-		}
-		n = stream_write(w->s, (w->rest ? w->rest : buf) + w->at, w->len);
-		if (n < 0 && n != -EAGAIN) {
-			w->dead = true;
-			break;
-		}
-		wrote |= n > 0;
-		w->at += n > 0 ? (size_t)n : 0;
-		w->len -= n > 0 ? (size_t)n : 0;
-		if (!w->len) {
-			free(w->rest);
-			w->rest = NULL;
-			continue;
-		}
-		if (!w->rest) {
-			w->rest = malloc(w->len);
-			if (!w->rest) {
-				w->dead = true;
-				break;
-			}
-			memcpy(w->rest, buf + w->at, w->len);
-			w->at = 0;
-		}
-		break;
-	}
-	return wrote;
-}
-
-static void wire_want(struct wire *w)
-{
-	if (w->s && !w->dead)
-		w->s->ops->want(w->s,
-				(w->eof ? 0 : STREAM_READABLE) | (w->rest ? STREAM_WRITABLE : 0));
-}
-
-static int wire_input(struct wire *w, const uint8_t *data, size_t len)
-{
-	if (!w->heard) {
-		w->heard = true;
-		w->http1 = len >= 5 && !memcmp(data, "HTTP/", 5);
-	}
-	return h2_input(w->end, data, len, clock_boot());
-}
-
-/* Where the stream has its bytes in memory (lwIP), they are taken there. */
-static ssize_t wire_peek(struct wire *w)
-{
-	struct iovec iov[IOV_MAX_READ];
-	int n = w->s->ops->peek(w->s, iov, IOV_MAX_READ);
-	size_t len = 0;
-
-	if (n <= 0)
-		return n;
-	for (int i = 0; i < n; i++) {
-		if (wire_input(w, iov[i].iov_base, iov[i].iov_len))
-			return -EPROTO;
-		len += iov[i].iov_len;
-	}
-	w->s->ops->consume(w->s, len);
-	return (ssize_t)len;
-}
-
-static ssize_t wire_copy(struct wire *w)
-{
-	uint8_t *buf = agent_scratch();
-	ssize_t n = stream_read(w->s, buf, AGENT_SCRATCH);
-
-	if (n > 0 && wire_input(w, buf, (size_t)n))
-		return -EPROTO;
-	return n;
-}
-
-static void wire_read(struct wire *w)
-{
-	ssize_t n = 1;
-
-	for (size_t all = 0; n > 0 && all < READ_BUDGET; all += (size_t)n) {
-		n = w->s->ops->peek ? wire_peek(w) : wire_copy(w);
-		if (!w->s->ops->peek && n < AGENT_SCRATCH)
-			break; /* mostly the next read would be for nothing */
-	}
-	if (n == 0 || n == -EPROTO) /* what nghttp2 has to say goes out */
-		w->eof = true;
-	else if (n < 0 && n != -EAGAIN)
-		w->dead = true;
-}
-
-static void wire_close(struct wire *w, bool gently)
-{
-	if (w->s && gently && !w->dead && !w->rest)
-		w->s->ops->close(w->s);
-	else if (w->s)
-		w->s->ops->abort(w->s);
-	w->s = NULL;
-	free(w->rest);
-	w->rest = NULL;
-}
 
 /* --- legs --------------------------------------------------------------------------------------------------------------- */
 
@@ -444,6 +311,10 @@ static void on_lost(void *arg, struct h2_stream *s, enum h2_lost why, bool whole
 			      : "What the laptop answered is no HTTP/2.");
 		return;
 	}
+	if (why == H2_LOST_TAKEN) {
+		send_again(c, s);
+		return;
+	}
 	if (why == H2_LOST_REFUSED || l->verdict == RULE_GONE) {
 		if (whole && !q->again)
 			send_again(c, s);
@@ -551,7 +422,7 @@ static bool leg_over(const struct leg *l)
 {
 	const struct wire *w = &l->wire;
 
-	return w->dead || w->eof || h2_over(w->end) ||
+	return w->dead || w->eof || h2_over(w->end) || (l->away && !h2_leg_awaited(w->end)) ||
 	       (!h2_leg_takes(w->end) && !h2_leg_streams(w->end) && !h2_has_output(w->end));
 }
 
@@ -634,6 +505,21 @@ static void settle(struct http2 *c)
 	c->inside = false;
 }
 
+/* The manager has missed its laptop. What may be asked again is, and goes by the policy; what may not waits: it may have been done. */
+static void leave_away(struct http2 *c)
+{
+	struct leg *l;
+
+	for (l = LIST_FIRST(&c->legs); l; l = LIST_NEXT(l, next)) {
+		const struct rule *r = l->app || l->away ? NULL : rule_ref_find(c->base.a, &l->ref);
+
+		if (r && !r->online && l->wire.s) {
+			l->away = true;
+			h2_leg_leave(l->wire.end);
+		}
+	}
+}
+
 /* The laptop's streams whose rule has gone end, or go elsewhere if they can. */
 static void look_at_rules(struct http2 *c)
 {
@@ -654,6 +540,7 @@ static void look_at_rules(struct http2 *c)
 			}
 		}
 	}
+	leave_away(c);
 }
 
 static void take(struct wire *w, unsigned ev)

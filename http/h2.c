@@ -491,6 +491,28 @@ unsigned h2_leg_streams(const struct h2_end *leg)
 	return leg->nstreams;
 }
 
+void h2_leg_leave(struct h2_end *leg)
+{
+	struct h2_stream *s, *next;
+
+	leg->closing = true;
+	for (s = LIST_FIRST(&leg->streams); s; s = next) {
+		next = LIST_NEXT(s, on_leg);
+		h2_stream_leave(s);
+	}
+}
+
+bool h2_leg_awaited(const struct h2_end *leg)
+{
+	const struct h2_stream *s;
+
+	for (s = LIST_FIRST(&leg->streams); s; s = LIST_NEXT(s, on_leg)) {
+		if (s->leg_id && s->id && !s->own)
+			return true;
+	}
+	return false;
+}
+
 bool h2_leg_spoke(const struct h2_end *leg)
 {
 	return leg->spoke;

@@ -121,6 +121,8 @@ void h2_on_sent_end(struct h2_stream *s);	       /* ... went to the client */
 /* Closed there. They may free s. */
 void h2_on_client_closed(struct h2_stream *s, uint32_t code);
 void h2_on_leg_closed(struct h2_stream *s, uint32_t code, enum h2_lost why);
+/* Takes it off its leg, if another may have it, too. */
+void h2_stream_leave(struct h2_stream *s);
 /* nghttp2's send_data_callback. */
 int h2_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *framehd,
 		 size_t length, nghttp2_data_source *source, void *user);

@@ -123,6 +123,8 @@ static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *buf, siz
 	}
 	if (n)
 		*flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+	/* From here on h2_send_data() may be called at any time. */
+	s->up_gone |= n && !e->client;
 	if (q->ended && n == q->len) {
 		*flags |= NGHTTP2_DATA_FLAG_EOF;
 		if (q->trailers) {
@@ -150,8 +152,6 @@ int h2_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *
 	memcpy(to, framehd, FRAME_HEAD);
 	give_back(s, q, length, h2_queue_take(q, to + FRAME_HEAD, length));
 	e->out_len += FRAME_HEAD + length;
-	if (!e->client)
-		s->up_gone = true;
 	return 0;
 }
 
@@ -397,6 +397,27 @@ static bool repeatable(const struct h2_stream *s)
 	return yes;
 }
 
+/* May another have it, too? */
+static bool whole(const struct h2_stream *s, enum h2_lost why)
+{
+	return !s->up_gone && (why == H2_LOST_REFUSED || !s->sent || repeatable(s));
+}
+
+void h2_stream_leave(struct h2_stream *s)
+{
+	struct h2_end *leg = s->leg;
+
+	if (!s->leg_id || !s->id || s->own || s->answered || !whole(s, H2_LOST_TAKEN))
+		return;
+	nghttp2_session_set_stream_user_data(leg->session, s->leg_id, NULL);
+	reset_leg(s, NGHTTP2_CANCEL); /* should it come back */
+	LIST_REMOVE(s, on_leg);
+	s->leg = NULL;
+	s->leg_id = 0;
+	leg->nstreams--;
+	s->h->ops->lost(s->h->arg, s, H2_LOST_TAKEN, true);
+}
+
 void h2_on_leg_closed(struct h2_stream *s, uint32_t code, enum h2_lost why)
 {
 	struct h2 *h = s->h;
@@ -410,9 +431,7 @@ void h2_on_leg_closed(struct h2_stream *s, uint32_t code, enum h2_lost why)
 		if (s->leg_reset)
 			reset_client(s, code);
 		else
-			h->ops->lost(h->arg, s, why,
-				     !s->up_gone &&
-					     (why == H2_LOST_REFUSED || !s->sent || repeatable(s)));
+			h->ops->lost(h->arg, s, why, whole(s, why));
 	} else {
 		drop(s, &s->up);
 		if (!s->down.ended || !s->up.ended)

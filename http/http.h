@@ -154,9 +154,10 @@ enum h2_lost {
 	H2_LOST_REFUSED, /* the leg takes no more, and has not looked at it */
 	H2_LOST_BROKEN,	 /* the leg has ended */
 	H2_LOST_ANSWER,	 /* what came was no answer */
+	H2_LOST_TAKEN,	 /* it was taken off the leg: h2_leg_leave() */
 };
 
-/* From within h2_input(), h2_output() and h2_leg_free(). They may call whatever takes a stream, and h2_leg_new(); neither free, put in nor take out. */
+/* From within h2_input(), h2_output(), h2_leg_free() and h2_leg_leave(). They may call whatever takes a stream, and h2_leg_new(); neither free, put in nor take out. */
 struct h2_ops {
 	/* A head is whole. Now or later: h2_send() or h2_answer(), once. */
 	void (*request)(void *arg, struct h2_stream *s, const struct http_head *head);
@@ -191,7 +192,11 @@ void h2_leg_free(struct h2_end *leg);
 bool h2_leg_takes(
 	const struct h2_end *leg); /* more streams? Else it is to be freed when it has none */
 unsigned h2_leg_streams(const struct h2_end *leg);
-bool h2_leg_spoke(const struct h2_end *leg); /* HTTP/2, so far */
+/* It is silent, but may come back. It takes no more streams; those that may be sent to another as well are lost(), and whole. The others, which it may have
+ * done, or is in the middle of, wait. */
+void h2_leg_leave(struct h2_end *leg);
+bool h2_leg_awaited(const struct h2_end *leg); /* does the client wait for anything of it? */
+bool h2_leg_spoke(const struct h2_end *leg);   /* HTTP/2, so far */
 
 /* Takes all of it. -EPROTO: that was no HTTP/2, or a flood; -ENOMEM. Then take out what there is, and end it. */
 int h2_input(struct h2_end *e, const uint8_t *data, size_t len, nsec_t now);

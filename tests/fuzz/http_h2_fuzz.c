@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * http: what clients and legs of the HTTP/2 splitter send. The first byte: odd = a preface and SETTINGS have come at both ends. Then records:
- * a byte that says where (bit 0: the leg) and what comes after (bit 1: the leg ends; bit 2: nothing is taken out; bit 3: time goes by), a
- * byte of length, and so many bytes. All of it goes past the follower, too, whole and byte by byte.
+ * a byte that says where (bit 0: the leg) and what comes after (bit 1: the leg ends; bit 2: nothing is taken out; bit 3: time goes by; bit 4: the leg is silent, and
+ * left), a byte of length, and so many bytes. All of it goes past the follower, too, whole and byte by byte.
  */
 #include <stdlib.h>
 
@@ -124,6 +124,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			leg = h2_leg_new(h2, false);
 			h2_leg_free(old);
 		}
+		if (how & 16 && leg)
+			h2_leg_leave(leg);
 		if (!(how & 4))
 			take_out();
 		if (how & 8)

@@ -66,10 +66,16 @@ static nghttp2_nv nv(const char *name, const char *value)
 			    strlen(value), NGHTTP2_NV_FLAG_NONE};
 }
 
-static int on_frame(nghttp2_session *s, const nghttp2_frame *f, void *user)
+static void answer_stream(nghttp2_session *s, int32_t id)
 {
 	const nghttp2_data_provider text = {.read_callback = body};
 	const nghttp2_nv ok = nv(":status", "200");
+
+	nghttp2_submit_response(s, id, &ok, 1, &text);
+}
+
+static int on_frame(nghttp2_session *s, const nghttp2_frame *f, void *user)
+{
 	struct end *e = user;
 
 	if (f->hd.type == NGHTTP2_GOAWAY) {
@@ -82,7 +88,7 @@ static int on_frame(nghttp2_session *s, const nghttp2_frame *f, void *user)
 	if (e->refuse_next)
 		nghttp2_submit_goaway(s, 0, f->hd.stream_id - 2, NGHTTP2_NO_ERROR, NULL, 0);
 	else if (!e->silent)
-		nghttp2_submit_response(s, f->hd.stream_id, &ok, 1, &text);
+		answer_stream(s, f->hd.stream_id);
 	return 0;
 }
 
@@ -237,7 +243,23 @@ static void connect_us(void)
 	ncalls = 0;
 }
 
-static struct call *call(const char *method, bool matches, bool preview)
+static ssize_t one_byte(nghttp2_session *s, int32_t id, uint8_t *buf, size_t len, uint32_t *flags,
+			nghttp2_data_source *src, void *user)
+{
+	(void)s;
+	(void)id;
+	(void)len;
+	(void)flags;
+	(void)user;
+	if (*(bool *)src->ptr)
+		return NGHTTP2_ERR_DEFERRED;
+	*(bool *)src->ptr = true;
+	*buf = 'x';
+	return 1;
+}
+
+static struct call *call_with(const char *method, bool matches, bool preview,
+			      const nghttp2_data_provider *upload)
 {
 	struct call *c = &calls[ncalls++];
 	nghttp2_nv list[8];
@@ -251,9 +273,14 @@ static struct call *call(const char *method, bool matches, bool preview)
 		list[n++] = nv("x-culvert-intercept-id", ID ":hello");
 	if (preview)
 		list[n++] = nv("x-culvert-preview", "1");
-	c->id = nghttp2_submit_request(us.session, NULL, list, n, NULL, c);
+	c->id = nghttp2_submit_request(us.session, NULL, list, n, upload, c);
 	assert_true(c->id > 0);
 	return c;
+}
+
+static struct call *call(const char *method, bool matches, bool preview)
+{
+	return call_with(method, matches, preview, NULL);
 }
 
 static void got(const struct call *c, int status, const char *text)
@@ -330,7 +357,7 @@ static void push(json_t *rules)
 	turns(30);
 }
 
-static void push_rule(const char *on_down)
+static void push_rule_of(const char *on_down, bool online)
 {
 	char address[ADDR_STRLEN];
 
@@ -338,9 +365,14 @@ static void push_rule(const char *on_down)
 	push(json_pack("[{s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:b, s:s, s:s, s:b, s:b, s:s, s:{s:s, "
 		       "s:[], s:s}}]",
 		       "intercept", "hello", "owner", "ana", "target", 8080, "address", address,
-		       "port", 20000, "on_down", on_down, "hold_s", 30, "online", true, "mechanism",
-		       "http", "id", ID, "preview", false, "tag", false, "uid", "", "match", "mode",
-		       "auto", "conditions", "path", ""));
+		       "port", 20000, "on_down", on_down, "hold_s", 30, "online", online,
+		       "mechanism", "http", "id", ID, "preview", false, "tag", false, "uid", "",
+		       "match", "mode", "auto", "conditions", "path", ""));
+}
+
+static void push_rule(const char *on_down)
+{
+	push_rule_of(on_down, true);
 }
 
 static void push_tcp_rule(void)
@@ -504,6 +536,72 @@ static void test_a_rule_that_goes(void **unused)
 	got(&calls[0], 200, "pod");
 }
 
+/*
+ * The manager has missed it. What may be asked again goes by the policy; a POST, and a PUT of which some has gone, may have been done,
+ * and wait; what comes then does not wait with them.
+ */
+static void test_a_laptop_that_is_away_is_not_waited_for(void **unused)
+{
+	bool sent = false;
+	const nghttp2_data_provider upload = {.source.ptr = &sent, .read_callback = one_byte};
+	struct stream *before;
+
+	(void)unused;
+	push_rule("pod");
+	connect_us();
+	got(call("GET", true, false), 200, "laptop");
+	before = mine.s;
+	mine.silent = true;
+	call("GET", true, false);
+	call("POST", true, false);
+	call_with("PUT", true, false, &upload);
+	call("GET", true, true);
+	UNTIL(mine.requests == 5);
+	push_rule_of("pod", false);
+	got(&calls[1], 200, "pod");
+	got(&calls[4], 503,
+	    "The laptop of ana, which intercepts this with 'hello', does not answer.");
+	assert_string_equal(calls[4].away, "ana/hello");
+	got(call("POST", true, false), 200, "pod");
+	assert_false(calls[2].closed);
+	assert_false(calls[3].closed);
+	assert_int_equal(syns, 1);
+	assert_ptr_equal(mine.s, before);
+	/* It comes back, and knows nothing of its being away. The client has lost patience with one. */
+	nghttp2_submit_rst_stream(us.session, 0, calls[3].id, NGHTTP2_CANCEL);
+	answer_stream(mine.session, 5); /* its third */
+	got(&calls[2], 200, "laptop");
+	UNTIL(mine.ended); /* the last of its streams */
+	mine.silent = false;
+	push_rule_of("pod", true);
+	got(call("GET", true, false), 200, "laptop");
+	assert_int_equal(syns, 2);
+}
+
+/* With `hold` it waits for the laptop to come back, and goes there by another connection; with `fail` nobody waits. */
+static void test_a_laptop_that_is_away_and_the_other_policies(void **unused)
+{
+	(void)unused;
+	push_rule("hold");
+	connect_us();
+	got(call("GET", true, false), 200, "laptop");
+	mine.silent = true;
+	call("GET", true, false);
+	UNTIL(mine.requests == 2);
+	push_rule_of("hold", false);
+	UNTIL(mine.ended); /* nobody waits for that one any more */
+	assert_false(calls[1].closed);
+	mine.silent = false;
+	push_rule_of("hold", true);
+	got(&calls[1], 200, "laptop");
+	push_rule("fail");
+	mine.silent = true;
+	call("GET", true, false);
+	UNTIL(mine.requests == 2);
+	push_rule_of("fail", false);
+	got(&calls[2], 503, "does not answer");
+}
+
 /* The client has gone: the laptop hears of it though it has nothing to say. */
 static void test_a_client_that_goes(void **unused)
 {
@@ -544,6 +642,8 @@ int main(int argc, char **argv)
 		TEST(test_a_leg_that_goes_away),
 		TEST(test_a_leg_that_breaks),
 		TEST(test_a_rule_that_goes),
+		TEST(test_a_laptop_that_is_away_is_not_waited_for),
+		TEST(test_a_laptop_that_is_away_and_the_other_policies),
 		TEST(test_a_client_that_goes),
 		TEST(test_the_agent_ends),
 	};

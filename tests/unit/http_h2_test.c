@@ -198,6 +198,50 @@ static void test_leg_dies_with_a_request_that_must_not_be_repeated(void **unused
 	world_stop();
 }
 
+/*
+ * A leg is silent, at any moment of many calls. What may be sent to another is, and good there; the rest waits, and is good when the
+ * leg comes back. What it says then of those that went away is nobody's.
+ */
+static void test_leg_is_left(void **unused)
+{
+	unsigned moved = 0, waited = 0;
+
+	(void)unused;
+	for (uint64_t seed = 1; seed <= 60; seed++) {
+		unsigned waiting = 0;
+
+		world_start(seed);
+		reconnects = true;
+		for (unsigned i = 0; i < 30; i++)
+			call_send(call_new('l', roll(2) ? 0 : roll(300000)),
+				  roll(2) ? "GET" : "POST", NULL);
+		for (unsigned i = 0, n = roll(400); i < n || !server_l.end; i++) {
+			struct peer *peers[] = {&client, &server_l};
+
+			move(peers[roll(2)], roll(4), 4000);
+		}
+		server_l.cut = true;
+		h2_leg_leave(server_l.end);
+		assert_false(h2_leg_takes(server_l.end));
+		world_run(5000);
+		for (unsigned i = 0; i < ncalls; i++)
+			waiting += !calls[i].closed;
+		assert_int_equal(h2_leg_awaited(server_l.end), waiting > 0);
+		moved += lost[H2_LOST_TAKEN];
+		waited += waiting;
+		server_l.cut = false;
+		world_run(5000);
+		for (unsigned i = 0; i < ncalls; i++)
+			call_was_good(&calls[i]);
+		assert_false(h2_leg_awaited(server_l.end));
+		assert_int_equal(h2_leg_streams(server_l.end), 0);
+		assert_int_equal(h2_streams(h2), 0);
+		world_stop();
+	}
+	if (moved < 100 || waited < 100)
+		fail_msg("%u moved, %u waited", moved, waited);
+}
+
 static void test_leg_dies_within_an_answer(void **unused)
 {
 	(void)unused;
@@ -570,6 +614,7 @@ int main(void)
 		cmocka_unit_test(test_one_stands_the_others_go),
 		cmocka_unit_test(test_leg_dies),
 		cmocka_unit_test(test_leg_dies_with_a_request_that_must_not_be_repeated),
+		cmocka_unit_test(test_leg_is_left),
 		cmocka_unit_test(test_leg_dies_within_an_answer),
 		cmocka_unit_test(test_leg_goes_away),
 		cmocka_unit_test(test_rapid_reset),

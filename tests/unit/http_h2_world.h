@@ -69,7 +69,7 @@ static uint64_t rng;
 static struct h2 *h2;
 static struct peer client, server_a, server_l, spare;
 static bool reconnects; /* an ended leg is replaced; one that takes no more, by `spare` */
-static unsigned lost[3], gone;
+static unsigned lost[4], gone;
 static nsec_t now;
 static const char *tag;
 
@@ -122,6 +122,14 @@ static struct call *call_of(nghttp2_session *s, int32_t id)
 	return nghttp2_session_get_stream_user_data(s, id);
 }
 
+/* Not if another server has it by now. */
+static struct call *call_at(const struct peer *p, nghttp2_session *s, int32_t id)
+{
+	struct call *c = call_of(s, id);
+
+	return c && (p == &client || c->server == p) ? c : NULL;
+}
+
 static ssize_t client_body(nghttp2_session *s, int32_t id, uint8_t *buf, size_t len,
 			   uint32_t *flags, nghttp2_data_source *src, void *user)
 {
@@ -150,8 +158,7 @@ static ssize_t server_body(nghttp2_session *s, int32_t id, uint8_t *buf, size_t 
 	struct call *c = src->ptr;
 	size_t n = MIN(len, c->sgot - c->ssent);
 
-	(void)user;
-	if (!n && !c->ended)
+	if (c->server != user || (!n && !c->ended))
 		return NGHTTP2_ERR_DEFERRED;
 	for (size_t i = 0; i < n; i++)
 		buf[i] = byte_of(c->n, c->ssent + i);
@@ -251,7 +258,7 @@ static int on_chunk(nghttp2_session *s, uint8_t flags, int32_t id, const uint8_t
 		    void *user)
 {
 	struct peer *p = user;
-	struct call *c = call_of(s, id);
+	struct call *c = call_at(p, s, id);
 
 	(void)flags;
 	if (!p->frozen)
@@ -280,7 +287,7 @@ static int on_chunk(nghttp2_session *s, uint8_t flags, int32_t id, const uint8_t
 static int on_frame(nghttp2_session *s, const nghttp2_frame *f, void *user)
 {
 	struct peer *p = user;
-	struct call *c = f->hd.stream_id ? call_of(s, f->hd.stream_id) : NULL;
+	struct call *c = f->hd.stream_id ? call_at(p, s, f->hd.stream_id) : NULL;
 
 	if (f->hd.type == NGHTTP2_GOAWAY) {
 		p->goaway = true;
@@ -306,7 +313,7 @@ static int on_frame(nghttp2_session *s, const nghttp2_frame *f, void *user)
 
 static int on_close(nghttp2_session *s, int32_t id, uint32_t code, void *user)
 {
-	struct call *c = call_of(s, id);
+	struct call *c = call_at(user, s, id);
 
 	if (!c)
 		return 0;
@@ -369,6 +376,8 @@ static struct h2_end *leg_of(char to)
 		return NULL;
 	if (p->end) { /* the old one is freed when it has no streams left */
 		p = &spare;
+		if (p->end && h2_leg_takes(p->end))
+			return p->end;
 		assert_null(p->end);
 		peer_start(p, to, 100);
 	}
