@@ -12,6 +12,7 @@ routed to its pod. Everything is found and ended by the names and process ids ma
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -278,13 +279,13 @@ class Lab:
         os.chmod(path, mode)
         return path
 
-    def listening(self, name, port, udp=False):
+    def listening(self, name, port, udp=False, address=""):
         flag = "-lun" if udp else "-ltn"
-        return any(line.split()[3].endswith(f":{port}") for line in
+        return any(re.sub(r"[][]", "", line.split()[3]).endswith(f"{address}:{port}") for line in
                    self.run(name, "ss", "-H", flag).stdout.splitlines() if len(line.split()) > 3)
 
-    def wait_listening(self, name, port, udp=False):
-        wait_for(f"port {port} in {name}", lambda: self.listening(name, port, udp))
+    def wait_listening(self, name, port, udp=False, address=""):
+        wait_for(f"port {port} in {name}", lambda: self.listening(name, port, udp, address))
 
     # -- the cluster's and the laptop's programs ---------------------------------------------------
 

@@ -56,7 +56,7 @@ def udp(lab):
     step("UDP, datagrams from 1 byte to 20,000; nobody there is told as such")
     for i, address in enumerate(("10.244.0.10", "fd10:244::10")):
         lab.start("web", f"udp-echo-{i}", "/usr/bin/python3", "-c", UDP_ECHO, address)
-        lab.wait_listening("web", 9999, udp=True)
+        lab.wait_listening("web", 9999, udp=True, address=address)
         if "refused" not in lab.run("laptop", "/usr/bin/python3", "-c", UDP_ASK, address).stdout:
             raise Failed(f"a closed UDP port of {address} was not refused")
 
