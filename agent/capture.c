@@ -224,8 +224,7 @@ static void give(struct capture *c, enum http_kind kind, const uint8_t *bytes, s
 		http1_start(a, port, client, app, bytes, n, proxy);
 	} else {
 		port_figures(a, port)->http2++;
-		http2_start(a, port, client, app, bytes, n);
-		free(proxy.iov_base);
+		http2_start(a, port, client, app, bytes, n, proxy);
 	}
 	free(first);
 	end(c);

@@ -53,6 +53,7 @@ struct http2 {
 	bool inside; /* settle() will be called */
 	bool goaway, rules_changed;
 	struct h2_counts told; /* of h2's, what the port's figures have */
+	struct iovec proxy;    /* a PROXY header, for an application that is dialled anew */
 };
 
 /* --- legs --------------------------------------------------------------------------------------------------------------- */
@@ -118,7 +119,11 @@ static void on_dialled(void *arg, struct stream *s, int error)
 
 	c->inside = true;
 	l->dial = NULL;
-	if (s) {
+	if (s && c->proxy.iov_len &&
+	    stream_write(s, c->proxy.iov_base, c->proxy.iov_len) != (ssize_t)c->proxy.iov_len) {
+		s->ops->abort(s); /* it is short, and its connection new */
+		leg_end(l, NO_ANSWER);
+	} else if (s) {
 		wire_open(&l->wire, s);
 	} else {
 		log_limited(&limit, 10 * NSEC_PER_SEC, "application %s: %s",
@@ -388,6 +393,7 @@ static void end(struct http2 *c, bool gently)
 	}
 	event_free(c->later);
 	event_free(c->idle);
+	free(c->proxy.iov_base);
 	client_remove(&c->base);
 	free(c);
 }
@@ -645,24 +651,27 @@ static struct http2 *http2_new(struct agent *a, const struct agent_port *port)
 }
 
 void http2_start(struct agent *a, const struct agent_port *port, struct stream *client,
-		 struct stream *app, const uint8_t *first, size_t n)
+		 struct stream *app, const uint8_t *first, size_t n, struct iovec proxy)
 {
 	struct http2 *c = NULL;
 	struct leg *l = NULL;
 
 	if (app && !rules_http(&a->rules, port->target, NULL)) {
+		free(proxy.iov_base);
 		http2_pass(a, port, client, app, first, n);
 		return;
 	}
 	if (rules_http(&a->rules, port->target, NULL))
 		c = http2_new(a, port);
 	if (!c) {
+		free(proxy.iov_base);
 		client->ops->abort(client);
 		if (app)
 			app->ops->abort(app);
 		return;
 	}
 	c->inside = true;
+	c->proxy = proxy;
 	wire_open(&c->client, client);
 	/* At once: what it offers concerns the client. */
 	l = app ? leg_new(c, true) : NULL;

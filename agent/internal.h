@@ -202,7 +202,7 @@ int listener_socket(const struct agent *a, const struct agent_port *port, int *f
 void http1_start(struct agent *a, const struct agent_port *port, struct stream *client,
 		 struct stream *app, const uint8_t *first, size_t n, struct iovec proxy);
 void http2_start(struct agent *a, const struct agent_port *port, struct stream *client,
-		 struct stream *app, const uint8_t *first, size_t n);
+		 struct stream *app, const uint8_t *first, size_t n, struct iovec proxy);
 /* Followed only (http2_pass.c). */
 void http2_pass(struct agent *a, const struct agent_port *port, struct stream *client,
 		struct stream *app, const uint8_t *first, size_t n);

@@ -18,7 +18,8 @@ struct end {
 	int fd;		  /* -1 = the laptop's, or not there */
 	struct stream *s; /* the laptop's */
 	bool silent, ended;
-	bool refuse_next; /* GOAWAY at the next request, which was not looked at */
+	const char *expects; /* these bytes come first */
+	bool refuse_next;    /* GOAWAY at the next request, which was not looked at */
 	unsigned requests;
 	int32_t goaway_last;
 	unsigned goaways;
@@ -35,6 +36,8 @@ struct call {
 static struct end us, app, mine;
 static struct call calls[CALLS];
 static unsigned ncalls;
+static const char *proxy; /* the header that the client begins with; NULL = none */
+static unsigned accepted; /* by the application */
 
 static void end_stop(struct end *e)
 {
@@ -172,6 +175,15 @@ static void end_pump(struct end *e)
 
 	if (!e->session || e->ended)
 		return;
+	if (e->expects) {
+		size_t len = strlen(e->expects);
+
+		if (recv(e->fd, buf, len, MSG_PEEK | MSG_DONTWAIT) < (ssize_t)len)
+			return;
+		assert_int_equal(recv(e->fd, buf, len, 0), len);
+		assert_memory_equal(buf, e->expects, len);
+		e->expects = NULL;
+	}
 	end_write(e);
 	while ((n = e->s ? stream_read(e->s, buf, sizeof(buf))
 			 : recv(e->fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0)
@@ -212,6 +224,8 @@ static void turn(void)
 	if (fd >= 0) {
 		end_stop(&app);
 		app.fd = fd;
+		app.expects = proxy;
+		accepted++;
 		end_start(&app, false);
 	}
 	end_pump(&us);
@@ -238,6 +252,8 @@ static void connect_us(void)
 {
 	end_stop(&us);
 	us.fd = client();
+	if (proxy)
+		assert_int_equal(send(us.fd, proxy, strlen(proxy), 0), strlen(proxy));
 	end_start(&us, true);
 	memset(calls, 0, sizeof(calls));
 	ncalls = 0;
@@ -322,6 +338,8 @@ static int setup(void **unused)
 	base_port = (uint16_t)(base_port + 3);
 	laptop = LAPTOP_SERVES;
 	hellos = syns = 0;
+	proxy = NULL;
+	accepted = 0;
 	us = (struct end){.name = "client", .fd = -1};
 	app = (struct end){.name = "pod", .fd = -1};
 	mine = (struct end){.name = "laptop", .fd = -1};
@@ -486,6 +504,22 @@ static void test_pod_and_a_visitor_who_must_not_see_it(void **unused)
 	got(call("GET", true, true), 503, "does not answer");
 }
 
+/* The application hears who the client is each time that it is dialled; the laptop does not. */
+static void test_a_proxy_header_is_played_again(void **unused)
+{
+	(void)unused;
+	proxy = "PROXY TCP4 192.0.2.1 192.0.2.2 5000 80\r\n";
+	push_rule("pod");
+	connect_us();
+	got(call("GET", true, false), 200, "laptop");
+	got(call("GET", false, false), 200, "pod");
+	assert_int_equal(accepted, 1);
+	app.refuse_next = true;
+	got(call("GET", false, false), 200, "pod");
+	assert_int_equal(accepted, 2);
+	assert_null(app.expects);
+}
+
 /* What the laptop's program did not look at goes to its next connection, whatever the method. */
 static void test_a_leg_that_goes_away(void **unused)
 {
@@ -639,6 +673,7 @@ int main(int argc, char **argv)
 		TEST(test_hold),
 		TEST(test_fail),
 		TEST(test_pod_and_a_visitor_who_must_not_see_it),
+		TEST(test_a_proxy_header_is_played_again),
 		TEST(test_a_leg_that_goes_away),
 		TEST(test_a_leg_that_breaks),
 		TEST(test_a_rule_that_goes),
