@@ -12,9 +12,14 @@ enum { EXPIRES_MAX_S = 30 * 24 * 3600, EXPIRES_TEXT = 32 };
 static int ask(const char *method, json_t *params, const struct ingress *in, json_t **result,
 	       struct error *e)
 {
+	int err;
+
 	if (in)
 		json_object_set_new(params, "ingress", ingress_to_json(in));
-	return client_once(method, params, "Asking the manager", result, e);
+	err = client_once(method, params, "Asking the manager", result, e);
+	if (!err && *get_text(*result, "warning"))
+		fprintf(stderr, "Warning: %s\n", get_text(*result, "warning"));
+	return err;
 }
 
 int preview_make(json_t *granted, const struct ingress *in, struct error *e)

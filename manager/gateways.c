@@ -24,6 +24,8 @@ enum {
 	LINE_FIELDS = 7,
 };
 
+#define TAKE_TIMEOUT (10 * NSEC_PER_SEC)
+
 /* A WebSocket that waits for what the API server says of its token. */
 struct asking {
 	struct asking *next;
@@ -40,6 +42,8 @@ struct gateway {
 	bool told;    /* it has said hello */
 	bool watch;
 	uint64_t previews, intercepts; /* hashes of what was told last */
+	bool calling;		       /* it has not answered `previews` yet */
+	uint64_t calling_epoch, has;   /* what it is told, and what it has taken */
 	nsec_t calls_until;
 };
 
@@ -186,24 +190,81 @@ static json_t *intercepts(const struct kubernetes *k, unsigned *left_out)
 	return l.items;
 }
 
-static void tell(struct gateways *g, const char *what, json_t *list, unsigned left_out,
-		 size_t hash_at)
+static void note_left_out(struct gateways *g, const char *what, unsigned n)
 {
-	uint64_t hash = hash_json(g->k, list);
-
-	if (left_out)
+	if (n)
 		log_limited(&g->large, 600 * NSEC_PER_SEC,
 			    "gateway: %s: %u are left out, since all of them do not fit a message",
-			    what, left_out);
-	for (struct gateway *w = g->list; w; w = w->next) {
-		uint64_t *last = (uint64_t *)(void *)((char *)w + hash_at);
+			    what, n);
+}
 
-		if (!w->told || *last == hash)
+static json_t *list_json(const struct gateways *g, const char *what, json_t *list)
+{
+	return json_pack("{s:I, s:O}", "epoch", (json_int_t)g->k->m->epoch, what, list);
+}
+
+static void on_taken(void *arg, json_t *result, int code, const char *message)
+{
+	const struct timeval second = {.tv_sec = 1};
+	struct gateway *w = arg;
+
+	w->calling = false;
+	if (result) {
+		w->has = w->calling_epoch;
+		gateways_changed(w->g->k); /* what has changed meanwhile */
+		settle_check(w->g->k);
+		return;
+	}
+	log_limited(&w->g->refused, 10 * NSEC_PER_SEC,
+		    "gateway: does not take the previews: %.200s (%d)", message, code);
+	w->previews = 0;
+	evtimer_add(w->g->later, &second);
+}
+
+/* One list at a time: its answer says that this one is what visitors meet. */
+static void tell_previews(struct gateway *w, uint64_t hash, json_t *list)
+{
+	uint64_t epoch = w->g->k->m->epoch;
+
+	if (!w->told || w->calling)
+		return;
+	if (w->previews == hash) {
+		w->has = epoch;
+		return;
+	}
+	if (rpc_call(w->rpc, "previews", list_json(w->g, "previews", list), TAKE_TIMEOUT, on_taken,
+		     w))
+		return; /* again at the next change */
+	w->calling = true;
+	w->calling_epoch = epoch;
+	w->previews = hash;
+}
+
+static void tell_all_previews(struct gateways *g)
+{
+	unsigned left_out;
+	json_t *list = previews(g->k, &left_out);
+	uint64_t hash = hash_json(g->k, list);
+
+	note_left_out(g, "previews", left_out);
+	for (struct gateway *w = g->list; w; w = w->next)
+		tell_previews(w, hash, list);
+	json_decref(list);
+	settle_check(g->k);
+}
+
+static void tell_all_intercepts(struct gateways *g)
+{
+	unsigned left_out;
+	json_t *list = intercepts(g->k, &left_out);
+	uint64_t hash = hash_json(g->k, list);
+
+	note_left_out(g, "intercepts", left_out);
+	for (struct gateway *w = g->list; w; w = w->next) {
+		if (!w->told || w->intercepts == hash)
 			continue;
-		*last = hash;
-		rpc_notify(
-			w->rpc, what,
-			json_pack("{s:I, s:O}", "epoch", (json_int_t)g->k->m->epoch, what, list));
+		w->intercepts = hash;
+		rpc_notify(w->rpc, "intercepts", list_json(g, "intercepts", list));
 	}
 	json_decref(list);
 }
@@ -213,15 +274,12 @@ static void on_tell(evutil_socket_t fd, short what, void *arg)
 	struct gateways *g = arg;
 	nsec_t now = clock_boot(), next = g->intercepts_at + NSEC_PER_SEC;
 	struct timeval tv;
-	unsigned left_out;
-	json_t *list;
 
 	(void)fd;
 	(void)what;
 	if (!g->n || !g->k->settled)
 		return;
-	list = previews(g->k, &left_out);
-	tell(g, "previews", list, left_out, offsetof(struct gateway, previews));
+	tell_all_previews(g);
 	if (now < next) {
 		tv = (struct timeval){.tv_usec = (suseconds_t)((next - now) / 1000 + 1)};
 		if (tv.tv_usec >= 1000000)
@@ -230,8 +288,7 @@ static void on_tell(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	g->intercepts_at = now;
-	list = intercepts(g->k, &left_out);
-	tell(g, "intercepts", list, left_out, offsetof(struct gateway, intercepts));
+	tell_all_intercepts(g);
 }
 
 void gateways_changed(struct kubernetes *k)
@@ -243,6 +300,15 @@ void gateways_changed(struct kubernetes *k)
 }
 
 /* --- the live list ------------------------------------------------------------------------------------------------ */
+
+bool gateways_have(const struct kubernetes *k, uint64_t epoch)
+{
+	for (const struct gateway *w = k->gateways ? k->gateways->list : NULL; w; w = w->next) {
+		if (w->told && w->has < epoch)
+			return false;
+	}
+	return true;
+}
 
 bool gateways_watch(const struct kubernetes *k)
 {

@@ -349,6 +349,7 @@ static void tick(struct manager *m, nsec_t now)
 	sessions_tick(k, now);
 	records_tick(k);
 	previews_tick(k);
+	settle_check(k);
 	if (gateways_watch(k))
 		gateways_changed(k); /* traffic */
 	agents_tick(k->agents, now);
@@ -423,6 +424,7 @@ static void stop(struct manager *m)
 		return;
 	login_free(k->login);
 	k->login = NULL;
+	settle_free(k);
 	gateways_free(k->gateways);
 	k->gateways = NULL;
 	web_free(k->web);

@@ -236,7 +236,8 @@ struct kubernetes {
 	struct gateways *gateways;
 	struct tickets *tickets;
 	struct lookup *lookups; /* under way */
-	unsigned nlookups;
+	struct settling *settling;
+	unsigned nlookups, nsettling;
 	struct stranger {
 		uint8_t pub[KEY_LEN];
 		struct path from;
@@ -373,6 +374,15 @@ void preview_call(struct control_conn *c, const json_t *params, struct rpc_reque
 void preview_remove_call(struct control_conn *c, const json_t *params, struct rpc_request *req);
 void share_call(struct control_conn *c, const json_t *params, struct rpc_request *req);
 void unshare_call(struct control_conn *c, const json_t *params, struct rpc_request *req);
+
+/* --- settle.c --------------------------------------------------------------------------------------------------------- */
+
+/* Something of the record's preview was changed: answers when that is in force, or in a few seconds with a `warning`. */
+void settle_answer(struct record *r, struct rpc_request *req, json_t *answer);
+void settle_told(struct kubernetes *k);	 /* everybody is being told, as of this epoch */
+void settle_check(struct kubernetes *k); /* somebody has confirmed, or time has gone by */
+void settle_free(struct kubernetes *k);
+
 /* --- target.c: sans-IO ---------------------------------------------------------------------------------------------- */
 
 enum { OWN_ADDRESSES = 32, OWN_NAMES = 4 };
@@ -418,6 +428,8 @@ void gateways_free(struct gateways *g);
 void gateways_request(struct kubernetes *k, struct serve_request *r);
 /* What gateways are told has changed, or may have: told at the end of this turn, or within a second. */
 void gateways_changed(struct kubernetes *k);
+/* Has each that is connected taken what it was told as of that epoch? */
+bool gateways_have(const struct kubernetes *k, uint64_t epoch);
 bool gateways_watch(const struct kubernetes *k); /* somebody looks at the live list */
 /* An agent's `requests`. */
 void gateways_requests(struct kubernetes *k, const struct peer *agent, const json_t *params);

@@ -263,8 +263,7 @@ void preview_call(struct control_conn *c, const json_t *params, struct rpc_reque
 	}
 	log_info("intercept %s/%s of %s: preview by %s:%u", r->o.in.ns, r->o.in.name, r->o.user,
 		 in.host, in.port);
-	records_changed(c->m->kube);
-	rpc_reply(req, answer);
+	settle_answer(r, req, answer);
 }
 
 void preview_remove_call(struct control_conn *c, const json_t *params, struct rpc_request *req)
@@ -274,8 +273,7 @@ void preview_remove_call(struct control_conn *c, const json_t *params, struct rp
 	if (!r)
 		return;
 	preview_drop(r);
-	records_changed(c->m->kube);
-	rpc_reply(req, json_object());
+	settle_answer(r, req, json_object());
 }
 
 void share_call(struct control_conn *c, const json_t *params, struct rpc_request *req)
@@ -302,8 +300,8 @@ void share_call(struct control_conn *c, const json_t *params, struct rpc_request
 	}
 	expires = today() + seconds;
 	add_share(r, expires, link, sizeof(link));
-	records_changed(c->m->kube);
-	rpc_reply(req, json_pack("{s:s, s:I}", "link", link, "expires", (json_int_t)expires));
+	settle_answer(r, req,
+		      json_pack("{s:s, s:I}", "link", link, "expires", (json_int_t)expires));
 }
 
 void unshare_call(struct control_conn *c, const json_t *params, struct rpc_request *req)
@@ -313,6 +311,5 @@ void unshare_call(struct control_conn *c, const json_t *params, struct rpc_reque
 	if (!r)
 		return;
 	r->preview->nshares = 0;
-	records_changed(c->m->kube);
-	rpc_reply(req, json_object());
+	settle_answer(r, req, json_object());
 }

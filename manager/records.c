@@ -400,6 +400,7 @@ static void on_written(void *arg, const struct kube_reply *reply)
 	if (!writer_answered(r->k, &r->status, reply))
 		r->written = 0;
 	write_status(r); /* if it has changed meanwhile */
+	settle_check(r->k);
 }
 
 static void patch_status(struct record *r, json_t *status, uint64_t hash)
@@ -647,6 +648,7 @@ void records_reconcile(struct kubernetes *k)
 			rules_push_to(s->peer);
 	}
 	gateways_changed(k);
+	settle_told(k);
 	come_back(k);
 }
 

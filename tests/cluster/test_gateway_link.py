@@ -133,7 +133,9 @@ def previewed(kube, laptop, other, link, uid, name):
         raise Failed(f"the gateway was told {told}")
     if not 0.9 * DAY < told["shares"][0]["expires"] - time.time() < 1.1 * DAY:
         raise Failed(f"the link expires at {told['shares'][0]['expires']}")
-    kept = wait_for("its status", lambda: kube.get("-n", "shop", "intercept", name)["status"].get("preview"))
+    kept = kube.get("-n", "shop", "intercept", name)["status"].get("preview")
+    if "warning" in made or not kept:
+        raise Failed(f"it was answered before it was written: {made}")
     if kept["url"] != made["url"] or kept["ingress"]["l5Host"] != "shop.example.com" or made["share"].rsplit("/", 1)[1] in json.dumps(kept):
         raise Failed(f"its status is {kept}")
     step("changing it keeps the link, and makes no other; a link more; at most 16; none for ever")
@@ -169,6 +171,16 @@ def listed(kube, laptop, link, uid):
         raise Failed(f"redeem: {link.lines[-1]}")
     if link.call("redeem", {"ticket": found[1]}).get("error", {}).get("code") != 4:
         raise Failed(f"it was redeemed twice: {link.lines[-1]}")
+
+
+def unconfirmed(laptop, link, uid):
+    step("a gateway that does not confirm is named, and does not keep the laptop from its answer")
+    ingress = {"host": "ingress-nginx-controller.shop", "port": 80, "tls": False, "l5": "shop.example.com", "verify": False}
+    link.ask("mute {}", "mute")
+    if "a gateway has not confirmed it" not in (said := laptop.call("preview", {"uid": uid, "ingress": ingress})).get("warning", ""):
+        raise Failed(f"preview: {said}")
+    link.ask("speak {}", "speak")
+    wait_for("the list again, and its confirmation", lambda: "warning" not in laptop.call("preview", {"uid": uid, "ingress": ingress | {"verify": True}}))
 
 
 def restarted(kube, laptop, uid, name, share):
@@ -233,8 +245,10 @@ def main():
             laptop.call("preview", {"uid": plain, "ingress": {"host": "x.shop", "port": 80}}, code=2)
             uid, name = intercept(kube, laptop)
             asks(kube, laptop, uid)
+            crowded_out(kube, laptop, other)
             share = previewed(kube, laptop, other, link, uid, name)
             listed(kube, laptop, link, uid)
+            unconfirmed(laptop, link, uid)
             crowd(kube, restarted(kube, laptop, uid, name, share))
 
 

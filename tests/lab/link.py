@@ -4,8 +4,8 @@
 
     link.py IP:PORT SERVER-NAME CA-FILE TOKEN-FILE
 
-Each line on stdin is METHOD JSON, a call; each line on stdout METHOD JSON (a notification), "answer JSON" (the whole of it), "refused STATUS TEXT"
-or "closed"."""
+Each line on stdin is METHOD JSON, a call, or "mute {}" and "speak {}": calls to us get no answer, or {} as at first; each line on stdout METHOD
+JSON (a notification or a call), "answer JSON" (the whole of it), "mute", "speak", "refused STATUS TEXT" or "closed"."""
 import base64
 import json
 import os
@@ -28,7 +28,7 @@ class Link:
         context = ssl.create_default_context(cafile=ca)
         self.tls = context.wrap_socket(socket.create_connection((host, int(port)), 20), server_hostname=name)
         self.tls.settimeout(None)
-        self.bytes, self.data, self.calls, self.lock = b"", b"", 0, threading.Lock()
+        self.bytes, self.data, self.calls, self.mute, self.lock = b"", b"", 0, False, threading.Lock()
         key = base64.b64encode(os.urandom(16)).decode()
         self.tls.sendall(f"GET /gateway HTTP/1.1\r\nHost: {name}\r\nAuthorization: Bearer {token}\r\nUpgrade: websocket\r\n"
                          f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode())
@@ -61,6 +61,10 @@ class Link:
         body = json.dumps({"jsonrpc": "2.0", "id": self.calls, "method": method, "params": params}).encode()
         self.send_frame(2, struct.pack(">I", len(body)) + body)
 
+    def answer(self, n):
+        body = json.dumps({"jsonrpc": "2.0", "id": n, "result": {}}).encode()
+        self.send_frame(2, struct.pack(">I", len(body)) + body)
+
     def read_frame(self):
         first, n = self.take(2)
         if n == 126:
@@ -81,6 +85,8 @@ class Link:
                 message, self.data = json.loads(self.data[4:4 + n]), self.data[4 + n:]
                 if "method" in message:
                     say(message["method"], json.dumps(message["params"]))
+                    if "id" in message and not self.mute:
+                        self.answer(message["id"])
                 else:
                     say("answer", json.dumps(message))
             self.read_frame()
@@ -98,7 +104,11 @@ def main():
     def calls():
         for line in sys.stdin:
             method, params = line.split(" ", 1)
-            link.call(method, json.loads(params))
+            if method in ("mute", "speak"):
+                link.mute = method == "mute"
+                say(method)
+            else:
+                link.call(method, json.loads(params))
         os._exit(0)
 
     threading.Thread(target=calls, daemon=True).start()
