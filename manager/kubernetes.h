@@ -200,7 +200,7 @@ struct record {
 	struct preview *preview;   /* NULL = none; o.in.preview says the same */
 	struct verdict verdict;
 	struct coverage coverage;
-	char rules_key[SESSION_NAME_LEN + 6 * INTERCEPT_PORTS + 3]; /* what rules_epoch is about */
+	char rules_key[SESSION_NAME_LEN + 6 * INTERCEPT_PORTS + 1]; /* what rules_epoch is about */
 	uint64_t rules_epoch;
 	unsigned generation;
 	struct writer status;

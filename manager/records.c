@@ -492,7 +492,10 @@ static void take_over_preview(struct record *r)
 	}
 }
 
-/* The epoch from which on an agent has this intercept's rules: that in which they came to be as they are. */
+/*
+ * The epoch from which on an agent has this intercept's rules: that in which they came to be as they are. A preview adds to what
+ * they match, and agents are told of it; those who have the rule without it serve the intercept all the same.
+ */
 static void note_rules(struct record *r)
 {
 	char key[sizeof(r->rules_key)];
@@ -503,7 +506,7 @@ static void note_rules(struct record *r)
 		return;
 	}
 	assign_ports(r->k, r);
-	len = (size_t)snprintf(key, sizeof(key), "%s%s", r->o.session, r->preview ? " p" : "");
+	len = (size_t)snprintf(key, sizeof(key), "%s", r->o.session);
 	for (unsigned i = 0; i < r->o.in.nports && len < sizeof(key); i++)
 		len += (size_t)snprintf(key + len, sizeof(key) - len, " %u",
 					r->o.in.port[i].overlay);

@@ -67,13 +67,33 @@ def up(kube):
     workloads.connected(kube)
 
 
+def phases(kube):
+    """Each phase that the intercept came to, as the manager's log has them."""
+    log = kube.kubectl("-n", "culvert", "logs", "deployment/culvert-manager").stdout
+    said = [line.split(f"intercept {SPACE}/back of ana: ", 1)[1] for line in log.splitlines() if f"intercept {SPACE}/back of ana: " in line]
+    return [word for word in said if word in ("Pending", "Partial", "Active")]
+
+
+def removed_and_made_again(kube, ask):
+    step("a preview that is removed and made again is in force, and written, when the command ends; the intercept is active all the time")
+    before = phases(kube)
+    name = kube.get("-n", SPACE, "intercepts.culvert.dev")["items"][0]["metadata"]["name"]
+    for argv, there in ((["remove", "back"], False), (["create", "back", *ask], True), (["remove", "back"], False), (["create", "back", *ask], True)):
+        said = kube.culvert("preview", *argv).stderr
+        if "Warning" in said or ("preview" in kube.get("-n", SPACE, "intercepts.culvert.dev", name)["status"]) != there:
+            raise Failed(f"after preview {argv[0]}, which said {said!r}: {kube.get('-n', SPACE, 'intercepts.culvert.dev', name)['status']}")
+    if not before or before[-1] != "Active" or phases(kube) != before:
+        raise Failed(f"the intercept's phases: {before}, then {phases(kube)[len(before):]}")
+
+
 def intercept(kube):
     step("logged in, an intercept of the second tier has a preview URL; the ingress is found but for the host it wants")
     kube.culvert("login")
     local = tiers.local(kube, 3000, MINE)
-    done = kube.culvert("intercept", "back", "--port", "3000:http", "--ingress-host", f"{ingress.SERVICE}.{ingress.SPACE}", "--ingress-port", "443",
-                        "--ingress-tls", "--ingress-l5", SHOP, timeout=120)
+    ask = ["--ingress-host", f"{ingress.SERVICE}.{ingress.SPACE}", "--ingress-port", "443", "--ingress-tls", "--ingress-l5", SHOP]
+    done = kube.culvert("intercept", "back", "--port", "3000:http", *ask, timeout=120)
     workloads.settled_pods(kube, SPACE, "back")
+    removed_and_made_again(kube, ask)
     item = kube.culvert_json("status")["intercepts"][0]
     url = item["preview"]["url"]
     if not url.startswith("https://") or f".{DOMAIN}" not in url or url not in done.stdout:
