@@ -67,6 +67,8 @@ enum {
 	TICKETS_MAX = 256,
 	TICKET_TTL_S = 60,
 	LOOKUPS_MAX = 16, /* under way: each asks the API server several times */
+	LOOKUPS_PER_LAPTOP = 2,
+	LOOKUPS_PER_USER = 8, /* of many laptops */
 };
 
 /* --- feeds.c: watches ------------------------------------------------------------------------------------- */

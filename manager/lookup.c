@@ -25,6 +25,8 @@ struct lookup {
 	struct lookup *next;
 	struct kubernetes *k;
 	struct rpc_request *req;
+	char session[SESSION_NAME_LEN + 1]; /* the laptop's */
+	char user[USER_NAME_MAX + 1];
 	unsigned pending;
 	struct ask list[NUM_LISTS], services, workload[KIND_HOST];
 	char ns[K8S_NAME_MAX + 1], name[K8S_NAME_MAX + 1], service[K8S_NAME_MAX + 1];
@@ -239,20 +241,46 @@ static bool take_name(char *to, const json_t *params, const char *key)
 	return true;
 }
 
-void ingress_call(struct control_conn *c, const json_t *params, struct rpc_request *req)
+/* One laptop, or one user by many, does not keep the others from theirs. */
+static bool may_look(const struct kubernetes *k, const struct session *s)
 {
-	struct kubernetes *k = c->m->kube;
-	const char *kind = json_string_value(json_object_get(params, "kind"));
-	struct lookup *l = k->nlookups < LOOKUPS_MAX ? calloc(1, sizeof(*l)) : NULL;
+	unsigned mine = 0, users = 0;
 
-	if (!l) {
-		rpc_fail(req, RPC_FAILED, "The manager looks for %d ingresses already; try again.",
-			 LOOKUPS_MAX);
-		return;
+	for (const struct lookup *l = k->lookups; l; l = l->next) {
+		mine += !strcmp(l->session, s->o.name);
+		users += !strcmp(l->user, s->o.user);
 	}
+	return k->nlookups < LOOKUPS_MAX && mine < LOOKUPS_PER_LAPTOP && users < LOOKUPS_PER_USER;
+}
+
+static struct lookup *lookup_new(struct control_conn *c, struct rpc_request *req)
+{
+	const struct session *s = c->peer->session;
+	struct kubernetes *k = c->m->kube;
+	struct lookup *l = may_look(k, s) ? calloc(1, sizeof(*l)) : NULL;
+
+	if (!l)
+		return NULL;
 	*l = (struct lookup){.k = k, .req = req, .next = k->lookups};
+	memcpy(l->session, s->o.name, sizeof(l->session));
+	memcpy(l->user, s->o.user, sizeof(l->user));
 	k->lookups = l;
 	k->nlookups++;
+	return l;
+}
+
+void ingress_call(struct control_conn *c, const json_t *params, struct rpc_request *req)
+{
+	const char *kind = json_string_value(json_object_get(params, "kind"));
+	struct lookup *l = lookup_new(c, req);
+
+	if (!l) {
+		rpc_fail(
+			req, RPC_FAILED,
+			"The manager looks for ingresses already, for you or for as many others as "
+			"it can; try again.");
+		return;
+	}
 	for (int i = 0; i < NUM_LISTS; i++)
 		l->list[i].l = l;
 	for (int i = 0; i < KIND_HOST; i++)

@@ -120,6 +120,29 @@ def asks(kube, laptop, uid):
         laptop.call("preview", {"uid": uid, "ingress": {"host": host, "port": port, "tls": False, "l5": "", "verify": True}}, code=2)
 
 
+def crowded_out(kube, laptop, other):
+    step("one laptop has two searches under way, and keeps nobody from theirs")
+    asked = f"call ingress {json.dumps({'namespace': 'shop', 'workload': 'cart'})}\n"
+    seen, theirs = len(laptop.lines), len(other.lines)
+
+    def answers(member, since):
+        return [line.split(" ", 2) for line in member.lines[since:] if line.startswith("answer ")]
+
+    pid = kube.on_node("pgrep", "-x", "kube-apiserver").stdout.split()[0]
+    kube.on_node("kill", "-STOP", pid)
+    try:
+        for _ in range(20):
+            laptop.process.stdin.write(asked)
+        wait_for("18 refusals", lambda: len(answers(laptop, seen)) == 18)
+        other.process.stdin.write(asked)
+        other.call("ping", {})  # what it asked before has been looked at by now, and not refused
+    finally:
+        kube.on_node("kill", "-CONT", pid)
+    wait_for("the answers", lambda: len(answers(laptop, seen)) == 20 and len(answers(other, theirs)) == 2)
+    if [a[1] for a in answers(laptop, seen)] != ["1"] * 18 + ["0"] * 2 or answers(other, theirs)[1][1] != "0":
+        raise Failed(f"one laptop was answered {answers(laptop, seen)}, the other {answers(other, theirs)}")
+
+
 def previewed(kube, laptop, other, link, uid, name):
     step("a preview: the gateways hear of it, its status has it, its first link is made at once, and only digests are kept")
     ingress = {"host": "ingress-nginx-controller.shop", "port": 443, "tls": True, "l5": "shop.example.com", "verify": False}
