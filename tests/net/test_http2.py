@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """HTTP/2 by streams: gRPC from its real library, nghttpd and curl; a client that was there before the intercept; laptops that fail."""
+import os
+import signal
 import subprocess
 
 from lab import NOBODY, ROOT, Failed, Lab, sh, step, story, wait_for
@@ -51,6 +53,24 @@ def expect_all(out, name, n):
     want = {f"{kind} {name}": n for kind in KINDS}
     if served(out) != want:
         raise Failed(f"{want} was to come, and not:\n{out}")
+
+
+def a_laptop_asleep(lab):
+    step("the laptop falls asleep while its one connection is in use: what was asked there goes to the pod, and nothing fails")
+    log = f"{lab.dir}/h2load.log"
+    running = subprocess.Popen(lab.argv("client", ["h2load", "-n", "50", "-c", "1", "-m", "1", "--rps=1", f"--log-file={log}",
+                                                   "-H", "x-dev: ana", "http://10.96.0.21:81/who"], None), stdout=subprocess.PIPE, text=True)
+    answers = lambda: open(log, encoding="ascii").read().splitlines() if os.path.exists(log) else []
+    wait_for("answers of the laptop", lambda: len(answers()) > 2)
+    pid = lab.daemon_pid()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        out = running.communicate(timeout=180)[0]
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    if "50 succeeded, 0 failed" not in out:
+        raise Failed(out)
+    wait_for("the laptop again", lambda: lab.fetch("who", "-H", "x-dev: ana") == "laptop\n", 60)
 
 
 def main():
@@ -122,6 +142,8 @@ def main():
         out = lab.run("client", "h2load", "-n", "3000", "-c", "8", "-m", "10", "-H", "x-dev: ana", "http://10.96.0.21:81/who").stdout
         if "3000 succeeded, 0 failed" not in out:
             raise Failed(out)
+
+        a_laptop_asleep(lab)
 
         step("it leaves: the pod again, without an error")
         lab.culvert("leave", "shop")
