@@ -14,6 +14,7 @@
 #include "daemon/flows.h"
 #include "daemon/intake.h"
 #include "daemon/tunnel.h"
+#include "evp/evp.h"
 #include "netstack/netstack.h"
 #include "node/node.h"
 #include "tun/tun.h"
@@ -26,6 +27,7 @@ struct tunnel {
 	const struct tunnel_ops *ops;
 	void *arg;
 	struct event_base *base;
+	struct cipher *cipher; /* NULL = libsodium's */
 	struct node *node;
 	struct netstack *stack;
 	struct intake *intake;
@@ -238,7 +240,11 @@ static int make_node(struct tunnel *t, const struct tunnel_config *cfg, struct e
 		.identity = *cfg->identity,
 		.last_stamp = cfg->last_stamp,
 	};
-	int err;
+	int err = evp_cipher_new(&t->cipher);
+
+	if (err == -ENOMEM)
+		return error_errno(e, err, "tunnel");
+	nc.cipher = t->cipher;
 
 	/* The IPv6 wildcard takes both families; a kernel without IPv6 has only the other. */
 	sockaddr_parse(&nc.bind, "[::]:0");
@@ -301,6 +307,7 @@ void tunnel_free(struct tunnel *t)
 	intake_free(t->intake);
 	netstack_free(t->stack);
 	node_free(t->node);
+	evp_cipher_free(t->cipher);
 	free(t);
 }
 

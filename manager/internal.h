@@ -170,6 +170,7 @@ struct manager {
 	const struct platform *platform;
 	struct event_base *base;
 	struct config *cfg;
+	struct cipher *cipher; /* NULL = libsodium's */
 	struct node *node;
 	struct netstack *ns;
 	struct exit *exit;

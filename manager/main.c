@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/program.h"
+#include "evp/evp.h"
 #include "manager/internal.h"
 #include "manager/manager.h"
 
@@ -217,7 +218,12 @@ static int start_node(struct manager *m, struct error *e)
 		.writable = on_writable,
 	};
 	struct node_config nc = {.base = m->base, .bind = m->cfg->listen};
-	int r = m->platform->identity(m, &nc.identity, e);
+	int r = evp_cipher_new(&m->cipher);
+
+	if (r == -ENOMEM)
+		return error_errno(e, r, "start");
+	nc.cipher = m->cipher;
+	r = m->platform->identity(m, &nc.identity, e);
 
 	nc.last_stamp = m->stamp;
 	memcpy(m->pub, nc.identity.pub, KEY_LEN);
@@ -280,6 +286,7 @@ static void manager_stop(struct manager *m)
 			m->node); /* peers hear that their connections end, and look for the next one of us */
 	peers_free(m);
 	node_free(m->node);
+	evp_cipher_free(m->cipher);
 	m->platform->free(m);
 	watch_free(m->watch);
 	if (m->push)

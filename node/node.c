@@ -199,6 +199,8 @@ int node_new(struct node **np, const struct node_config *cfg, const struct node_
 		err = overlay_new(&n->overlay, &overlay_ops, n, &cfg->identity, cfg->last_stamp);
 	if (err)
 		return error_errno(e, err, "node");
+	if (cfg->cipher)
+		overlay_set_cipher(n->overlay, cfg->cipher);
 	n->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
 	if (n->timer_fd < 0)
 		return error_errno(e, -errno, "node: timer");

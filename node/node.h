@@ -58,8 +58,9 @@ struct node_ops {
 struct node_config {
 	struct event_base *base;
 	struct identity identity;
-	nsec_t last_stamp;	 /* persisted TAI64N, 0 = none */
-	union sockaddr_any bind; /* UDP; port 0 = any; family 0 = no UDP, streams alone */
+	nsec_t last_stamp;	     /* persisted TAI64N, 0 = none */
+	union sockaddr_any bind;     /* UDP; port 0 = any; family 0 = no UDP, streams alone */
+	const struct cipher *cipher; /* outlives the node; NULL = libsodium's */
 };
 
 struct node_stats {

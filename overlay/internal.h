@@ -179,6 +179,7 @@ struct overlay {
 	struct overlay_ops ops;
 	void *arg;
 	struct identity self;
+	const struct cipher *cipher;
 	struct prefix own_addr;
 	nsec_t last_stamp;
 	uint64_t jitter; /* state of a small generator */

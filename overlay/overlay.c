@@ -37,6 +37,7 @@ int overlay_new(struct overlay **op, const struct overlay_ops *ops, void *arg,
 	o->ops = *ops;
 	o->arg = arg;
 	o->self = *self;
+	o->cipher = &cipher_sodium;
 	o->own_addr = overlay_prefix_of(self->pub);
 	o->last_stamp = last_stamp;
 	o->routes4.width = 32;
@@ -65,6 +66,11 @@ void overlay_free(struct overlay *o)
 	admission_fini(&o->admission);
 	crypto_wipe(o, sizeof(*o));
 	free(o);
+}
+
+void overlay_set_cipher(struct overlay *o, const struct cipher *c)
+{
+	o->cipher = c;
 }
 
 const struct identity *overlay_identity(const struct overlay *o)

@@ -96,6 +96,8 @@ struct overlay_ops {
 int overlay_new(struct overlay **op, const struct overlay_ops *ops, void *arg,
 		const struct identity *self, nsec_t last_stamp);
 void overlay_free(struct overlay *o); /* NULL ok; wipes keys; no callbacks */
+/* In place of cipher_sodium; it must outlive `o`. */
+void overlay_set_cipher(struct overlay *o, const struct cipher *c);
 const struct identity *overlay_identity(const struct overlay *o);
 const uint64_t *overlay_drops(const struct overlay *o); /* [OVERLAY_NUM_DROPS] */
 

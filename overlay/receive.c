@@ -134,8 +134,8 @@ static int receive_data(struct overlay *o, const struct path *from, const uint8_
 		overlay_drop(o, DROP_LIMIT);
 		return 0;
 	}
-	if (aead_open(scratch, data + MSG_DATA_HEAD_LEN, len - MSG_DATA_HEAD_LEN, counter,
-		      kp->keys.receive)) {
+	if (aead_open(o->cipher, scratch, data + MSG_DATA_HEAD_LEN, len - MSG_DATA_HEAD_LEN,
+		      counter, kp->keys.receive)) {
 		overlay_drop(o, DROP_AUTH);
 		return 0;
 	}

@@ -19,7 +19,7 @@ static size_t seal(struct overlay *o, struct keypair *kp, unsigned slot, const u
 	}
 	uint64_t counter = kp->count[slot]++ | (uint64_t)slot << COUNT_BITS;
 	kp->sent++;
-	aead_seal(out + MSG_DATA_HEAD_LEN, in, padded, counter, kp->keys.send);
+	aead_seal(o->cipher, out + MSG_DATA_HEAD_LEN, in, padded, counter, kp->keys.send);
 	put_le32(out, MSG_DATA);
 	put_le32(out + RECEIVER_AT, kp->remote_index);
 	put_le64(out + COUNTER_AT, counter);

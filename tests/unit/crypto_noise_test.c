@@ -118,13 +118,14 @@ static void check_transport(const struct transport_keys *i, const struct transpo
 		size_t total = unhex(want, sizeof(want), messages[m].ciphertext);
 
 		memcpy(in + AEAD_HEAD, payload, len);
-		aead_seal(out + AEAD_HEAD, in + AEAD_HEAD, len, counter, sender->send);
+		aead_seal(&cipher_sodium, out + AEAD_HEAD, in + AEAD_HEAD, len, counter,
+			  sender->send);
 		assert_int_equal(total, len + TAG_LEN);
 		assert_memory_equal(out + AEAD_HEAD, want, total);
 
 		memcpy(in + AEAD_HEAD, want, total);
-		assert_int_equal(aead_open(out + AEAD_HEAD, in + AEAD_HEAD, total, counter,
-					   receiver->receive),
+		assert_int_equal(aead_open(&cipher_sodium, out + AEAD_HEAD, in + AEAD_HEAD, total,
+					   counter, receiver->receive),
 				 0);
 		assert_memory_equal(out + AEAD_HEAD, payload, len);
 	}

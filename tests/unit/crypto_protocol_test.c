@@ -267,7 +267,7 @@ static void data_message(void **state)
 	assert_int_equal(get_le32(w->type), MSG_DATA);
 	assert_int_equal(get_le32(w->receiver), 0x05060708);
 	assert_int_equal(get_le64(w->counter), UINT64_C(2) << 56 | UINT64_C(0x0102030405));
-	aead_seal(out + AEAD_HEAD, in + AEAD_HEAD, LEN, get_le64(w->counter), key);
+	aead_seal(&cipher_sodium, out + AEAD_HEAD, in + AEAD_HEAD, LEN, get_le64(w->counter), key);
 	assert_memory_equal(out + AEAD_HEAD, w->packet, LEN + TAG_LEN);
 }
 

@@ -157,8 +157,8 @@ static void expect_control(struct sim *s, unsigned from, unsigned slot, size_t l
 		if (h->from != from || h->data[0] != MSG_DATA || h->data[15] != slot)
 			continue;
 		memcpy(in + AEAD_HEAD, h->data + MSG_DATA_HEAD_LEN, h->len - MSG_DATA_HEAD_LEN);
-		assert_int_equal(aead_open(text, in + AEAD_HEAD, h->len - MSG_DATA_HEAD_LEN,
-					   get_le64(h->data + 8),
+		assert_int_equal(aead_open(&cipher_sodium, text, in + AEAD_HEAD,
+					   h->len - MSG_DATA_HEAD_LEN, get_le64(h->data + 8),
 					   s->node[!from].peer[from]->current->keys.receive),
 				 0);
 		if (text[0] != want[0])

@@ -362,7 +362,7 @@ static struct held craft(struct sim *s, uint64_t counter, const uint8_t *text, s
 	struct held h = {.len = len + MSG_DATA_OVERHEAD};
 	memcpy(in + AEAD_HEAD, text, len);
 	uint8_t out[AEAD_HEAD + 64 + TAG_LEN + AEAD_TAIL] = {0};
-	aead_seal(out + AEAD_HEAD, in + AEAD_HEAD, len, counter, kp->keys.send);
+	aead_seal(&cipher_sodium, out + AEAD_HEAD, in + AEAD_HEAD, len, counter, kp->keys.send);
 	put_le32(h.data, MSG_DATA);
 	put_le32(h.data + 4, kp->remote_index);
 	put_le64(h.data + 8, counter);
@@ -470,8 +470,9 @@ static void padding_is_zeros(void **state)
 	struct held *h = last_of(0, MSG_DATA);
 	uint8_t in[AEAD_HEAD + 128 + AEAD_TAIL] = {0}, out[AEAD_HEAD + 128 + AEAD_TAIL] = {0};
 	memcpy(in + AEAD_HEAD, h->data + MSG_DATA_HEAD_LEN, h->len - MSG_DATA_HEAD_LEN);
-	assert_int_equal(aead_open(out + AEAD_HEAD, in + AEAD_HEAD, h->len - MSG_DATA_HEAD_LEN,
-				   get_le64(h->data + 8), s.node[1].peer[0]->current->keys.receive),
+	assert_int_equal(aead_open(&cipher_sodium, out + AEAD_HEAD, in + AEAD_HEAD,
+				   h->len - MSG_DATA_HEAD_LEN, get_le64(h->data + 8),
+				   s.node[1].peer[0]->current->keys.receive),
 			 0);
 	static const uint8_t zeros[15];
 	assert_memory_equal(out + AEAD_HEAD + 65, zeros, sizeof(zeros));
