@@ -5,6 +5,7 @@
 #include <event2/event.h>
 
 #include "daemon/cluster.h"
+#include "daemon/ingress.h"
 #include "daemon/link.h"
 #include "daemon/session.h"
 
@@ -27,6 +28,8 @@ void errand_end(struct errand *er)
 {
 	TAILQ_REMOVE(&er->daemon->errands, er, entry);
 	json_decref(er->granted);
+	json_decref(er->params);
+	ingress_look_free(er->look);
 	if (er->limit)
 		event_free(er->limit);
 	free(er);

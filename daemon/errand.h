@@ -5,6 +5,7 @@
 #include "daemon/internal.h"
 
 struct event;
+struct ingress_look;
 
 #define ERRAND_TIMEOUT (5 * NSEC_PER_SEC)
 
@@ -17,9 +18,11 @@ struct errand {
 	bool all;
 	bool pinging; /* status: since `sent` */
 	nsec_t sent;
-	char name[128];	     /* leave: whose */
-	json_t *granted;     /* intercept: what the manager said */
-	struct event *limit; /* and how long its snapshot is waited for */
+	char name[128];		   /* leave: whose */
+	json_t *granted;	   /* intercept: what the manager said */
+	struct ingress_look *look; /* ingress: the API server is asked before the manager */
+	json_t *params;		   /* and then it is asked this */
+	struct event *limit;	   /* and how long its snapshot is waited for */
 };
 
 /* NULL: out of memory, and `req` is answered. */

@@ -4,7 +4,9 @@
 
 #include <stdio.h>
 
+#include "daemon/cluster.h"
 #include "daemon/errand.h"
+#include "daemon/ingress.h"
 #include "daemon/session.h"
 
 enum about { ABOUT_NOTHING, ABOUT_WORKLOAD, ABOUT_INTERCEPT };
@@ -83,6 +85,41 @@ static json_t *make_params(const struct daemon *d, enum about about, json_t *par
 	return call;
 }
 
+static void on_looked(void *arg, const struct error *why)
+{
+	struct errand *er = arg;
+
+	if (why) {
+		errand_fail(er, RPC_FAILED, why->text);
+		return;
+	}
+	ingress_look_tell(er->look, er->params);
+	errand_ask(er, "ingress", steal_ptr(er->params), on_answer);
+}
+
+/* The manager tells nobody of objects that he may not read: it is told what the user has read. */
+static void ask_ingress(struct errand *er, json_t *call)
+{
+	struct error e;
+
+	er->params = call;
+	if (ingress_look_new(&er->look, cluster_client(session_cluster(er->daemon->session)), call,
+			     on_looked, er, &e))
+		errand_fail(er, RPC_USAGE, e.text);
+}
+
+void previews_session_end(struct daemon *d)
+{
+	struct errand *er, *next;
+
+	for (er = TAILQ_FIRST(&d->errands); er; er = next) {
+		next = TAILQ_NEXT(er, entry);
+		if (er->look)
+			errand_fail(er, RPC_NOT_CONNECTED,
+				    "the session with the cluster has ended");
+	}
+}
+
 bool previews_call(struct daemon *d, struct control_client *cl, const char *method, json_t *params,
 		   struct rpc_request *req)
 {
@@ -104,9 +141,11 @@ bool previews_call(struct daemon *d, struct control_client *cl, const char *meth
 	}
 	call = make_params(d, methods[i].about, params, req);
 	er = call ? errand_new(d, cl, req) : NULL;
-	if (er)
-		errand_ask(er, method, call, on_answer);
-	else
+	if (!er)
 		json_decref(call);
+	else if (methods[i].about == ABOUT_WORKLOAD)
+		ask_ingress(er, call);
+	else
+		errand_ask(er, method, call, on_answer);
 	return true;
 }

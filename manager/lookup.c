@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `ingress`: lists what ingress.c needs, when a laptop asks and not before: most clusters' Services and Ingresses are many, and
- * nobody looks at them but for the moment in which a preview is made. API groups that are not there are no error.
+ * `ingress`: where a workload's requests come in. The laptop says which Ingresses, HTTPRoutes and Gateways lead to it: it reads them
+ * with its user's rights, and we, who may read more, tell nobody of what he may not see. We add the ingress controllers: their
+ * classes, and their Services, which are asked for now and not kept: most clusters' Services are many, and nobody looks at them but
+ * for the moment in which a preview is made.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -10,15 +12,20 @@
 #include "manager/ingress.h"
 #include "manager/kubernetes.h"
 
-enum list_id { INGRESSES, CLASSES, ROUTES, GATEWAYS, NUM_LISTS };
-enum { SERVICE_PAGE = 500, SERVICES_KEPT = 4096, NAMES_MAX = WORKLOAD_SERVICES };
+enum {
+	SERVICE_PAGE = 500,
+	SERVICES_KEPT = 4096,
+	NAMES_MAX = WORKLOAD_SERVICES,
+	TOLD_MAX = 32,	/* objects of a kind that a laptop tells */
+	WITHIN_MAX = 64 /* members of each list in one: ours is the time in which it is looked at */
+};
 
 struct lookup;
 
 struct ask {
 	struct lookup *l;
 	struct kube_request *request;
-	json_t *items; /* or the object */
+	json_t *items;
 };
 
 struct lookup {
@@ -28,8 +35,9 @@ struct lookup {
 	char session[SESSION_NAME_LEN + 1]; /* the laptop's */
 	char user[USER_NAME_MAX + 1];
 	unsigned pending;
-	struct ask list[NUM_LISTS], services, workload[KIND_HOST];
-	char ns[K8S_NAME_MAX + 1], name[K8S_NAME_MAX + 1], service[K8S_NAME_MAX + 1];
+	struct ask classes, services;
+	json_t *told; /* the call's params */
+	char ns[K8S_NAME_MAX + 1];
 	struct error failed; /* "" = nothing has */
 };
 
@@ -41,11 +49,9 @@ static void lookup_free(struct lookup *l)
 		at = &(*at)->next;
 	*at = l->next;
 	l->k->nlookups--;
-	for (int i = 0; i < NUM_LISTS; i++)
-		json_decref(l->list[i].items);
-	for (int i = 0; i < KIND_HOST; i++)
-		json_decref(l->workload[i].items);
+	json_decref(l->classes.items);
 	json_decref(l->services.items);
+	json_decref(l->told);
 	free(l);
 }
 
@@ -57,52 +63,40 @@ void lookups_free(struct kubernetes *k)
 
 /* --- the answer -------------------------------------------------------------------------------------------------- */
 
-/* The services of the workload that has the name; of several kinds, all. */
-static size_t services_of(const struct lookup *l, struct workload *w, const char **names)
+/* An older laptop tells of none, and at most of one service. */
+static size_t services_of(const struct lookup *l, const char **names)
 {
-	size_t n = 0;
-	struct error e;
+	const char *one = json_string_value(json_object_get(l->told, "service"));
+	const json_t *name;
+	size_t n = 0, i;
 
-	if (*l->service) {
-		names[0] = l->service;
-		return 1;
-	}
-	for (int i = 0; i < KIND_HOST; i++) {
-		json_t *of_ns = json_array(), *s;
-		size_t k;
-
-		json_array_foreach(l->services.items, k, s)
-		{
-			if (!strcmp(object_text(s, "metadata", "namespace", NULL), l->ns))
-				json_array_append(of_ns, s);
-		}
-		if (l->workload[i].items &&
-		    workload_from_object(&w[i], l->workload[i].items, of_ns, &e) == 0) {
-			for (unsigned m = 0; m < w[i].nservices && n < NAMES_MAX; m++)
-				names[n++] = w[i].service[m].name;
-		}
-		json_decref(of_ns);
+	if (one && *one)
+		names[n++] = one;
+	json_array_foreach(json_object_get(l->told, "services"), i, name)
+	{
+		if (json_is_string(name) && n < NAMES_MAX)
+			names[n++] = json_string_value(name);
 	}
 	return n;
 }
 
 static void answer(struct lookup *l)
 {
-	cleanup(free_ptr) struct workload *w = calloc(KIND_HOST, sizeof(*w));
-	const struct ingress_world world = {l->list[INGRESSES].items, l->list[CLASSES].items,
-					    l->list[ROUTES].items, l->list[GATEWAYS].items,
-					    l->services.items};
+	const struct ingress_world world = {.ingresses = json_object_get(l->told, "ingresses"),
+					    .classes = l->classes.items,
+					    .routes = json_object_get(l->told, "routes"),
+					    .gateways = json_object_get(l->told, "gateways"),
+					    .services = l->services.items};
 	const char *names[NAMES_MAX];
 	struct ingress_guess g;
 
-	if (*l->failed.text || !w) {
-		rpc_fail(l->req, RPC_FAILED, "The ingress cannot be found: %s",
-			 w ? l->failed.text : "the manager has no memory");
+	if (*l->failed.text) {
+		rpc_fail(l->req, RPC_FAILED, "The ingress cannot be found: %s", l->failed.text);
 		return;
 	}
-	ingress_guess(&g, &world, l->ns, names, services_of(l, w, names));
-	rpc_reply(l->req, json_pack("{s:s, s:i, s:b, s:s, s:s}", "host", g.host, "port", g.port,
-				    "tls", g.tls, "l5", g.l5, "why", g.why));
+	ingress_guess(&g, &world, l->ns, names, services_of(l, names));
+	rpc_reply(l->req, json_pack("{s:s, s:i, s:b, s:s, s:o}", "host", g.host, "port", g.port,
+				    "tls", g.tls, "l5", g.l5, "why", rpc_sentence(g.why)));
 }
 
 static void done(struct lookup *l)
@@ -124,21 +118,13 @@ static json_t *items_of(struct ask *a, const struct kube_reply *reply)
 	return reply->failure ? NULL : json_loadb(reply->body, reply->len, 0, NULL);
 }
 
-static void on_list(void *arg, const struct kube_reply *reply)
+static void on_classes(void *arg, const struct kube_reply *reply)
 {
 	struct ask *a = arg;
 	json_t *whole = items_of(a, reply);
 
 	a->items = json_incref(json_object_get(whole, "items"));
 	json_decref(whole);
-	done(a->l);
-}
-
-static void on_workload(void *arg, const struct kube_reply *reply)
-{
-	struct ask *a = arg;
-
-	a->items = items_of(a, reply);
 	done(a->l);
 }
 
@@ -162,10 +148,7 @@ static void on_services(void *arg, const struct kube_reply *reply)
 
 	json_array_foreach(json_object_get(whole, "items"), i, s)
 	{
-		/* Those of its own namespace may be the workload's. */
-		if (json_array_size(a->items) < SERVICES_KEPT &&
-		    (ingress_may_use(s) ||
-		     !strcmp(object_text(s, "metadata", "namespace", NULL), a->l->ns)))
+		if (json_array_size(a->items) < SERVICES_KEPT && ingress_may_use(s))
 			json_array_append(a->items, s);
 	}
 	if (*more && ask_services(a, more) && !*a->l->failed.text)
@@ -184,61 +167,12 @@ static int ask_services(struct ask *a, const char *more)
 	return ask(a, "/api/v1/services", query, on_services);
 }
 
-static int ask_workloads(struct lookup *l, const char *kind)
+static int ask_all(struct lookup *l)
 {
-	enum workload_kind only = NUM_KINDS;
-	char path[256];
-	int r = 0;
+	int r = ask(&l->classes, "/apis/networking.k8s.io/v1/ingressclasses", NULL, on_classes);
 
-	if (*l->service)
-		return 0;
-	workload_kind_parse(&only, kind);
-	for (int i = 0; r == 0 && i < KIND_HOST; i++) {
-		if (*kind && only != (enum workload_kind)i)
-			continue;
-		r = workload_path(path, sizeof(path), (enum workload_kind)i, l->ns, l->name);
-		if (r == 0)
-			r = ask(&l->workload[i], path, NULL, on_workload);
-	}
-	return r;
-}
-
-static int ask_all(struct lookup *l, const char *kind)
-{
-	char path[NUM_LISTS][160];
-	int r = 0;
-
-	snprintf(path[INGRESSES], sizeof(path[0]),
-		 "/apis/networking.k8s.io/v1/namespaces/%s/ingresses", l->ns);
-	snprintf(path[CLASSES], sizeof(path[0]), "/apis/networking.k8s.io/v1/ingressclasses");
-	snprintf(path[ROUTES], sizeof(path[0]),
-		 "/apis/gateway.networking.k8s.io/v1/namespaces/%s/httproutes", l->ns);
-	snprintf(path[GATEWAYS], sizeof(path[0]), "/apis/gateway.networking.k8s.io/v1/gateways");
 	l->services.items = json_array();
-	for (int i = 0; r == 0 && i < NUM_LISTS; i++)
-		r = ask(&l->list[i], path[i], NULL, on_list);
-	if (r == 0)
-		r = ask_services(&l->services, "");
-	return r ? r : ask_workloads(l, kind);
-}
-
-static void cancel(struct lookup *l)
-{
-	for (int i = 0; i < NUM_LISTS; i++)
-		kube_cancel(l->list[i].request);
-	for (int i = 0; i < KIND_HOST; i++)
-		kube_cancel(l->workload[i].request);
-	kube_cancel(l->services.request);
-}
-
-static bool take_name(char *to, const json_t *params, const char *key)
-{
-	const char *s = json_string_value(json_object_get(params, key));
-
-	if (s && *s && !object_name_valid(s, K8S_NAME_MAX))
-		return false;
-	snprintf(to, K8S_NAME_MAX + 1, "%s", s ? s : "");
-	return true;
+	return r ? r : ask_services(&l->services, "");
 }
 
 /* One laptop, or one user by many, does not keep the others from theirs. */
@@ -269,11 +203,53 @@ static struct lookup *lookup_new(struct control_conn *c, struct rpc_request *req
 	return l;
 }
 
+/* --- what the laptop tells ------------------------------------------------------------------------------------------- */
+
+static bool lists_within(const json_t *j, size_t max)
+{
+	const char *key;
+	json_t *v;
+	size_t i;
+
+	if (json_array_size(j) > max)
+		return false;
+	json_array_foreach(j, i, v)
+	{
+		if (!lists_within(v, WITHIN_MAX))
+			return false;
+	}
+	json_object_foreach((json_t *)(uintptr_t)j, key, v)
+	{
+		if (!lists_within(v, WITHIN_MAX))
+			return false;
+	}
+	return true;
+}
+
+static bool is_usable(const json_t *params)
+{
+	static const char *const lists[] = {"services", "ingresses", "routes", "gateways"};
+	const char *ns = json_string_value(json_object_get(params, "namespace"));
+
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+		if (!lists_within(json_object_get(params, lists[i]), TOLD_MAX))
+			return false;
+	}
+	return ns && object_name_valid(ns, K8S_NAME_MAX);
+}
+
 void ingress_call(struct control_conn *c, const json_t *params, struct rpc_request *req)
 {
-	const char *kind = json_string_value(json_object_get(params, "kind"));
-	struct lookup *l = lookup_new(c, req);
+	struct lookup *l = NULL;
 
+	if (!is_usable(params)) {
+		rpc_fail(req, RPC_BAD_PARAMS,
+			 "'namespace' must be a name, and of a kind at most %d objects with lists "
+			 "of at most %d are told",
+			 TOLD_MAX, WITHIN_MAX);
+		return;
+	}
+	l = lookup_new(c, req);
 	if (!l) {
 		rpc_fail(
 			req, RPC_FAILED,
@@ -281,18 +257,12 @@ void ingress_call(struct control_conn *c, const json_t *params, struct rpc_reque
 			"it can; try again.");
 		return;
 	}
-	for (int i = 0; i < NUM_LISTS; i++)
-		l->list[i].l = l;
-	for (int i = 0; i < KIND_HOST; i++)
-		l->workload[i].l = l;
-	l->services.l = l;
-	if (!take_name(l->ns, params, "namespace") || !*l->ns ||
-	    !take_name(l->name, params, "workload") || !*l->name ||
-	    !take_name(l->service, params, "service")) {
-		rpc_fail(req, RPC_BAD_PARAMS, "'namespace' and 'workload' must be names");
-		lookup_free(l);
-	} else if (ask_all(l, kind ? kind : "")) {
-		cancel(l);
+	l->classes.l = l->services.l = l;
+	l->told = json_incref((json_t *)(uintptr_t)params);
+	snprintf(l->ns, sizeof(l->ns), "%s", object_text(params, "namespace", NULL));
+	if (ask_all(l)) {
+		kube_cancel(l->classes.request);
+		kube_cancel(l->services.request);
 		rpc_fail(req, RPC_FAILED, "The API server cannot be asked.");
 		lookup_free(l);
 	}

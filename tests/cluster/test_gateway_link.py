@@ -106,11 +106,21 @@ def strangers(kube):
 
 
 def asks(kube, laptop, uid):
-    step("the four default answers come from the Ingress, its class and the controller's Service")
-    said = laptop.call("ingress", {"namespace": "shop", "workload": "cart", "kind": "", "service": ""})
-    if {k: said[k] for k in ("host", "port", "tls", "l5")} != {"host": "ingress-nginx-controller.shop", "port": 443, "tls": True,
-                                                               "l5": "shop.example.com"}:
-        raise Failed(f"ingress: {said}")
+    step("the four default answers come from the Ingress that the laptop has read, its class and the controller's Service")
+    def answers(**told):
+        said = laptop.call("ingress", {"namespace": "shop", "workload": "cart", "kind": "", "service": "", **told})
+        return [said[k] for k in ("host", "port", "tls", "l5")]
+    own = kube.get("-n", "shop", "ingresses")["items"]
+    if answers(services=["cart"], ingresses=own) != ["ingress-nginx-controller.shop", 443, True, "shop.example.com"]:
+        raise Failed(f"ingress: {laptop.lines[-1]}")
+    step("who has read none is told of none, but of the controller: the manager itself may not read them")
+    if (said := answers(service="cart"))[0] != "ingress-nginx-controller.shop" or said[3] or "example" in laptop.lines[-1]:
+        raise Failed(f"ingress: {laptop.lines[-1]}")
+    for what in ("ingresses.networking.k8s.io", "httproutes.gateway.networking.k8s.io", "gateways.gateway.networking.k8s.io"):
+        if kube.kubectl("auth", "can-i", "list", what, "-A", "--as=system:serviceaccount:culvert:manager", check=False).stdout.strip() != "no":
+            raise Failed(f"the manager may list {what}")
+    laptop.call("ingress", {"namespace": "shop", "workload": "cart", "ingresses": own * 40}, code=-32602)
+    laptop.call("ingress", {"namespace": "shop", "workload": "cart", "ingresses": [{"spec": {"rules": [{}] * 65}}]}, code=-32602)
     step("what no ingress is, is refused")
     server = kube.get("-n", "default", "endpointslices", "-l", "kubernetes.io/service-name=kubernetes")["items"][0]
     own = kube.get("-n", "culvert", "service", "culvert")["spec"]["clusterIP"]

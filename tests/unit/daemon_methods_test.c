@@ -9,10 +9,13 @@
 #include <cmocka.h>
 
 #include "base/stream.h"
+#include "daemon/cluster.h"
 #include "daemon/internal.h"
 #include "daemon/link.h"
+#include "daemon/previews.h"
 #include "daemon/session.h"
 #include "daemon/workloads.h"
+#include "kube/kube.h"
 
 /* --- the session, as far as methods.c sees it: always connected ------------------------------- */
 
@@ -178,6 +181,130 @@ void workloads_client_gone(struct daemon *dd, struct control_client *cl)
 	(void)cl;
 }
 
+/* --- the API server, as far as what leads to a workload is read from it ------------------------ */
+
+struct kube_request {
+	struct kube_request *next;
+	char path[160];
+	kube_reply_cb *cb;
+	void *arg;
+};
+
+static struct kube_request *requests;
+static bool silent;	      /* it answers nothing */
+static const char *forbidden; /* what the user may not read */
+
+struct kube_client *cluster_client(struct cluster *c)
+{
+	return (struct kube_client *)c;
+}
+
+/* Not asked for here, but by what is linked with methods.c. */
+#define NO_TEXT(name)                                                                              \
+	const char *name(const struct cluster *c)                                                  \
+	{                                                                                          \
+		(void)c;                                                                           \
+		return "";                                                                         \
+	}
+NO_TEXT(cluster_trouble)
+NO_TEXT(cluster_context)
+NO_TEXT(cluster_manager_namespace)
+NO_TEXT(cluster_server)
+NO_TEXT(cluster_user)
+
+int kube_request(struct kube_client *c, const struct kube_call *call, kube_reply_cb *cb, void *arg,
+		 struct kube_request **rp)
+{
+	struct kube_request *r = calloc(1, sizeof(*r));
+
+	assert_non_null(r);
+	(void)c;
+	assert_null(call->method); /* it is only read */
+	*r = (struct kube_request){.next = requests, .cb = cb, .arg = arg};
+	snprintf(r->path, sizeof(r->path), "%s", call->path);
+	requests = r;
+	*rp = r;
+	return 0;
+}
+
+void kube_cancel(struct kube_request *r)
+{
+	struct kube_request **at = &requests;
+
+	if (!r)
+		return;
+	while (*at != r)
+		at = &(*at)->next;
+	*at = r->next;
+	free(r);
+}
+
+int kube_query(char *query, size_t room, const char *key, const char *value)
+{
+	snprintf(query, room, "%s=%s", key, value);
+	return 0;
+}
+
+char *kube_denied_yaml(const struct kube_denied *denied)
+{
+	(void)denied;
+	return NULL;
+}
+
+#define INGRESS(name, service)                                                                     \
+	"{\"metadata\":{\"name\":\"" name                                                          \
+	"\",\"namespace\":\"shop\"},\"spec\":{\"rules\":[{\"host\":\"" name                        \
+	"\",\"http\":{\"paths\":[{\"backend\":{\"service\":{\"name\":\"" service "\"}}}]}}]}}"
+
+static const struct {
+	const char *end, *body;
+} objects[] = {
+	{"deployments/hello",
+	 "{\"kind\":\"Deployment\",\"metadata\":{\"name\":\"hello\",\"namespace\":\"shop\"},"
+	 "\"spec\":{"
+	 "\"selector\":{\"matchLabels\":{\"app\":\"hello\"}},\"template\":{\"metadata\":{"
+	 "\"labels\":{"
+	 "\"app\":\"hello\"}},\"spec\":{\"containers\":[{\"name\":\"web\"}]}}}}"},
+	{"shop/services", "{\"items\":[{\"metadata\":{\"name\":\"web\",\"namespace\":\"shop\"},"
+			  "\"spec\":{\"selector\":{"
+			  "\"app\":\"hello\"},\"ports\":[{\"port\":80,\"protocol\":\"TCP\"}]}}]}"},
+	{"shop/ingresses",
+	 "{\"items\":[" INGRESS("a.test", "other") "," INGRESS("b.test", "web") "]}"},
+	{"shop/httproutes", "{\"items\":[{\"metadata\":{\"name\":\"r\",\"namespace\":\"shop\"},"
+			    "\"spec\":{\"parentRefs\":[{"
+			    "\"name\":\"outer\",\"namespace\":\"infra\"}],\"rules\":[{"
+			    "\"backendRefs\":[{\"name\":\"web\"}]}]"
+			    "}}]}"},
+	{"v1/gateways",
+	 "{\"items\":[{\"metadata\":{\"name\":\"outer\",\"namespace\":\"infra\"},\"spec\":{}},{"
+	 "\"metadata\":{\"name\":\"inner\",\"namespace\":\"infra\"},\"spec\":{}}]}"},
+};
+
+/* Of one question; what is not there is not found. */
+static void api_answers(struct kube_request *r)
+{
+	struct kube_reply reply = {
+		.failure = KUBE_NOT_FOUND, .body = "", .sentence = "It is not there."};
+	kube_reply_cb *cb = r->cb;
+	void *arg = r->arg;
+	size_t len = strlen(r->path);
+
+	for (size_t i = 0; i < ARRAY_SIZE(objects); i++) {
+		size_t n = strlen(objects[i].end);
+
+		if (len < n || strcmp(r->path + len - n, objects[i].end) != 0)
+			continue;
+		reply.failure = KUBE_OK;
+		reply.body = objects[i].body;
+		reply.len = strlen(reply.body);
+	}
+	if (forbidden && strstr(r->path, forbidden))
+		reply = (struct kube_reply){
+			.failure = KUBE_FORBIDDEN, .body = "", .sentence = "You may not."};
+	kube_cancel(r);
+	cb(arg, &reply);
+}
+
 /* --- a client over a socket pair -------------------------------------------------------------- */
 
 static struct daemon d;
@@ -249,8 +376,12 @@ static int tear_down(void **state)
 
 static void until_asked(void)
 {
-	while (!manager.cb)
-		event_base_loop(d.base, EVLOOP_ONCE);
+	while (!manager.cb) {
+		if (requests && !silent)
+			api_answers(requests);
+		else
+			event_base_loop(d.base, EVLOOP_ONCE);
+	}
 }
 
 /* The client asks for an intercept; the question is at the manager. */
@@ -404,6 +535,69 @@ static void previews_by_name(void **state)
 	assert_true(TAILQ_EMPTY(&d.errands));
 }
 
+static size_t told(const char *list)
+{
+	return json_array_size(json_object_get(manager.params, list));
+}
+
+static const char *told_name(const char *list)
+{
+	const json_t *first = json_array_get(json_object_get(manager.params, list), 0);
+
+	return json_string_value(json_object_get(json_object_get(first, "metadata"), "name"));
+}
+
+/* What leads to the workload the manager is told: it is read with the user's rights, and what they do not allow is not. */
+static void what_leads_there(void **state)
+{
+	(void)state;
+	kubernetes = true;
+	(void)asks("ingress", json_pack("{s:s}", "workload", "hello"), "kind");
+	assert_string_equal(
+		json_string_value(json_array_get(json_object_get(manager.params, "services"), 0)),
+		"web");
+	assert_int_equal(told("ingresses"), 1);
+	assert_string_equal(told_name("ingresses"), "b.test");
+	assert_int_equal(told("routes"), 1);
+	assert_int_equal(told("gateways"), 1);
+	assert_string_equal(told_name("gateways"), "outer");
+	forbidden = "ingresses";
+	(void)asks("ingress", json_pack("{s:s}", "workload", "hello"), "kind");
+	assert_int_equal(told("ingresses"), 0);
+	assert_int_equal(told("routes"), 1);
+	forbidden = "gateways";
+	(void)asks("ingress", json_pack("{s:s}", "workload", "hello"), "kind");
+	assert_int_equal(told("gateways"), 0);
+	forbidden = NULL;
+	assert_null(requests);
+	kubernetes = false;
+}
+
+/* The link to the manager breaks, or the session ends, while the API server is asked. */
+static void nothing_leads_there_yet(void **state)
+{
+	(void)state;
+	kubernetes = silent = true;
+	for (unsigned i = 0; i < 2; i++) {
+		refused = 0;
+		assert_int_equal(rpc_call(theirs, "ingress",
+					  json_pack("{s:s}", "workload", "hello"), 0, on_refused,
+					  NULL),
+				 0);
+		while (!requests)
+			event_base_loop(d.base, EVLOOP_ONCE);
+		if (i == 0)
+			method_link_down(&d);
+		else
+			previews_session_end(&d);
+		assert_null(requests);
+		event_base_dispatch(d.base);
+		assert_int_equal(refused, RPC_NOT_CONNECTED);
+	}
+	assert_true(TAILQ_EMPTY(&d.errands));
+	kubernetes = silent = false;
+}
+
 /* While it is asked the connection breaks. */
 static void previews_without_an_answer(void **state)
 {
@@ -427,6 +621,8 @@ int main(void)
 		CASE(interrupted_before_the_snapshot),
 		CASE(objects_in_place_of_the_manager),
 		CASE(previews_by_name),
+		CASE(what_leads_there),
+		CASE(nothing_leads_there_yet),
 		CASE(previews_without_an_answer),
 	};
 
