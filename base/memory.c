@@ -60,11 +60,25 @@ static void *event_resize(void *p, size_t size)
 	return to;
 }
 
+/*
+ * Buffers of 64 KiB come and go with each super-packet. By default glibc gives the end of the heap back whenever 128 KiB of it
+ * are free, to have its pages made anew a moment later: a tenth of what a large body cost the agent. What stays free is
+ * memory_tidy()'s to give back.
+ */
+static void keep_heap(void)
+{
+	enum { KEPT = 4 << 20, MAPPED = 1 << 20 };
+
+	mallopt(M_TRIM_THRESHOLD, KEPT);
+	mallopt(M_MMAP_THRESHOLD, MAPPED); /* set one, and glibc finds neither by itself */
+}
+
 void memory_setup(void)
 {
 	void *p = mmap(NULL, CELLS * CELL, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
+	keep_heap();
 	if (p == MAP_FAILED)
 		return;
 	cells = p;

@@ -3,7 +3,8 @@
 #pragma once
 
 /* Once, before anything of libevent is used: its record of each descriptor, which it keeps for ever, gets a place of its
- * own. In the heap each would hold a page among the memory of the connection it was made for. */
+ * own. In the heap each would hold a page among the memory of the connection it was made for. The heap keeps
+ * some MiB at its end, for buffers that come and go. */
 void memory_setup(void);
 
 /* Gives memory that lies free in the heap back to the kernel, when it is much: after a burst of connections glibc

@@ -91,11 +91,45 @@ static void test_many_bases_one_after_the_other(void **unused)
 	}
 }
 
+static long faults(void)
+{
+	struct rusage u;
+
+	assert_int_equal(getrusage(RUSAGE_SELF, &u), 0);
+	return u.ru_minflt;
+}
+
+/* As buffers of super-packets do: their pages are made once. */
+static void test_buffers_that_come_and_go(void **unused)
+{
+	enum { ROUNDS = 200, BUFFERS = 16, SIZE = 64 << 10 };
+	void *b[BUFFERS];
+	long before = 0;
+
+	(void)unused;
+	for (int round = 0; round <= ROUNDS; round++) {
+		if (round == 1)
+			before = faults();
+		for (int i = 0; i < BUFFERS; i++) {
+			b[i] = malloc(SIZE);
+			assert_non_null(b[i]);
+			memset(b[i], round, SIZE);
+		}
+		for (int i = 0; i < BUFFERS; i++)
+			free(b[i]);
+	}
+#ifndef __SANITIZE_ADDRESS__ /* whose heap is its own */
+	assert_in_range(faults() - before, 0, BUFFERS * SIZE / 4096 * 4);
+#endif
+	(void)before;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_burst_leaves_nothing),
 		cmocka_unit_test(test_many_bases_one_after_the_other),
+		cmocka_unit_test(test_buffers_that_come_and_go),
 	};
 
 	memory_setup();
