@@ -47,6 +47,7 @@ enum grant_kind {
 	GRANT_FLOW,	 /* cookie at the dashboard's host, while the issuer asks who it is */
 	GRANT_ENTER,	 /* cookie at the preview's host, while the dashboard's asks who it is */
 	GRANT_TICKET,	 /* from the dashboard's host to the preview's, good once */
+	GRANT_CONFIRM,	 /* who the dashboard would be opened as, until that is confirmed */
 	GRANT_KINDS
 };
 

@@ -315,6 +315,8 @@ void dashboard_request(struct visitor *v)
 		answer_get(v, path);
 	else if (visitor_is_post(v) && http_text_is(path, "/logout"))
 		login_logout(v);
+	else if (visitor_is_post(v) && http_text_is(path, "/.culvert/enter"))
+		login_confirm(v);
 	else
 		page_not_found(v);
 }

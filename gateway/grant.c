@@ -11,7 +11,8 @@
 
 enum { RAW_MAX = GRANT_TEXT_MAX / 4 * 3 };
 
-static const char *const kinds[GRANT_KINDS] = {"preview", "dashboard", "flow", "enter", "ticket"};
+static const char *const kinds[GRANT_KINDS] = {"preview", "dashboard", "flow",
+					       "enter",	  "ticket",    "confirm"};
 
 static const struct {
 	const char *key;

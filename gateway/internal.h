@@ -199,6 +199,7 @@ void site_away(struct visitor *v); /* the page for it */
 #define COOKIE_DASHBOARD COOKIE_PREFIX "-dashboard"
 #define COOKIE_FLOW	 COOKIE_PREFIX "-login"
 #define COOKIE_ENTER	 COOKIE_PREFIX "-enter"
+#define COOKIE_CONFIRM	 COOKIE_PREFIX "-confirm"
 
 /* The visitor's cookie of that name. */
 int site_grant(const struct visitor *v, const char *cookie, enum grant_kind kind, struct grant *g);
@@ -213,6 +214,7 @@ void login_enter(struct visitor *v,
 void login_begin(struct visitor *v);
 void login_callback(struct visitor *v);
 void login_redeem(struct visitor *v);
+void login_confirm(struct visitor *v); /* POST from the page that login_redeem() gave */
 void login_logout(struct visitor *v);
 
 void dashboard_request(struct visitor *v);

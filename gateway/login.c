@@ -8,6 +8,12 @@
  *   preview    /.culvert/enter      the cookie's secret has the ticket's digest: cookie PREVIEW      -> /x
  *
  * The ticket is good once, for a minute, for that preview and that browser: who makes somebody else open it gets nothing.
+ *
+ * A ticket of the manager's (`culvert dashboard`) comes from a terminal and can be bound to no browser: whose dashboard it opens is
+ * asked first. So nobody works in another's without knowing, to whom somebody has sent a link.
+ *
+ *   dashboard  /.culvert/enter      a ticket; cookie CONFIRM: who that is, and a page with a button
+ *   dashboard  POST from that page  cookie DASHBOARD      -> /
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -349,11 +355,55 @@ void login_callback(struct visitor *v)
 		answer_failed(answered(a), 500, "out of memory");
 }
 
+static void open_dashboard(struct visitor *v, struct grant *who)
+{
+	struct gateway *g = visitor_gateway(v);
+	struct buf headers = {.p = NULL};
+
+	who->kind = GRANT_DASHBOARD;
+	who->expires = now_seconds() + COOKIE_S;
+	log_info("dashboard: %s has come in by a ticket", who->name);
+	site_cookie(&headers, g, COOKIE_DASHBOARD, who);
+	site_cookie_gone(&headers, COOKIE_CONFIRM);
+	go_on(v, who, "", "", &headers);
+}
+
+static void ask_whose(struct visitor *v, const struct grant *who)
+{
+	struct buf headers = {.p = NULL};
+	char title[WHO_MAX + 40];
+
+	snprintf(title, sizeof(title), "Open the dashboard of %s?", who->name);
+	site_cookie(&headers, visitor_gateway(v), COOKIE_CONFIRM, who);
+	buf_add(&headers, "", 1);
+	page_answer(
+		v, &(struct page){
+			   .status = 200,
+			   .title = title,
+			   .text = "You see what is theirs, and are known by that name here, for "
+				   "eight "
+				   "hours.",
+			   .small = "It was asked for by `culvert dashboard`. If that was not you, "
+				    "close this page: somebody wants you in theirs.",
+			   .action = "/.culvert/enter",
+			   .button = "Open it",
+			   .headers = headers.failed ? NULL : (const char *)buf_data(&headers)});
+	buf_free(&headers);
+}
+
+/* Then there is nothing to ask. */
+static bool is_in_already(const struct visitor *v, const struct grant *who)
+{
+	struct grant has;
+
+	return site_grant(v, COOKIE_DASHBOARD, GRANT_DASHBOARD, &has) == 0 &&
+	       !strcmp(has.user, who->user) && !strcmp(has.login, who->login);
+}
+
 static void on_redeemed(void *arg, const char *user, const char *login, const char *why)
 {
 	struct asking *a = arg;
-	struct grant who = {.kind = GRANT_DASHBOARD, .expires = now_seconds() + COOKIE_S};
-	struct buf headers = {.p = NULL};
+	struct grant who = {.kind = GRANT_CONFIRM, .expires = now_seconds() + FLOW_S};
 	struct visitor *v;
 
 	a->redeem = NULL;
@@ -368,8 +418,28 @@ static void on_redeemed(void *arg, const char *user, const char *login, const ch
 	snprintf(who.user, sizeof(who.user), "%s", user);
 	snprintf(who.login, sizeof(who.login), "%s", login);
 	snprintf(who.name, sizeof(who.name), "%s", *user ? user : login);
-	site_cookie(&headers, visitor_gateway(v), COOKIE_DASHBOARD, &who);
-	go_on(v, &who, "", "", &headers);
+	if (is_in_already(v, &who))
+		open_dashboard(v, &who);
+	else
+		ask_whose(v, &who);
+}
+
+static void answer_not_from_here(struct visitor *v, const char *why)
+{
+	page_answer(v, &(struct page){.status = 403, .title = "Not from here", .text = why});
+}
+
+void login_confirm(struct visitor *v)
+{
+	struct grant who;
+
+	if (!visitor_same_origin(v))
+		answer_not_from_here(v, "Only the page that asks can answer.");
+	else if (site_grant(v, COOKIE_CONFIRM, GRANT_CONFIRM, &who))
+		answer_not_from_here(v, "This browser was asked nothing in the last ten minutes; "
+					"`culvert dashboard` gives a new link.");
+	else
+		open_dashboard(v, &who);
 }
 
 void login_redeem(struct visitor *v)
@@ -396,10 +466,7 @@ void login_logout(struct visitor *v)
 	struct buf headers = {.p = NULL};
 
 	if (!visitor_same_origin(v)) {
-		page_answer(v,
-			    &(struct page){.status = 403,
-					   .title = "Not from here",
-					   .text = "Only the dashboard’s own page can log out."});
+		answer_not_from_here(v, "Only the dashboard’s own page can log out.");
 		return;
 	}
 	site_cookie_gone(&headers, COOKIE_DASHBOARD);

@@ -134,6 +134,9 @@ def link_and_no_link(kube, colleague, stranger, url, link):
 def dashboard(kube, colleague, owner):
     step("the dashboard, by a ticket: the intercept, its link, and the colleague's requests as they come")
     owner.open(kube.culvert("dashboard").stdout.strip())
+    says(owner, "the dashboard of ana?")
+    picture(owner, "whose")
+    owner.click("form button")
     owner.until("the intercept", lambda: "back" in owner.text("#intercepts"))
     owner.until("the connection", lambda: owner.text("#link-text") == "Live")
     if owner.script("return document.querySelector('.preview a').hostname").split(".", 1)[1] != DOMAIN:

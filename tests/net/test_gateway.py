@@ -431,15 +431,37 @@ def next_event(f):
             return name, json.loads(data)
 
 
+def by_ticket(visit, host, ours, user, *lines, **kw):
+    """What the ticket `good` gives: a page that asks; and the cookie of who presses its button."""
+    answer = visit(host, **kw).get("/.culvert/enter?ticket=good", *lines)
+    expect("the ticket", (answer.status, list(answer.cookies()), f"dashboard of {user}?".encode() in answer.body), (200, ["__Host-culvert-confirm"], True))
+    asked = "Cookie: __Host-culvert-confirm=" + answer.cookies()["__Host-culvert-confirm"]
+    said = visit(host, **kw).get("/.culvert/enter", asked, ours, "Content-Length: 0", method="POST")
+    expect("the button", (said.status, said.header("location"), said.cookies()["__Host-culvert-confirm"]), (303, "/", ""))
+    return answer, "Cookie: __Host-culvert-dashboard=" + said.cookies()["__Host-culvert-dashboard"]
+
+
 def dashboard(s):
     step("the dashboard: a ticket, once; its state and live list; own requests in full, others' as counts; nothing for previews' visitors")
     host = f"dashboard.{DOMAIN}"
     expect("without a cookie", [s.visit(host).get(p).status for p in ("/", "/login", "/api/state", "/api/events")], [303, 401, 401, 401])
     s.manager.tickets["good"] = {"user": "ana", "login": ""}
-    answer = s.visit(host).get("/.culvert/enter?ticket=good")
-    expect("the ticket", (answer.status, answer.header("location")), (303, "/"))
-    cookie = "Cookie: __Host-culvert-dashboard=" + answer.cookies()["__Host-culvert-dashboard"]
+    ours = f"Origin: https://{host}"
+    answer, cookie = by_ticket(s.visit, host, ours, "ana")
     expect("the ticket again", s.visit(host).get("/.culvert/enter?ticket=good").status, 403)
+    step("a ticket that somebody else has sent lets nobody in unasked, nor does it change who is in")
+    asked = "Cookie: __Host-culvert-confirm=" + answer.cookies()["__Host-culvert-confirm"]
+    for what, lines in (("without an origin", [asked]), ("from a preview", [asked, f"Origin: https://{ID}.{DOMAIN}"]), ("who was not asked", [ours]),
+                        ("a dashboard's cookie in its place", [cookie.replace("-dashboard", "-confirm"), ours])):
+        said = s.visit(host).get("/.culvert/enter", *lines, "Content-Length: 0", method="POST")
+        expect(what, (said.status, said.cookies()), (403, {}))
+    expect("the question as an answer", s.visit(host).get("/api/state", asked.replace("-confirm", "-dashboard")).status, 401)
+    s.manager.tickets["bobs"] = {"user": "bob", "login": ""}
+    said = s.visit(host).get("/.culvert/enter?ticket=bobs", cookie)
+    expect("another's ticket", (said.status, "__Host-culvert-dashboard" in said.cookies(), b"dashboard of bob?" in said.body), (200, False, True))
+    s.manager.tickets["again"] = {"user": "ana", "login": ""}
+    said = s.visit(host).get("/.culvert/enter?ticket=again", cookie)
+    expect("one's own, of who is in", (said.status, said.header("location"), bool(said.cookies()["__Host-culvert-dashboard"])), (303, "/", True))
     page = s.visit(host).get("/", cookie)
     expect("the page", (page.status, b"/app.js" in page.body, page.header("cache-control")), (200, True, "no-store"))
     if "script-src 'self'" not in page.header("content-security-policy") or "unsafe" in page.header("content-security-policy"):
@@ -598,9 +620,8 @@ def by_path(s):
     s.manager.tickets["good"] = {"user": "ana", "login": ""}
     kw = {"port": 8445}
     expect("HEAD, of who only looks at the link", s.visit(port, **kw).get("/.culvert/enter?ticket=good", cookie, method="HEAD").status, 404)
-    dash = s.visit(port, **kw).get("/.culvert/enter?ticket=good", cookie)
-    expect("the dashboard's ticket", dash.status, 303)
-    both = cookie + "; __Host-culvert-dashboard=" + dash.cookies()["__Host-culvert-dashboard"]
+    _, dash = by_ticket(s.visit, port, f"Origin: https://{port}", "ana", cookie, **kw)
+    both = cookie + "; " + dash.split(": ")[1]
     expect("the dashboard", s.visit(port, **kw).get("/api/state", both).status, 200)
     expect("the dashboard, at the previews' port", s.visit(host).get("/api/state", both).body, b"hello from the shop\n")
     for i in (ID, OTHER):  # with the cookie of the one before
