@@ -35,7 +35,7 @@ static void append_match(char text[static STATE_LEN], const json_t *match)
 		append(text, ", %s", get_text(match, "path"));
 }
 
-/* "tcp, http" or "http, x-culvert-intercept-id" of one who holds it; where there is but one port http needs not name it. */
+/* "tcp, port http" or "http, x-culvert-intercept-id" of one who holds it; where there is but one port http needs not name it. */
 static void append_holder(char text[static STATE_LEN], const json_t *in, bool one_port)
 {
 	const json_t *match = json_object_get(in, "match");
@@ -49,9 +49,9 @@ static void append_holder(char text[static STATE_LEN], const json_t *in, bool on
 		if (match && one_port)
 			break;
 		if (json_is_integer(v))
-			append(text, ", %" JSON_INTEGER_FORMAT, json_integer_value(v));
+			append(text, ", port %" JSON_INTEGER_FORMAT, json_integer_value(v));
 		else
-			append(text, ", %s", json_string_value(v));
+			append(text, ", port %s", json_string_value(v)); /* it may be called http */
 	}
 	append_match(text, match);
 	append(text, ")");

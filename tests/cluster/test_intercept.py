@@ -208,7 +208,7 @@ intercepted
     if done.stdout != expected or "waiting for the rollout of deployment/cart: 0 of 1 pods have the agent" not in done.stderr:
         raise Failed(f"intercept said\n{done.stdout}{done.stderr}")
     at_laptop(kube, "http://cart/", 3000)
-    if listed(kube)["deployment/cart"] != f"intercepted by ana@{os.uname().nodename} (tcp, http)":
+    if listed(kube)["deployment/cart"] != f"intercepted by ana@{os.uname().nodename} (tcp, port http)":
         raise Failed(f"list said {listed(kube)['deployment/cart']}")
     text = kube.culvert("status").stdout
     if "cart: deployment/cart port http -> 127.0.0.1:3000, all TCP connections, ACTIVE, " not in text:

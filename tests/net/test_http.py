@@ -50,7 +50,7 @@ def own_header(lab):
     wait_for("counts", lambda: ", 2 requests, " in lab.culvert("status").stdout)
     if "Login" in status:
         raise Failed(status)
-    has(lab.culvert("list").stdout, "intercepted by ana (http, http, x-culvert-intercept-id)")
+    has(lab.culvert("list").stdout, "intercepted by ana (http, port http, x-culvert-intercept-id)")
     listed = next(w for w in lab.culvert_json("list")["workloads"] if w["workload"]["name"] == "shop")["intercepts"][0]
     if listed["match"]["mode"] != "auto" or listed["mechanism"] != "http":
         raise Failed(listed)
@@ -84,7 +84,7 @@ def several(lab):
     answers(lab, "shop pod port 9001", "x-user: annab", "x-env: 1")
     answers(lab, "shop pod port 9001", "x-user: ana")
     has(lab.culvert("list", "-o", "yaml").stdout, 'path: "/api"')
-    has(lab.culvert("list").stdout, "(http, http, x-user, x-env)", "(http, http, x-team, /api)")
+    has(lab.culvert("list").stdout, "(http, port http, x-user, x-env)", "(http, port http, x-team, /api)")
 
     step("a clash names holder, intercept and match")
     for args in (("--mechanism=tcp",), ("--http-match", "all"), ("--http-path-prefix", "/api")):
