@@ -47,15 +47,12 @@ static enum h1_step bad(struct h1 *h, const char *why)
 static enum h1_step read_head(struct h1 *h, struct way *w, bool answer, const uint8_t *data,
 			      size_t len, size_t *n, struct h1_framing *f)
 {
-	ssize_t end = h1_head_end(data, len, answer, &w->scan, &h->why);
+	ssize_t end = h1_head_read(data, len, answer, &w->scan, &h->head, f, &h->why);
 
 	if (end < 0)
 		return H1_BAD;
 	if (!end)
 		return H1_MORE;
-	if (h1_head_read(data, (size_t)end, answer, &h->head, f, &h->why))
-		return H1_BAD;
-	w->scan = (struct h1_scan){0};
 	w->keeps = f->http11 ? !f->close : f->keep_alive && !f->close;
 	*n = (size_t)end;
 	return H1_HEAD;
@@ -177,9 +174,10 @@ const struct http_head *h1_head(const struct h1 *h)
 
 void h1_head_again(struct h1 *h, const uint8_t *data, size_t n)
 {
+	struct h1_scan scan = {0};
 	struct h1_framing f;
 
-	(void)h1_head_read(data, n, false, &h->head, &f, &h->why);
+	(void)h1_head_read(data, n, false, &scan, &h->head, &f, &h->why);
 }
 
 bool h1_request_begun(const struct h1 *h)

@@ -24,14 +24,12 @@ struct h1_scan {
 };
 
 /*
- * Looks for the end of a head: its length, or 0 = more is needed. The lines themselves are checked: each ends with CR LF and has no
- * other, none is continued by the next, and the first is one of HTTP/1. -EPROTO and *why if they are not, as soon as that can be seen.
+ * Reads a head: its length, or 0 = more is needed. The lines themselves are checked: each ends with CR LF and has no other, none is continued
+ * by the next, the first is one of HTTP/1 and the others are fields. -EPROTO and *why if they are not, as soon as that can be seen.
+ * The fields lie in memory that the next call uses again.
  */
-ssize_t h1_head_end(const uint8_t *data, size_t len, bool answer, struct h1_scan *scan,
-		    const char **why);
-/* Reads a whole head of n bytes. The fields lie in memory that the next call uses again. 0, or -EPROTO and *why. */
-int h1_head_read(const uint8_t *data, size_t n, bool answer, struct http_head *head,
-		 struct h1_framing *f, const char **why);
+ssize_t h1_head_read(const uint8_t *data, size_t len, bool answer, struct h1_scan *scan,
+		     struct http_head *head, struct h1_framing *f, const char **why);
 
 /* Where a chunked body ends (RFC 9112, 7.1). Nothing that has gone past is looked at again. */
 struct h1_chunks {

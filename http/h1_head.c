@@ -3,6 +3,9 @@
  * The head of an HTTP/1 message. Whoever stands before or behind us has to read it as we do, else one could smuggle a request past one of us
  * (RFC 9112, 11.2). So llhttp in strict mode has to accept it, and here stands what that lets pass: lines that do not end with CR LF, folded
  * lines, several Hosts or none, codings beside chunked, HTTP/0.9.
+ *
+ * One walk over the bytes checks the lines and splits them. Where it has met nothing but what most heads are made of, llhttp is known to accept
+ * the head and is not asked: that costs as much as all the rest. The fuzzer asks it about every head that was taken.
  */
 #include <errno.h>
 #include <string.h>
@@ -10,17 +13,52 @@
 
 #include "http/h1.h"
 
-static const bool token_chars[256] = {
-	['!'] = true,	      ['#'] = true,	    ['$'] = true, ['%'] = true,
-	['&'] = true,	      ['\''] = true,	    ['*'] = true, ['+'] = true,
-	['-'] = true,	      ['.'] = true,	    ['^'] = true, ['_'] = true,
-	['`'] = true,	      ['|'] = true,	    ['~'] = true, ['0' ... '9'] = true,
-	['a' ... 'z'] = true, ['A' ... 'Z'] = true,
+enum {
+	TOKEN = 1,  /* RFC 9110, 5.6.2 */
+	TEXT = 2,   /* in a value: HTAB, SP, VCHAR and what is beyond ASCII */
+	TARGET = 4, /* in a path or query */
+	HOST = 8,
 };
+
+static const uint8_t classes[256] = {
+	['\t'] = TEXT,
+	[' '] = TEXT,
+	['!'] = TOKEN | TEXT | TARGET | HOST,
+	['"'] = TEXT | TARGET | HOST,
+	['#'] = TOKEN | TEXT,
+	['$' ... '\''] = TOKEN | TEXT | TARGET | HOST,
+	['(' ... ')'] = TEXT | TARGET | HOST,
+	['*' ... '+'] = TOKEN | TEXT | TARGET | HOST,
+	[','] = TEXT | TARGET | HOST,
+	['-' ... '.'] = TOKEN | TEXT | TARGET | HOST,
+	['/'] = TEXT | TARGET,
+	['0' ... '9'] = TOKEN | TEXT | TARGET | HOST,
+	[':' ... '>'] = TEXT | TARGET | HOST,
+	['?' ... '@'] = TEXT | TARGET,
+	['A' ... 'Z'] = TOKEN | TEXT | TARGET | HOST,
+	['['] = TEXT | TARGET | HOST,
+	['\\'] = TEXT | TARGET,
+	[']'] = TEXT | TARGET | HOST,
+	['^' ... 'z'] = TOKEN | TEXT | TARGET | HOST,
+	['{'] = TEXT | TARGET | HOST,
+	['|'] = TOKEN | TEXT | TARGET | HOST,
+	['}'] = TEXT | TARGET | HOST,
+	['~'] = TOKEN | TEXT | TARGET | HOST,
+	[0x7f] = HOST, /* it is llhttp that refuses it */
+	[0x80 ... 0xff] = TEXT | HOST,
+};
+
+/* Behind the last of its class: CR and LF are of none, and each line ends with one. */
+static const char *pass(const char *p, uint8_t class)
+{
+	while (classes[(uint8_t)*p] & class)
+		p++;
+	return p;
+}
 
 bool http_is_token(uint8_t c)
 {
-	return token_chars[c];
+	return classes[c] & TOKEN;
 }
 
 static int bad(const char **why, const char *text)
@@ -31,22 +69,46 @@ static int bad(const char **why, const char *text)
 
 /* --- lines ----------------------------------------------------------------------------------------------------------- */
 
-/* "METHOD TARGET HTTP/1.x" */
-static const char *request_line(const char *line, size_t len)
-{
-	const char *end = line + len - 9, *space = len > 9 ? memchr(line, ' ', len) : NULL;
+/* What a walk over the lines has found. */
+struct reading {
+	bool answer;
+	bool plain; /* no byte so far that llhttp might not like */
+	const char *why;
+	struct http_head head;
+	struct h1_framing framing;
+};
 
-	if (!space || (memcmp(end, " HTTP/1.1", 9) && memcmp(end, " HTTP/1.0", 9)))
+/* Something odd is in a line. */
+static const char *check_odd(const char *line, const char *cr)
+{
+	size_t len = (size_t)(cr - line);
+
+	return memchr(line, '\r', len) || memchr(line, '\0', len) ? "CR or NUL within a line"
+								  : NULL;
+}
+
+/* "METHOD TARGET HTTP/1.x" */
+static const char *request_line(struct reading *r, const char *line, const char *cr)
+{
+	const char *end = cr - 9, *space, *target, *odd;
+
+	if (cr - line <= 9 || (memcmp(end, " HTTP/1.1", 9) && memcmp(end, " HTTP/1.0", 9)))
 		return "no request line of HTTP/1.0 or 1.1";
-	for (const char *p = line; p < space; p++) {
-		if (!http_is_token((uint8_t)*p))
-			return "the method is no token";
-	}
-	if (space == line || space + 1 >= end ||
-	    memchr(space + 1, ' ', (size_t)(end - space - 1)) ||
-	    memchr(space + 1, '\t', (size_t)(end - space - 1)))
+	space = pass(line, TOKEN);
+	if (*space != ' ')
+		return "the method is no token";
+	target = space + 1;
+	if (space == line || target >= end)
 		return "the request line is not three words";
-	return NULL;
+	odd = pass(target, TARGET);
+	if (odd < end &&
+	    (memchr(odd, ' ', (size_t)(end - odd)) || memchr(odd, '\t', (size_t)(end - odd))))
+		return "the request line is not three words";
+	r->plain = odd == end && *target == '/';
+	r->framing.http11 = cr[-1] == '1';
+	r->head.method = (struct http_text){.p = line, .len = (size_t)(space - line)};
+	r->head.target = (struct http_text){.p = target, .len = (size_t)(end - target)};
+	return r->plain ? NULL : check_odd(line, cr);
 }
 
 static bool digit(char c)
@@ -55,37 +117,70 @@ static bool digit(char c)
 }
 
 /* "HTTP/1.x NNN REASON"; many leave out the space before a reason that is empty. */
-static const char *status_line(const char *line, size_t len)
+static const char *status_line(struct reading *r, const char *line, const char *cr)
 {
-	if (len < 12 || (memcmp(line, "HTTP/1.1 ", 9) && memcmp(line, "HTTP/1.0 ", 9)))
+	if (cr - line < 12 || (memcmp(line, "HTTP/1.1 ", 9) && memcmp(line, "HTTP/1.0 ", 9)))
 		return "no status line of HTTP/1.0 or 1.1";
 	if (line[9] < '1' || line[9] > '9' || !digit(line[10]) || !digit(line[11]) ||
-	    (len > 12 && line[12] != ' '))
+	    (cr - line > 12 && line[12] != ' '))
 		return "no status";
-	return NULL;
+	r->plain = pass(line + 12, TEXT) == cr;
+	r->framing.http11 = line[7] == '1';
+	r->head.status = (line[9] - '0') * 100 + (line[10] - '0') * 10 + (line[11] - '0');
+	return r->plain ? NULL : check_odd(line, cr);
 }
 
-/* A line without its LF. */
-static const char *check_line(const char *line, size_t len, bool first, bool answer)
+static bool is_space(char c)
 {
-	if (!len || line[len - 1] != '\r')
-		return "a line that ends with LF alone";
-	len--;
-	if (memchr(line, '\r', len) || memchr(line, '\0', len))
-		return "CR or NUL within a line";
-	if (first)
-		return answer ? status_line(line, len) : request_line(line, len);
-	if (*line == ' ' || *line == '\t') /* the CR at least */
+	return c == ' ' || c == '\t';
+}
+
+static struct http_text trimmed(const char *p, const char *end)
+{
+	while (p < end && is_space(*p))
+		p++;
+	while (end > p && is_space(end[-1]))
+		end--;
+	return (struct http_text){.p = p, .len = (size_t)(end - p)};
+}
+
+static const char *no_field(const char *line, const char *cr)
+{
+	if (check_odd(line, cr))
+		return check_odd(line, cr);
+	if (is_space(*line))
 		return "a folded line";
+	if (*line == ':' || !memchr(line, ':', (size_t)(cr - line)))
+		return "a line that is no field";
+	return "a field's name is no token";
+}
+
+static const char *field_line(struct reading *r, const char *line, const char *cr)
+{
+	/* Shared by all heads: 20 KiB for each connection would be most of what it costs. */
+	static struct http_field fields[HTTP_FIELDS_MAX];
+	const char *colon = pass(line, TOKEN);
+
+	if (*colon != ':' || colon == line)
+		return no_field(line, cr);
+	if (pass(colon + 1, TEXT) != cr) {
+		r->plain = false;
+		if (check_odd(colon, cr))
+			return check_odd(colon, cr);
+	}
+	if (r->head.nfields == HTTP_FIELDS_MAX)
+		return "more than 512 fields";
+	r->head.field = fields;
+	fields[r->head.nfields++] = (struct http_field){
+		.name = {.p = line, .len = (size_t)(colon - line)},
+		.value = trimmed(colon + 1, cr),
+	};
 	return NULL;
 }
 
-ssize_t h1_head_end(const uint8_t *data, size_t len, bool answer, struct h1_scan *scan,
-		    const char **why)
+/* Over the lines that are whole; the length of the head, or 0 = more is needed, or -EPROTO. */
+static ssize_t walk(struct reading *r, const char *text, size_t end, struct h1_scan *scan)
 {
-	const char *text = (const char *)data;
-	size_t end = MIN(len, (size_t)HTTP_HEAD_MAX);
-
 	while (scan->seen < end) {
 		const char *line = text + scan->line;
 		const char *lf = memchr(text + scan->seen, '\n', end - scan->seen);
@@ -94,18 +189,24 @@ ssize_t h1_head_end(const uint8_t *data, size_t len, bool answer, struct h1_scan
 			scan->seen = end;
 			break;
 		}
-		*why = check_line(line, (size_t)(lf - line), !scan->line, answer);
-		if (*why)
-			return -EPROTO;
 		scan->seen = (size_t)(lf - text) + 1;
+		if (lf == line || lf[-1] != '\r')
+			return bad(&r->why, "a line that ends with LF alone");
 		if (scan->line && lf - line == 1)
 			return (ssize_t)scan->seen;
+		if (scan->line)
+			r->why = field_line(r, line, lf - 1);
+		else
+			r->why = r->answer ? status_line(r, line, lf - 1)
+					   : request_line(r, line, lf - 1);
+		if (r->why)
+			return -EPROTO;
 		scan->line = scan->seen;
 	}
-	return end == HTTP_HEAD_MAX ? bad(why, "more than 64 KiB of head") : 0;
+	return 0;
 }
 
-/* --- fields ----------------------------------------------------------------------------------------------------------- */
+/* --- the second opinion ------------------------------------------------------------------------------------------------ */
 
 static int count_head(llhttp_t *p)
 {
@@ -136,43 +237,6 @@ static bool llhttp_takes(const char *data, size_t n, bool answer, size_t method_
 	return (r == HPE_OK || r == HPE_PAUSED_UPGRADE) && heads == 1;
 }
 
-static struct http_text trimmed(const char *p, const char *end)
-{
-	while (p < end && (*p == ' ' || *p == '\t'))
-		p++;
-	while (end > p && (end[-1] == ' ' || end[-1] == '\t'))
-		end--;
-	return (struct http_text){.p = p, .len = (size_t)(end - p)};
-}
-
-/* One field per line, each of which ends with CR LF; the last is empty. NULL = all are there. */
-static const char *split(const char *p, const char *end, struct http_head *head)
-{
-	/* Shared by all heads: 20 KiB for each connection would be most of what it costs. */
-	static struct http_field fields[HTTP_FIELDS_MAX];
-
-	head->field = fields;
-	while (*p != '\r') {
-		const char *lf = memchr(p, '\n', (size_t)(end - p));
-		const char *colon = memchr(p, ':', (size_t)(lf - p));
-
-		if (!colon || colon == p)
-			return "a line that is no field";
-		for (const char *c = p; c < colon; c++) {
-			if (!http_is_token((uint8_t)*c))
-				return "a field's name is no token";
-		}
-		if (head->nfields == HTTP_FIELDS_MAX)
-			return "more than 512 fields";
-		fields[head->nfields++] = (struct http_field){
-			.name = {.p = p, .len = (size_t)(colon - p)},
-			.value = trimmed(colon + 1, lf - 1),
-		};
-		p = lf + 1;
-	}
-	return NULL;
-}
-
 /* --- what they say of where the message ends -------------------------------------------------------------------------- */
 
 static bool is_length(struct http_text t, uint64_t *n)
@@ -199,8 +263,10 @@ static void take_connection(struct http_text t, struct h1_framing *f, bool *upgr
 	}
 }
 
-static const char *take_framing(const struct http_field *q, struct h1_framing *f)
+static const char *take_framing(struct reading *r, const struct http_field *q)
 {
+	struct h1_framing *f = &r->framing;
+
 	if (http_text_is_nocase(q->name, "content-length")) {
 		if (f->has_length || !is_length(q->value, &f->length))
 			return "Content-Length twice, or no number";
@@ -210,21 +276,24 @@ static const char *take_framing(const struct http_field *q, struct h1_framing *f
 			return "a Transfer-Encoding other than chunked";
 		f->chunked = true;
 	}
+	r->plain &= q->value.p[q->value.len] == '\r'; /* no space behind it */
 	return NULL;
 }
 
 static bool host_valid(struct http_text t)
 {
 	for (size_t i = 0; i < t.len; i++) {
-		if ((uint8_t)t.p[i] <= ' ' || strchr("/?#@\\", t.p[i]))
+		if (!(classes[(uint8_t)t.p[i]] & HOST))
 			return false;
 	}
 	return true;
 }
 
 /* The lengths of the names that matter here: all others are passed over at once. */
-static const char *take_fields(struct http_head *head, struct h1_framing *f, unsigned *hosts)
+static const char *take_fields(struct reading *r, unsigned *hosts)
 {
+	struct http_head *head = &r->head;
+	struct h1_framing *f = &r->framing;
 	bool upgrade = false, names = false;
 	const char *why = NULL;
 
@@ -247,7 +316,7 @@ static const char *take_fields(struct http_head *head, struct h1_framing *f, uns
 			break;
 		case 14:
 		case 17:
-			why = take_framing(q, f);
+			why = take_framing(r, q);
 			break;
 		default:
 			break;
@@ -293,28 +362,49 @@ static const char *check_request(const struct http_head *head, const struct h1_f
 	return NULL;
 }
 
-int h1_head_read(const uint8_t *data, size_t n, bool answer, struct http_head *head,
-		 struct h1_framing *f, const char **why)
+/* Its lines are read: what they say together. */
+static const char *check_head(struct reading *r, const char *text, size_t n)
 {
-	const char *p = (const char *)data, *end = p + n;
-	const char *lf = memchr(p, '\n', n), *space = memchr(p, ' ', n);
+	const struct http_head *head = &r->head;
 	unsigned hosts = 0;
+	const char *why = take_fields(r, &hosts);
 
-	*head = (struct http_head){.nfields = 0};
-	*f = (struct h1_framing){.http11 = lf[-2] == '1'};
-	if (answer) {
-		f->http11 = p[7] == '1';
-		head->status = (p[9] - '0') * 100 + (p[10] - '0') * 10 + (p[11] - '0');
-	} else {
-		head->method = (struct http_text){.p = p, .len = (size_t)(space - p)};
-		head->target = (struct http_text){.p = space + 1, .len = (size_t)(lf - space) - 11};
+	if (!why && !r->answer)
+		why = check_request(head, &r->framing, hosts);
+	if (!why && (!r->plain || http_text_is(head->method, "CONNECT")) &&
+	    !llhttp_takes(text, n, r->answer, head->method.len))
+		why = "llhttp refuses the head";
+	return why;
+}
+
+ssize_t h1_head_read(const uint8_t *data, size_t len, bool answer, struct h1_scan *scan,
+		     struct http_head *head, struct h1_framing *f, const char **why)
+{
+	const char *text = (const char *)data;
+	size_t end = MIN(len, (size_t)HTTP_HEAD_MAX);
+	bool in_parts = scan->seen;
+	struct reading r;
+	ssize_t n;
+
+	if (end == scan->seen && end < HTTP_HEAD_MAX) /* nothing has come */
+		return 0;
+	r = (struct reading){.answer = answer};
+	n = walk(&r, text, end, scan);
+	if (n > 0 && in_parts) { /* what its first lines said was not kept */
+		*scan = (struct h1_scan){0};
+		r = (struct reading){.answer = answer};
+		n = walk(&r, text, end, scan);
 	}
-	*why = split(lf + 1, end, head);
-	if (!*why)
-		*why = take_fields(head, f, &hosts);
-	if (!*why && !answer)
-		*why = check_request(head, f, hosts);
-	if (!*why && !llhttp_takes(p, n, answer, head->method.len))
-		*why = "llhttp refuses the head";
-	return *why ? -EPROTO : 0;
+	if (n > 0)
+		r.why = check_head(&r, text, (size_t)n);
+	else if (n == 0 && end == HTTP_HEAD_MAX)
+		r.why = "more than 64 KiB of head";
+	if (r.why)
+		return bad(why, r.why);
+	if (n > 0) {
+		*scan = (struct h1_scan){0};
+		*head = r.head;
+		*f = r.framing;
+	}
+	return n;
 }

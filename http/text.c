@@ -18,8 +18,10 @@ bool http_text_is_nocase(struct http_text t, const char *s)
 const struct http_field *http_field_find(const struct http_head *h, const char *name,
 					 const struct http_field *from)
 {
+	size_t len = strlen(name);
+
 	for (unsigned i = from ? (unsigned)(from - h->field) + 1 : 0; i < h->nfields; i++) {
-		if (http_text_is_nocase(h->field[i].name, name))
+		if (h->field[i].name.len == len && !strncasecmp(h->field[i].name.p, name, len))
 			return &h->field[i];
 	}
 	return NULL;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * http: where a request ends. Three have to agree: h1, however the bytes come; a slow walk of the framing, which knows nothing of it; and llhttp.
- * What h1 refuses the others may take. The first byte says in how large parts the bytes come; then what http_sniff() says is asked too.
+ * What h1 refuses the others may take. Each head that h1 takes, of a request or of an answer, llhttp takes too, though h1 does not
+ * ask it about all. The first byte says in how large parts the bytes come; then what http_sniff() says is asked too.
  */
 #include <llhttp.h>
 #include <string.h>
@@ -14,6 +15,56 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { MORE = 0, BAD = -1 };
 
+/* --- heads -------------------------------------------------------------------------------------------------------- */
+
+static int count_head(llhttp_t *p)
+{
+	(*(unsigned *)p->data)++;
+	return 1; /* no body */
+}
+
+/* These bytes are one head, and nothing else? */
+static bool llhttp_takes_head(const uint8_t *data, size_t n, bool answer)
+{
+	static const llhttp_settings_t settings = {.on_headers_complete = count_head};
+	const uint8_t *space = memchr(data, ' ', n);
+	unsigned heads = 0;
+	llhttp_t p;
+	llhttp_errno_t r = HPE_OK;
+
+	llhttp_init(&p, answer ? HTTP_RESPONSE : HTTP_REQUEST, &settings);
+	p.data = &heads;
+	if (!answer && memcmp(data, "CONNECT ", 8)) { /* it does not know all methods */
+		r = llhttp_execute(&p, "POST", 4);
+		n -= (size_t)(space - data);
+		data = space;
+	}
+	if (r == HPE_OK)
+		r = llhttp_execute(&p, (const char *)data, n);
+	return (r == HPE_OK || r == HPE_PAUSED_UPGRADE) && heads == 1;
+}
+
+/* As if it were the answer to a request that any answer may follow. */
+static void answer_by_h1(const uint8_t *data, size_t size)
+{
+	static const char request[] =
+		"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: a\r\n\r\n";
+	struct h1 *h = h1_new();
+	size_t n;
+
+	if (h && h1_request(h, (const uint8_t *)request, sizeof(request) - 1, &n) != H1_HEAD)
+		abort();
+	if (h) {
+		enum h1_step step = h1_answer(h, data, size, &n);
+
+		if (n > size || (step == H1_BAD && n))
+			abort();
+		if ((step == H1_HEAD || step == H1_TUNNEL) && !llhttp_takes_head(data, n, true))
+			abort();
+	}
+	h1_free(h);
+}
+
 /* --- h1 -------------------------------------------------------------------------------------------------------- */
 
 static ssize_t by_h1(const uint8_t *data, size_t size, size_t by)
@@ -25,6 +76,8 @@ static ssize_t by_h1(const uint8_t *data, size_t size, size_t by)
 	while (h) {
 		step = h1_request(h, data + at, have - at, &n);
 		if (n > have - at || (step == H1_BAD && n))
+			abort();
+		if (step == H1_HEAD && !llhttp_takes_head(data + at, n, false))
 			abort();
 		at += n;
 		if (step == H1_END || step == H1_BAD || (step == H1_MORE && have == size))
@@ -171,6 +224,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	memcpy(copy, data + 1, size);
 	copy[size] = '\0';
+	answer_by_h1(copy, size);
 	whole = by_h1(copy, size, size);
 	if (by_h1(copy, size, by) != whole)
 		abort();

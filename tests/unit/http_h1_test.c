@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <llhttp.h>
+
 #include <cmocka.h>
 
 #include "base/util.h"
@@ -158,6 +160,114 @@ static void test_taken(void **unused)
 		assert_int_equal(walk(&taken[i], SIZE_MAX / 2), strlen(taken[i].text));
 		assert_int_equal(walk(&taken[i], 1), strlen(taken[i].text));
 	}
+}
+
+/* --- the second opinion ----------------------------------------------------------------------------------------------- */
+
+static int count_head(llhttp_t *p)
+{
+	(*(unsigned *)p->data)++;
+	return 1; /* no body */
+}
+
+static bool llhttp_takes(const char *head, size_t n, bool answer)
+{
+	static const llhttp_settings_t settings = {.on_headers_complete = count_head};
+	const char *space = memchr(head, ' ', n);
+	unsigned heads = 0;
+	llhttp_t p;
+	llhttp_errno_t r = HPE_OK;
+
+	llhttp_init(&p, answer ? HTTP_RESPONSE : HTTP_REQUEST, &settings);
+	p.data = &heads;
+	if (!answer) { /* it does not know all methods */
+		r = llhttp_execute(&p, "POST", 4);
+		n -= (size_t)(space - head);
+		head = space;
+	}
+	if (r == HPE_OK)
+		r = llhttp_execute(&p, head, n);
+	return (r == HPE_OK || r == HPE_PAUSED_UPGRADE) && heads == 1;
+}
+
+static bool h1_takes(const char *head, size_t n, bool answer)
+{
+	static const char request[] =
+		"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: a\r\n\r\n";
+	struct h1 *h = h1_new();
+	size_t n_taken;
+	enum h1_step step;
+
+	assert_non_null(h);
+	if (answer) {
+		assert_int_equal(
+			h1_request(h, (const uint8_t *)request, sizeof(request) - 1, &n_taken),
+			H1_HEAD);
+		step = h1_answer(h, (const uint8_t *)head, n, &n_taken);
+	} else {
+		step = h1_request(h, (const uint8_t *)head, n, &n_taken);
+	}
+	h1_free(h);
+	return (step == H1_HEAD || step == H1_TUNNEL) && n_taken == n;
+}
+
+/* Heads of the common kind are not shown to llhttp: it has to take whatever we take of them. Any two bytes for the two
+ * marks ^, which stand where something else is looked for each. */
+static void test_llhttp_takes_what_is_taken(void **unused)
+{
+	static const struct {
+		bool answer;
+		const char *head;
+	} kinds[] = {
+		{false, "GET /^^ HTTP/1.1\r\nHost: a\r\n\r\n"},
+		{false, "GET ^^ HTTP/1.1\r\nHost: a\r\n\r\n"},
+		{false, "GET /a?^#^ HTTP/1.1\r\nHost: a\r\n\r\n"},
+		{false, "G^T^ / HTTP/1.1\r\nHost: a\r\n\r\n"},
+		{false, "GET / HTTP/1.^\r^Host: a\r\n\r\n"},
+		{false, "GET / HTTP/1.1\r\nHost: ^a^\r\n\r\n"},
+		{false, "GET / HTTP/1.1\r\nHost: a\r\nX^: ^\r\n\r\n"},
+		{false, "GET / HTTP/1.1\r\nHost: a\r\n^:^\r\n\r\n"},
+		{false, "GET / HTTP/1.1\r\nHost: a\r\nContent-Length:^1^\r\n\r\n"},
+		{false, "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1^^\r\n\r\n"},
+		{false, "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:^chunked^\r\n\r\n"},
+		{false, "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked^^\r\n\r\n"},
+		{false, "GET / HTTP/1.1\r\nHost: a\r\nConnection:^close^\r\n\r\n"},
+		{false, "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade^^\r\nUpgrade: a\r\n\r\n"},
+		{false, "GET / HTTP/1.1\r\nHost: a\r\nUpgrade:^^\r\n\r\n"},
+		{false, "GET / HTTP/1.1\r\nHost: a\r\nProxy-Connection:^keep-alive^\r\n\r\n"},
+		{false, "GET / HTTP/1.1\r\nHost: a^^\r\n\r\n"},
+		{true, "HTTP/1.1 2^^ OK\r\n\r\n"},
+		{true, "HTTP/1.1 200^O^\r\n\r\n"},
+		{true, "HTTP/1.1 200^^\r\n\r\n"},
+		{true, "HTTP/1.^ 101^\r\nUpgrade: a\r\n\r\n"},
+		{true, "HTTP/1.1 200 OK\r\nX^:^\r\n\r\n"},
+		{true, "HTTP/1.1 200 OK\r\nContent-Length:^1^\r\n\r\n"},
+		{true, "HTTP/1.1 200 OK\r\nTransfer-Encoding:^chunked^\r\n\r\n"},
+		{true, "HTTP/1.1 200 OK\r\nConnection:^close^\r\n\r\n"},
+	};
+	char head[128];
+	unsigned n_taken = 0;
+
+	(void)unused;
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		size_t n = strlen(kinds[i].head);
+		char *first, *second;
+
+		memcpy(head, kinds[i].head, n + 1);
+		first = strchr(head, '^');
+		second = strchr(first + 1, '^');
+		for (unsigned pair = 0; pair < 65536; pair++) {
+			*first = (char)(pair >> 8);
+			*second = (char)pair;
+			if (!h1_takes(head, n, kinds[i].answer))
+				continue;
+			n_taken++;
+			if (!llhttp_takes(head, n, kinds[i].answer))
+				fail_msg("llhttp refuses \"%s\" with %02x and %02x", kinds[i].head,
+					 pair >> 8, pair & 0xff);
+		}
+	}
+	assert_true(n_taken > ARRAY_SIZE(kinds));
 }
 
 /* --- bounds ----------------------------------------------------------------------------------------------------- */
@@ -360,6 +470,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_taken),
+		cmocka_unit_test(test_llhttp_takes_what_is_taken),
 		cmocka_unit_test(test_heads_are_bounded),
 		cmocka_unit_test(test_an_answer_ends_as_the_request_says),
 		cmocka_unit_test(test_tunnels),
