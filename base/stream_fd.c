@@ -25,6 +25,7 @@ struct fd_stream {
 	struct event paused; /* edge-triggered; added while wanted == 0, and never together with the
 				others */
 	bool broken;	     /* STREAM_ERROR was told: no more events */
+	bool reset;	     /* by the other side: nothing is left to be reset */
 };
 
 static struct fd_stream *self(struct stream *s)
@@ -68,25 +69,43 @@ static void on_paused(int fd, short what, void *arg)
 		f->s.cb(&f->s, STREAM_ERROR, f->s.arg);
 }
 
+static ssize_t result(struct fd_stream *f, ssize_t r)
+{
+	if (r >= 0)
+		return r;
+	f->reset |= errno == ECONNRESET;
+	return -errno;
+}
+
+/* One piece is the common case, and costs the kernel less so. */
 static ssize_t fd_readv(struct stream *s, const struct iovec *iov, int n)
 {
+	struct fd_stream *f = self(s);
 	ssize_t r;
 
 	do {
-		r = readv(self(s)->fd, iov, n);
+		r = n == 1 ? recv(f->fd, iov->iov_base, iov->iov_len, 0) : readv(f->fd, iov, n);
 	} while (r < 0 && errno == EINTR);
-	return r < 0 ? -errno : r;
+	return result(f, r);
+}
+
+static ssize_t send_pieces(int fd, const struct iovec *iov, int n)
+{
+	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)n};
+
+	return sendmsg(fd, &msg, MSG_NOSIGNAL);
 }
 
 static ssize_t fd_writev(struct stream *s, const struct iovec *iov, int n)
 {
-	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)n};
+	struct fd_stream *f = self(s);
 	ssize_t r;
 
 	do {
-		r = sendmsg(self(s)->fd, &msg, MSG_NOSIGNAL);
+		r = n == 1 ? send(f->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
+			   : send_pieces(f->fd, iov, n);
 	} while (r < 0 && errno == EINTR);
-	return r < 0 ? -errno : r;
+	return result(f, r);
 }
 
 /* Without memory epoll cannot be asked, and nothing would ever come again: told as an error, next
@@ -106,8 +125,7 @@ static void fd_want(struct stream *s, unsigned ev)
 
 	if (!changed || f->broken)
 		return;
-	f->wanted = ev;
-	if (ev)
+	if (!f->wanted)
 		event_del(&f->paused);
 	if ((changed & STREAM_READABLE) && !(ev & STREAM_READABLE))
 		event_del(&f->read);
@@ -119,6 +137,7 @@ static void fd_want(struct stream *s, unsigned ev)
 		watch(f, &f->write);
 	if (!ev)
 		watch(f, &f->paused);
+	f->wanted = ev;
 }
 
 static void fd_shutdown(struct stream *s)
@@ -158,7 +177,8 @@ static void fd_abort(struct stream *s)
 
 	/* A Unix socket has no reset: its peer sees the end, or ECONNRESET when bytes were left
 	 * unread. */
-	(void)setsockopt(self(s)->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	if (!self(s)->reset)
+		(void)setsockopt(self(s)->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 	destroy(self(s));
 }
 

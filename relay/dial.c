@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A TCP connection to a host, without waiting. Whatever connect(2) says at once is also told later,
- * by the callback. */
+/*
+ * A TCP connection to a host, without waiting. Whatever connect(2) says at once is also told later,
+ * by the callback.
+ *
+ * To a listener on this machine the handshake is over when connect(2) returns, though it says EINPROGRESS; asked again it says so.
+ * Then nobody has to wait for epoll.
+ */
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
@@ -11,7 +16,8 @@
 
 struct dial {
 	struct event_base *base;
-	int fd; /* -1 = not even a socket */
+	int fd;	    /* -1 = not even a socket */
+	bool known; /* how it went: 0 or `error` */
 	int error;
 	void (*cb)(void *arg, struct stream *s, int error);
 	void *arg;
@@ -47,13 +53,12 @@ static void on_result(int fd, short what, void *arg)
 	struct stream *s = NULL;
 	int error = d->error;
 
-	if (!error && (what & EV_TIMEOUT))
-		error = -ETIMEDOUT;
-	if (!error)
-		error = socket_error(fd);
+	(void)fd;
+	if (!d->known)
+		error = what & EV_TIMEOUT ? -ETIMEDOUT : socket_error(d->fd);
 	event_del(&d->ev); /* before the stream watches the same descriptor in its own way */
 	if (!error)
-		error = stream_from_fd(d->base, fd, &s);
+		error = stream_from_fd(d->base, d->fd, &s);
 	if (!error)
 		d->fd = -1;
 	void (*cb)(void *, struct stream *, int) = d->cb;
@@ -62,7 +67,7 @@ static void on_result(int fd, short what, void *arg)
 	cb(cb_arg, s, error);
 }
 
-/* 0 under way or connected, or negative errno. */
+/* 0 connected, -EINPROGRESS, or another negative errno. */
 static int start(struct dial *d, const union sockaddr_any *to)
 {
 	int one = 1;
@@ -74,9 +79,13 @@ static int start(struct dial *d, const union sockaddr_any *to)
 	 * not be held for ever. */
 	(void)setsockopt(d->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	(void)setsockopt(d->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
-	if (connect(d->fd, &to->sa, sockaddr_len(to)) < 0 && errno != EINPROGRESS)
+	if (connect(d->fd, &to->sa, sockaddr_len(to)) == 0)
+		return 0;
+	if (errno != EINPROGRESS)
 		return -errno;
-	return 0;
+	if (connect(d->fd, &to->sa, sockaddr_len(to)) == 0)
+		return 0;
+	return errno == EALREADY || errno == EINTR ? -EINPROGRESS : -errno;
 }
 
 int dial_tcp(struct event_base *base, const union sockaddr_any *to, nsec_t timeout,
@@ -94,10 +103,13 @@ int dial_tcp(struct event_base *base, const union sockaddr_any *to, nsec_t timeo
 	d->cb = cb;
 	d->arg = arg;
 	d->error = start(d, to);
-	event_assign(&d->ev, base, d->error ? -1 : d->fd, d->error ? 0 : EV_WRITE, on_result, d);
-	if (!d->error && event_add(&d->ev, timeout ? &tv : NULL) < 0)
+	d->known = d->error != -EINPROGRESS;
+	event_assign(&d->ev, base, d->known ? -1 : d->fd, d->known ? 0 : EV_WRITE, on_result, d);
+	if (!d->known && event_add(&d->ev, timeout ? &tv : NULL) < 0) {
+		d->known = true;
 		d->error = -ENOMEM;
-	if (d->error)
+	}
+	if (d->known)
 		event_active(&d->ev, EV_WRITE, 1);
 	*dp = d;
 	return 0;
