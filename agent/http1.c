@@ -42,7 +42,7 @@ size_t http1_read(struct http1 *h, struct end *e, struct buf *b, size_t most)
 	return 0;
 }
 
-bool http1_send(struct end *e, struct buf *b, bool all)
+bool http1_send_ready(struct end *e, struct buf *b, bool all)
 {
 	size_t goal = all ? b->end : b->ready;
 

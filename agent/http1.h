@@ -122,7 +122,11 @@ void http1_join(struct http1 *h, struct answerer *way);
 /* Reads into b; 0 = nothing now, or the end, or it broke: e says which. */
 size_t http1_read(struct http1 *h, struct end *e, struct buf *b, size_t most);
 /* Sends what is ready (`all`: all there is); true when nothing is left of it. */
-bool http1_send(struct end *e, struct buf *b, bool all);
+bool http1_send_ready(struct end *e, struct buf *b, bool all);
+static inline bool http1_send(struct end *e, struct buf *b, bool all)
+{
+	return !b->p || http1_send_ready(e, b, all);
+}
 void http1_drop(struct http1 *h, struct answerer *w);
 bool http1_timer(struct http1 *h, unsigned seconds);
 

@@ -126,7 +126,7 @@ void http1_route(struct http1 *h)
 	struct rule *r = NULL;
 
 	if (!h->now)
-		h->now = calloc(1, sizeof(*h->now));
+		h->now = malloc(sizeof(*h->now)); /* all of it is set before it is read */
 	if (!h->now) {
 		h->phase = IDLE; /* there is nothing to tell of it */
 		http1_end(h, false);
@@ -137,7 +137,7 @@ void http1_route(struct http1 *h)
 		r = rules_match(rules, h->base.port->target, head);
 	rules_http(rules, h->base.port->target, &h->tag);
 	h->is_head = http_text_is(head->method, "HEAD");
-	h->preview = http_field_find(head, "x-culvert-preview", NULL);
+	h->preview = r && http_field_find(head, "x-culvert-preview", NULL);
 	journal_begin(&h->now->journal, r, head);
 	h->status = 0;
 	h->retried = h->up.hold = false;
@@ -204,8 +204,8 @@ static void withhold_h2c(struct http1 *h)
 	static const char *const names[] = {"http2-settings", "upgrade"};
 	const struct http_head *head = h1_head(h->h1);
 
-	if (!names_h2c(head) || h->up.sent > h->up.start ||
-	    !rules_http(&h->base.a->rules, h->base.port->target, NULL))
+	if (h->up.sent > h->up.start ||
+	    !rules_http(&h->base.a->rules, h->base.port->target, NULL) || !names_h2c(head))
 		return;
 	for (unsigned i = head->nfields;
 	     i-- > 0;) { /* from behind: what is before stays where it is */

@@ -13,8 +13,7 @@ struct journal {
 	uint64_t total, told; /* requests since the start; up to which they were told */
 	struct entry {
 		struct journal_request q;
-		uint64_t at_ms; /* since 1970 */
-		unsigned took_ms;
+		nsec_t took;
 		int status;
 		bool by_laptop;
 	} ring[JOURNAL_LEN];
@@ -37,7 +36,9 @@ void journal_begin(struct journal_request *q, const struct rule *rule, const str
 
 	if (query)
 		path.len = (size_t)(query - path.p); /* it may hold what nobody else is to see */
-	snprintf(q->uid, sizeof(q->uid), "%s", rule ? rule->uid : "");
+	q->uid[0] = '\0';
+	if (rule)
+		memcpy(q->uid, rule->uid, sizeof(q->uid));
 	copy_plain(q->method, sizeof(q->method), head->method);
 	copy_plain(q->path, sizeof(q->path), path);
 	q->start = clock_boot();
@@ -53,21 +54,25 @@ void journal_add(struct agent *a, const struct journal_request *q, int status, b
 	if (!j)
 		return;
 	e = &j->ring[j->total++ % JOURNAL_LEN];
-	*e = (struct entry){.q = *q, .status = status, .by_laptop = by_laptop};
-	e->took_ms = (unsigned)((clock_boot() - q->start) / NSEC_PER_MSEC);
-	e->at_ms = (uint64_t)(clock_real() / NSEC_PER_MSEC) - e->took_ms;
+	e->q = *q;
+	e->took = clock_boot() - q->start;
+	e->status = status;
+	e->by_laptop = by_laptop;
 }
 
-static json_t *entry_json(const struct entry *e)
+/* `epoch`: how far clock_real() is ahead of clock_boot(). */
+static json_t *entry_json(const struct entry *e, nsec_t epoch)
 {
-	return json_pack("[s, I, s, s, i, I, s]", e->q.uid, (json_int_t)e->at_ms, e->q.method,
-			 e->q.path, e->status, (json_int_t)e->took_ms,
+	return json_pack("[s, I, s, s, i, I, s]", e->q.uid,
+			 (json_int_t)((epoch + e->q.start) / NSEC_PER_MSEC), e->q.method, e->q.path,
+			 e->status, (json_int_t)(e->took / NSEC_PER_MSEC),
 			 e->by_laptop ? "laptop" : "pod");
 }
 
 json_t *journal_take(struct agent *a, bool all)
 {
 	struct journal *j = a->journal;
+	nsec_t epoch = clock_real() - clock_boot();
 	uint64_t from, dropped = 0;
 	json_t *list;
 
@@ -81,7 +86,7 @@ json_t *journal_take(struct agent *a, bool all)
 	}
 	list = json_array();
 	for (; from < j->total; from++)
-		json_array_append_new(list, entry_json(&j->ring[from % JOURNAL_LEN]));
+		json_array_append_new(list, entry_json(&j->ring[from % JOURNAL_LEN], epoch));
 	j->told = j->total;
 	return json_pack("{s:o, s:I}", "requests", list, "dropped", (json_int_t)dropped);
 }
