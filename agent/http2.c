@@ -402,14 +402,21 @@ static void end(struct http2 *c, bool gently)
 static void count(struct http2 *c)
 {
 	const struct h2_counts *now = h2_counts(c->h2);
+	static struct log_limit limit;
 	struct port_figures *f;
 
 	if (now->bad_heads + now->floods == c->told.bad_heads + c->told.floods &&
-	    now->bad_answers == c->told.bad_answers)
+	    now->bad_answers == c->told.bad_answers && now->overflows == c->told.overflows)
 		return;
+	if (now->overflows != c->told.overflows)
+		log_limited(&limit, 60 * NSEC_PER_SEC,
+			    "HTTP/2: above %d MiB wait for clients, laptops or the application to "
+			    "take them; streams that bring more are ended",
+			    H2_BUFFERED_MAX >> 20);
 	f = port_figures(c->base.a, c->base.port);
 	f->bad_heads += now->bad_heads - c->told.bad_heads + now->floods - c->told.floods;
 	f->bad_answers += now->bad_answers - c->told.bad_answers;
+	f->overflows += now->overflows - c->told.overflows;
 	c->told = *now;
 }
 

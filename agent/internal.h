@@ -216,6 +216,7 @@ struct port_figures {
 	/* unfinished for HEAD_S, or beyond HEADS_HELD_MAX together: opaque from there on */
 	uint64_t slow_heads;
 	uint64_t no_answer; /* a laptop's connection ended without one */
+	uint64_t overflows; /* streams of HTTP/2 that were ended because too much waited */
 };
 enum { HEAD_S = 60, HEADS_HELD_MAX = 8 << 20 };
 struct port_figures *port_figures(struct agent *a, const struct agent_port *port);

@@ -271,6 +271,7 @@ static void port_traffic(const struct agent *a, unsigned i, json_t *seen, json_t
 	add_figure(bad, "bad_answers", f->bad_answers);
 	add_figure(bad, "slow_heads", f->slow_heads);
 	add_figure(bad, "no_answer", f->no_answer);
+	add_figure(bad, "overflows", f->overflows);
 	add_figure(bad, "regex_limits", regex_limits(&a->rules, target));
 	snprintf(port, sizeof(port), "%u", target);
 	json_object_set_new(seen, port, was);

@@ -44,7 +44,9 @@ int h2_queue_put(struct h2_queue *q, const uint8_t *data, size_t len, size_t owe
 /* Takes n <= len bytes into buf (NULL: they are dropped); returns how many of them are owed. */
 size_t h2_queue_take(struct h2_queue *q, uint8_t *buf, size_t n);
 void h2_queue_free(struct h2_queue *q);
-size_t h2_queued(void); /* in all queues of the program */
+/* Would all queues of the program stay within H2_BUFFERED_MAX with so many bytes more in this one? */
+bool h2_queue_fits(const struct h2_queue *q, size_t len);
+size_t h2_queued(void); /* bytes of memory in all queues of the program */
 
 /* --- ends and streams --------------------------------------------------------------------------------------------- */
 
@@ -82,6 +84,7 @@ struct h2_stream {
 	bool down_sent;		  /* the answer, to its end */
 	bool reset_by_us;	  /* the client's stream, for no fault of its own */
 	bool leg_reset;		  /* the leg sent RST_STREAM */
+	bool reset_leg;		  /* we did */
 	bool reset_after;	  /* the client gets a reset when all that waits is out */
 	uint32_t reset_code;
 	char *tag;

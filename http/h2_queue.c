@@ -21,19 +21,31 @@ static void copy_out(const struct h2_queue *q, uint8_t *buf, size_t n)
 	memcpy(buf + first, q->ring, n - first);
 }
 
-static int grow(struct h2_queue *q, size_t need)
+static size_t size_for(const struct h2_queue *q, size_t need)
 {
 	size_t size = q->size ? q->size : FIRST_SIZE;
-	uint8_t *ring;
 
 	while (size < need)
 		size *= 2;
-	ring = malloc(size);
+	return size;
+}
+
+bool h2_queue_fits(const struct h2_queue *q, size_t len)
+{
+	return queued - q->size + size_for(q, q->len + len) <= H2_BUFFERED_MAX;
+}
+
+static int grow(struct h2_queue *q, size_t need)
+{
+	size_t size = size_for(q, need);
+	uint8_t *ring = malloc(size);
+
 	if (!ring)
 		return -ENOMEM;
 	if (q->len)
 		copy_out(q, ring, q->len);
 	free(q->ring);
+	queued += size - q->size;
 	q->ring = ring;
 	q->size = size;
 	q->at = 0;
@@ -54,7 +66,6 @@ int h2_queue_put(struct h2_queue *q, const uint8_t *data, size_t len, size_t owe
 	memcpy(q->ring, data + first, len - first);
 	q->len += len;
 	q->owed += owed;
-	queued += len;
 	return 0;
 }
 
@@ -69,8 +80,8 @@ size_t h2_queue_take(struct h2_queue *q, uint8_t *buf, size_t n)
 	q->at = (q->at + n) & (q->size - 1);
 	q->len -= n;
 	q->owed -= owed;
-	queued -= n;
 	if (!q->len) {
+		queued -= q->size;
 		free(q->ring);
 		q->ring = NULL;
 		q->size = q->at = 0;
@@ -80,7 +91,7 @@ size_t h2_queue_take(struct h2_queue *q, uint8_t *buf, size_t n)
 
 void h2_queue_free(struct h2_queue *q)
 {
-	queued -= q->len;
+	queued -= q->size;
 	free(q->ring);
 	h2_head_free(q->trailers);
 	*q = (struct h2_queue){.ended = q->ended};

@@ -4,7 +4,7 @@
  *
  * ROUTING (no leg; the owner has it) -> SENT (on a leg) -> ANSWERED (the head went to the client), or back to ROUTING when the leg loses it.
  * It lives until it is closed at both ends. Its bytes wait in two queues: `up` towards the leg, `down` towards the client. What the
- * other hop takes is given back to the stream's window; to the connection's it is given when it comes (H2_BUFFERED_MAX).
+ * other hop takes is given back to the stream's window; to the connection's it is given when it comes (H2_BUFFERED_HIGH).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -83,8 +83,11 @@ static void reset_client(struct h2_stream *s, uint32_t code)
 
 static void reset_leg(struct h2_stream *s, uint32_t code)
 {
-	if (s->leg_id)
+	/* Once: while its head waits for its turn nghttp2 only takes that back, but of a second one it would tell the leg, which has not
+	 * heard of the stream. */
+	if (s->leg_id && !s->reset_leg)
 		nghttp2_submit_rst_stream(s->leg->session, NGHTTP2_FLAG_NONE, s->leg_id, code);
+	s->reset_leg = true;
 }
 
 /* The client gets it behind what still waits. */
@@ -164,22 +167,6 @@ static void resume(struct h2_stream *s, const struct h2_queue *q)
 		nghttp2_session_resume_data(s->h->client.session, s->id);
 }
 
-int h2_on_data(struct h2_end *e, struct h2_stream *s, int32_t id, const uint8_t *data, size_t len)
-{
-	struct h2_queue *q = e->client ? &s->up : &s->down;
-	bool wanted = !s->own && (e->client ? s->leg_id || !s->answered : s->id != 0);
-	size_t owed = h2_queued() > H2_BUFFERED_MAX ? len : 0;
-
-	if (!wanted) {
-		s->up_gone |= e->client;
-		return nghttp2_session_consume(e->session, id, len);
-	}
-	if (h2_queue_put(q, data, len, owed))
-		return NGHTTP2_ERR_CALLBACK_FAILURE;
-	resume(s, q);
-	return nghttp2_session_consume_connection(e->session, len - owed);
-}
-
 void h2_on_end(struct h2_end *e, struct h2_stream *s)
 {
 	struct h2_queue *q = e->client ? &s->up : &s->down;
@@ -229,7 +216,7 @@ int h2_send(struct h2_stream *s, struct h2_end *leg, const char *tag)
 	leg->nstreams++;
 	s->leg = leg;
 	s->leg_id = id;
-	s->leg_reset = s->sent = false;
+	s->leg_reset = s->reset_leg = s->sent = false;
 	return 0;
 }
 
@@ -443,8 +430,42 @@ static void end_both(struct h2_stream *s, uint32_t code)
 {
 	s->own = s->answered = true;
 	drop(s, &s->up);
+	drop(s, &s->down);
 	reset_leg(s, NGHTTP2_CANCEL);
 	reset_client(s, code);
+}
+
+/* All that waits, of all connections, is as much as it may be. */
+static void overflow(struct h2_stream *s)
+{
+	s->h->counts.overflows++;
+	if (s->answered)
+		end_both(s, NGHTTP2_ENHANCE_YOUR_CALM);
+	else
+		h2_answer(
+			s, 503, NULL,
+			"The agent has no room for more of this request, since too much waits for "
+			"others that do not take it.");
+}
+
+int h2_on_data(struct h2_end *e, struct h2_stream *s, int32_t id, const uint8_t *data, size_t len)
+{
+	struct h2_queue *q = e->client ? &s->up : &s->down;
+	bool wanted = !s->own && (e->client ? s->leg_id || !s->answered : s->id != 0);
+	size_t owed = h2_queued() > H2_BUFFERED_HIGH ? len : 0;
+
+	if (!wanted) {
+		s->up_gone |= e->client;
+		return nghttp2_session_consume(e->session, id, len);
+	}
+	if (!h2_queue_fits(q, len)) {
+		overflow(s);
+		return nghttp2_session_consume(e->session, id, len);
+	}
+	if (h2_queue_put(q, data, len, owed))
+		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	resume(s, q);
+	return nghttp2_session_consume_connection(e->session, len - owed);
 }
 
 void h2_stream_reset(struct h2_stream *s)

@@ -141,7 +141,8 @@ enum {
 	H2_WINDOW = 256 << 10, /* of a stream */
 	H2_WINDOW_CONNECTION =
 		4 << 20, /* given back at once: a stream that stands does not hold others up ... */
-	H2_BUFFERED_MAX = 64 << 20, /* ... unless all connections together have so much waiting */
+	H2_BUFFERED_HIGH = 24 << 20, /* ... unless all connections together have so much waiting */
+	H2_BUFFERED_MAX = 40 << 20,  /* a stream that brings more than that is over */
 	H2_RESETS_MAX =
 		1000, /* by, or because of, a client in H2_RESETS_S: then GOAWAY(ENHANCE_YOUR_CALM) */
 	H2_EMPTY_MAX = 10000, /* DATA of a client without a byte, likewise */
@@ -174,6 +175,7 @@ struct h2_counts {
 	uint64_t bad_heads;   /* beyond HTTP_HEAD_MAX or HTTP_FIELDS_MAX, or malformed */
 	uint64_t bad_answers; /* of legs, likewise */
 	uint64_t floods;      /* connections ended for one */
+	uint64_t overflows;   /* streams ended by H2_BUFFERED_MAX */
 };
 
 struct h2 *h2_new(const struct h2_ops *ops, void *arg);
