@@ -377,6 +377,11 @@ static const char *check_head(struct reading *r, const char *text, size_t n)
 	return why;
 }
 
+static struct reading reading(const char *text, bool answer)
+{
+	return (struct reading){.answer = answer, .head = {.method.p = text, .target.p = text}};
+}
+
 ssize_t h1_head_read(const uint8_t *data, size_t len, bool answer, struct h1_scan *scan,
 		     struct http_head *head, struct h1_framing *f, const char **why)
 {
@@ -388,11 +393,11 @@ ssize_t h1_head_read(const uint8_t *data, size_t len, bool answer, struct h1_sca
 
 	if (end == scan->seen && end < HTTP_HEAD_MAX) /* nothing has come */
 		return 0;
-	r = (struct reading){.answer = answer};
+	r = reading(text, answer);
 	n = walk(&r, text, end, scan);
 	if (n > 0 && in_parts) { /* what its first lines said was not kept */
 		*scan = (struct h1_scan){0};
-		r = (struct reading){.answer = answer};
+		r = reading(text, answer);
 		n = walk(&r, text, end, scan);
 	}
 	if (n > 0)
