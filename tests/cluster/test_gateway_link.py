@@ -36,6 +36,18 @@ spec:
 """
 
 
+# From each address in turn, a call that waits for its answer: its status.
+KNOCK = """
+import socket, ssl, sys
+where, ca, token, *sources = sys.argv[1:]
+for source in sources:
+    plain = socket.create_connection((where, 8443), 20, (source, 0))
+    with ssl.create_default_context(cafile=ca).wrap_socket(plain, server_hostname="culvert.culvert.svc") as s:
+        s.sendall(f"GET /gateway HTTP/1.1\\r\\nHost: x\\r\\nAuthorization: Bearer {token}\\r\\n\\r\\n".encode())
+        print(s.recv(4096).split()[1].decode())
+"""
+
+
 class Laptop(Member):
     def __init__(self, kube):
         key = new_key(kube)
@@ -96,6 +108,12 @@ def strangers(kube):
     forged = f"{head}.{claims}.{'A' * len(signature)}"
     if not (said := Link(kube, forged).lines[0]).startswith("refused 403 "):
         raise Failed(f"a forged token: {said}")
+    step("forged tokens use up what their address has, and nobody else's")
+    pod = next(p["status"]["podIP"] for p in kube.get("-n", "culvert", "pods", "-l", "app=culvert-manager")["items"])
+    kube.ip("cluster", "address", "add", "10.99.2.77/32", "dev", "lo")
+    said = kube.run("cluster", "python3", "-c", KNOCK, pod, kube.ca, forged, *["10.99.2.77"] * 20, "10.99.2.2").stdout.split()
+    if said[:4] != ["403"] * 4 or "503" not in said[4:20] or said[20] != "403":
+        raise Failed(f"they were answered {said}")
     link = Link(kube, kube.token)
     if "error" not in link.call("watch", {"on": True}):
         raise Failed("it was served before it said hello")

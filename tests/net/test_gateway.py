@@ -10,6 +10,7 @@ import re
 import shutil
 import socket
 import ssl
+import struct
 import tempfile
 import threading
 import time
@@ -28,7 +29,8 @@ NAMES |= {"dashboard.preview.test": ADDRESS, "ingress.test": ADDRESS, "inside.te
 
 
 # What a sanitizer keeps of freed memory is not the program's.
-ENVIRONMENT = dict(os.environ, KUBERNETES_SERVICE_HOST=ADDRESS, KUBERNETES_SERVICE_PORT="6443", ASAN_OPTIONS="quarantine_size_mb=1:thread_local_quarantine_size_kb=64")
+ENVIRONMENT = dict(os.environ, KUBERNETES_SERVICE_HOST=ADDRESS, KUBERNETES_SERVICE_PORT="6443",
+                   ASAN_OPTIONS="quarantine_size_mb=1:thread_local_quarantine_size_kb=64:verify_asan_link_order=0")
 
 
 def share_of(secret):
@@ -67,10 +69,17 @@ class Story:
         for end in ("crt", "key"):
             shutil.copy(self.pki.path(f"gateway.{end}"), self.path(f"keys/tls.{end}"))
         self.write("token", "token-of-the-gateway\n")
+        sh("cc", "-O1", "-fPIC", "-shared", "-o", self.path("shift_clock.so"), os.path.join(ROOT, "tests/lab/shift_clock.c"))
+        self.later(0)
         application()
         self.nginx = Process("nginx", nginx(self.dir, self.pki.path("ingress")), self.path("nginx.log"), dict(os.environ))
         self.tell()
         self.start()
+
+    def later(self, seconds):
+        """It is so much later, for the gateway."""
+        with open(self.path("clock"), "r+b" if os.path.exists(self.path("clock")) else "wb") as f:
+            f.write(struct.pack("=q", seconds))
 
     def tell(self, without=(), **changes):
         def preview(i, host="ingress.test", port=8080, tls=False, l5="shop.example.com", verify=True):
@@ -93,7 +102,8 @@ class Story:
                   "manager-name": "culvert.culvert.svc", "ca": self.ca, "token": self.path("token"), "keys": self.path("keys"),
                   "tls": self.path("tls"), "ingress-ca": self.ca, **more}
         path = self.write("gateway.yaml", json.dumps(config))
-        self.gateway = Process("gateway", [f"{self.bin}/culvert-gateway", "--config", path], self.path("gateway.log"), ENVIRONMENT)
+        self.gateway = Process("gateway", [f"{self.bin}/culvert-gateway", "--config", path], self.path("gateway.log"),
+                               {**ENVIRONMENT, "LD_PRELOAD": self.path("shift_clock.so"), "SHIFT_CLOCK": self.path("clock")})
         wait_for("the gateway to know its previews", lambda: self.visit(f"{ID}.{DOMAIN}").get("/").status != 503)
 
     def visit(self, host, **kw):
@@ -497,13 +507,23 @@ def dashboard(s):
 
 def managers_end(s):
     step("without the manager what is known goes on; it is sought again")
-    cookie, host = s.enter(), f"{ID}.{DOMAIN}"
+    cookie, host, ours = s.enter(), f"{ID}.{DOMAIN}", f"dashboard.{DOMAIN}"
+    s.manager.tickets["good"] = {"user": "ana", "login": ""}
+    _, owner = by_ticket(s.visit, ours, f"Origin: https://{ours}", "ana")
     s.manager.hang_up()
     s.manager.calls.queue.clear()
+    wait_for("the end to be noticed", lambda: not s.visit(ours).get("/api/state", owner).json()["manager"]["connected"])
     expect("a visitor", s.visit(host).get("/", cookie).status, 200)
+    s.later(55)
+    expect("a visitor, 55 s on", s.visit(host).get("/", cookie).status, 200)
+    step("after 60 s nothing that it knew counts: a page says so; with the manager all is as it was")
+    s.later(61)
+    lost = s.visit(host).get("/", cookie, "Accept: text/html")
+    expect("a visitor, 61 s on", (lost.status, b"has lost the cluster" in lost.body), (503, True))
+    expect("a share link, 61 s on", s.visit(host).get(f"/.culvert/share/{ID[0]}{SECRET[1:]}").status, 503)
     s.manager.refuse = False
     s.manager.wait_call("hello")
-    expect("a visitor after that", s.visit(host).get("/", cookie).status, 200)
+    wait_for("a visitor after that", lambda: s.visit(host).get("/", cookie).status == 200)
 
 
 def certificates(s):
