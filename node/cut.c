@@ -14,16 +14,26 @@ bool cut_begin(struct cut *c, const struct pkt *pkt, uint32_t fit)
 	return true;
 }
 
-size_t cut_next(struct cut *c, uint8_t *out)
+/* The packet's own headers are what all others are made of: they stay. */
+static bool room_around(const struct cut *c, uint32_t n)
+{
+	return c->done >= MAX((uint32_t)CUT_HEAD, (uint32_t)c->head.headers) &&
+	       c->head.payload - c->done - n >= CUT_TAIL;
+}
+
+uint8_t *cut_next(struct cut *c, uint8_t *out, size_t *len)
 {
 	const struct segment *h = &c->head;
 	uint32_t n = MIN(c->size, h->payload - c->done);
 	uint8_t flags = h->flags;
 
 	if (!n)
-		return 0;
+		return NULL;
+	if (room_around(c, n))
+		out = c->pkt->data + c->done;
+	else
+		memcpy(out + h->headers, c->pkt->data + h->headers + c->done, n);
 	memcpy(out, c->pkt->data, h->headers);
-	memcpy(out + h->headers, c->pkt->data + h->headers + c->done, n);
 
 	if (c->done + n < h->payload)
 		flags &= (uint8_t) ~(TCP_FIN | TCP_PSH);
@@ -37,5 +47,6 @@ size_t cut_next(struct cut *c, uint8_t *out)
 
 	c->index++;
 	c->done += n;
-	return h->headers + n;
+	*len = h->headers + n;
+	return out;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The way out. TCP packets are cut to what the path's MTU takes, each segment is composed in
- * `segment` (whose surroundings are ours, as sealing needs) and sealed straight into the arena
+ * The way out. TCP packets are cut to what the path's MTU takes, each segment where it lies, or in
+ * `segment` (whose surroundings are ours, as sealing needs), and sealed straight into the arena
  * behind the one before. So a super-packet leaves as one super-datagram: equal strides, the last
  * one shorter.
  *
@@ -15,6 +15,8 @@
 
 #include "node/cut.h"
 #include "node/internal.h"
+
+_Static_assert((int)CUT_HEAD >= AEAD_HEAD && (int)CUT_TAIL >= AEAD_TAIL, "room to seal");
 
 enum { LEAST_FIT = 512 /* inner bytes per datagram, whatever a path claims */ };
 
@@ -145,13 +147,14 @@ static int seal(struct node *n, struct overlay_peer *p, const uint8_t *packet, s
 	return seal_into_batch(n, p, packet, len, now);
 }
 
-/* One packet of at most INNER_MTU bytes that lies in n->segment. */
-static void send_segment(struct node *n, struct overlay_peer *p, size_t len, nsec_t now)
+/* One packet of at most INNER_MTU bytes, with the room around it that sealing needs. */
+static void send_segment(struct node *n, struct overlay_peer *p, const uint8_t *packet, size_t len,
+			 nsec_t now)
 {
-	int err = seal(n, p, n->segment, len, now);
+	int err = seal(n, p, packet, len, now);
 
 	if (err == -EAGAIN)
-		overlay_queue(n->overlay, p, n->segment, len, now);
+		overlay_queue(n->overlay, p, packet, len, now);
 	else if (err)
 		n->stats.no_route++;
 }
@@ -196,6 +199,7 @@ void node_send_to(struct node *n, struct overlay_peer *p, struct pkt *pkt)
 {
 	nsec_t now = clock_boot();
 	uint32_t fit = fit_of(n, p);
+	uint8_t *segment;
 	struct cut cut;
 	size_t len;
 
@@ -205,11 +209,11 @@ void node_send_to(struct node *n, struct overlay_peer *p, struct pkt *pkt)
 	fit = MIN(fit, (uint32_t)INNER_MTU);
 	if ((pkt->gso || pkt->len > fit) && cut_begin(&cut, pkt, fit)) {
 		n->stats.super_out += pkt->gso != 0;
-		while ((len = cut_next(&cut, n->segment)) > 0)
-			send_segment(n, p, len, now);
+		while ((segment = cut_next(&cut, n->segment, &len)))
+			send_segment(n, p, segment, len, now);
 	} else if (pkt->len <= INNER_MTU) {
 		memcpy(n->segment, pkt->data, pkt->len);
-		send_segment(n, p, pkt->len, now);
+		send_segment(n, p, n->segment, pkt->len, now);
 	} else {
 		n->stats.too_big++;
 		if (n->ops->too_big)
@@ -238,6 +242,7 @@ void node_on_unqueue(void *arg, struct overlay_peer *p, const uint8_t *packet, s
 	nsec_t now = clock_boot();
 	uint32_t fit = MIN(fit_of(n, p), (uint32_t)INNER_MTU);
 	struct pkt pkt = {.data = (uint8_t *)(uintptr_t)packet, .len = (uint32_t)len};
+	uint8_t *segment;
 	struct cut cut;
 
 	if (len > INNER_MTU)
@@ -248,6 +253,6 @@ void node_on_unqueue(void *arg, struct overlay_peer *p, const uint8_t *packet, s
 		n->stats.no_route += seal(n, p, n->segment, len, now) != 0;
 		return;
 	}
-	while ((len = cut_next(&cut, n->segment)) > 0)
-		n->stats.no_route += seal(n, p, n->segment, len, now) != 0;
+	while ((segment = cut_next(&cut, n->segment, &len)))
+		n->stats.no_route += seal(n, p, segment, len, now) != 0;
 }

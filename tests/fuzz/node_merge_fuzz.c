@@ -38,21 +38,21 @@ static void on_delivered(void *arg, void *owner, struct pkt *pkt)
 	if (!pkt->gso)
 		return;
 	require(cut_begin(&c, pkt, PKT_MAX));
-	while ((n = cut_next(&c, piece)) > 0)
+	while (cut_next(&c, piece, &n))
 		payload += n - c.head.headers;
 	require(payload == s.payload && s.payload > pkt->gso);
 }
 
-static void cut_it(const uint8_t *data, size_t len, uint16_t gso, uint32_t fit)
+static void cut_it(uint8_t *data, size_t len, uint16_t gso, uint32_t fit)
 {
 	static uint8_t piece[INNER_MTU];
-	struct pkt pkt = {.data = (uint8_t *)(uintptr_t)data, .len = (uint32_t)len, .gso = gso};
+	struct pkt pkt = {.data = data, .len = (uint32_t)len, .gso = gso};
 	struct cut c;
 	size_t n;
 
 	if (!cut_begin(&c, &pkt, fit))
 		return;
-	while ((n = cut_next(&c, piece)) > 0)
+	while (cut_next(&c, piece, &n))
 		require(n <= fit);
 	require(c.done == c.head.payload);
 }

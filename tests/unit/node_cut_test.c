@@ -11,20 +11,29 @@
 #include "node/cut.h"
 #include "node_packets.h"
 
-static uint8_t packet[PKT_MAX + 600], out[PKT_MAX + 600];
+static uint8_t packet[PKT_MAX + 600], original[PKT_MAX + 600], room[PKT_MAX + 600];
+static unsigned in_place;
 
 /* Cuts one packet and checks all of it. */
 static void check_cut(const struct tcp_shape *s, size_t len, uint16_t gso, uint32_t fit)
 {
 	struct pkt pkt = {.data = packet, .len = (uint32_t)len, .gso = gso};
 	size_t headers = len - s->payload, l4 = headers - 20 - s->tcp_options, n;
+	const uint8_t *out;
 	uint32_t size = fit - (uint32_t)headers, done = 0, index = 0;
 	struct cut c;
 
 	if (gso)
 		size = MIN(size, gso);
+	memcpy(original, packet, len);
 	assert_true(cut_begin(&c, &pkt, fit));
-	while ((n = cut_next(&c, out)) > 0) {
+	while ((out = cut_next(&c, room, &n))) {
+		/* as sealing needs it, when it is in the packet */
+		if (out != room) {
+			assert_true(out >= packet + CUT_HEAD);
+			assert_true(out + n + CUT_TAIL <= packet + len);
+			in_place++;
+		}
 		uint32_t payload = (uint32_t)(n - headers);
 		bool last = done + payload == s->payload;
 		uint8_t flags = s->flags;
@@ -44,11 +53,11 @@ static void check_cut(const struct tcp_shape *s, size_t len, uint16_t gso, uint3
 			assert_int_equal(get_be16(out + 4), n - 40);
 		}
 		/* ports, ack, data offset, window, options: as they were */
-		assert_memory_equal(out + l4, packet + l4, 4);
-		assert_memory_equal(out + l4 + 8, packet + l4 + 8, 5);
-		assert_memory_equal(out + l4 + 14, packet + l4 + 14, 2);
-		assert_memory_equal(out + l4 + 18, packet + l4 + 18, 2U + s->tcp_options);
-		assert_memory_equal(out + headers, packet + headers + done, payload);
+		assert_memory_equal(out + l4, original + l4, 4);
+		assert_memory_equal(out + l4 + 8, original + l4 + 8, 5);
+		assert_memory_equal(out + l4 + 14, original + l4 + 14, 2);
+		assert_memory_equal(out + l4 + 18, original + l4 + 18, 2U + s->tcp_options);
+		assert_memory_equal(out + headers, original + headers + done, payload);
 		done += payload;
 		index++;
 	}
@@ -78,6 +87,7 @@ static void random_packets_are_cut_right(void **state)
 		check_cut(&s, len, (uint16_t)(rng_next(&r) & 1 ? 0 : rng_range(&r, 1, 1400)),
 			  rng_range(&r, 512, INNER_MTU));
 	}
+	assert_true(in_place > 0);
 }
 
 static void last_segment_may_be_one_byte(void **state)

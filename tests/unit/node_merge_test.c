@@ -55,8 +55,8 @@ static void on_delivered(void *arg, void *owner, struct pkt *pkt)
 	n_super++;
 	assert_true(cut_begin(&c, pkt, PKT_MAX));
 	assert_true(c.head.payload > pkt->gso);
-	while ((n = cut_next(&c, piece)) > 0)
-		record(came, &n_came, owner, piece, n);
+	for (uint8_t *s; (s = cut_next(&c, piece, &n));)
+		record(came, &n_came, owner, s, n);
 }
 
 static struct merge *begin(void)
@@ -240,8 +240,8 @@ static void super_packet_survives_cut_and_merge(void **state)
 
 		pkt.len = (uint32_t)build_tcp(original, &r, &s);
 		assert_true(cut_begin(&c, &pkt, INNER_MTU));
-		while ((n = cut_next(&c, piece)) > 0)
-			give(m, &owners[0], piece, n);
+		for (uint8_t *p; (p = cut_next(&c, piece, &n));)
+			give(m, &owners[0], p, n);
 		assert_int_equal(n_delivered, 1); /* PSH ended it */
 		assert_int_equal(n_super, 1);
 		check_model(seed);
