@@ -2,14 +2,12 @@
 /* HTTP/1 through the agent as a program: what client, application and laptop say and hear, byte by byte. */
 #include "tests/unit/agent_world.h"
 
-static char config[128];
 static int app = -1;		 /* the application's end of the last connection it accepted */
 static struct stream *on_laptop; /* the laptop's, likewise */
 static char heard[1 << 17];	 /* by the laptop */
 static size_t nheard;
 static bool laptop_ended;
 
-#define ID		   "00112233445566778899aabbccddeeff"
 #define MATCH		   "x-culvert-intercept-id: " ID ":hello\r\n"
 #define GET(path, more)	   "GET " path " HTTP/1.1\r\nHost: hello\r\n" more "\r\n"
 #define OK(body_len, body) "HTTP/1.1 200 OK\r\nContent-Length: " body_len "\r\n\r\n" body
@@ -161,31 +159,12 @@ static int ends(int fd)
 
 /* --- setup ---------------------------------------------------------------------------------------------------------- */
 
-static void write_files(void)
-{
-	char text[512];
-
-	write_invite();
-	snprintf(text, sizeof(text),
-		 "invite: %s/invite\nstate: %s/state\nworkload: hello\nports:\n"
-		 "  - {listen: '127.0.0.1:%u', application: '127.0.0.1:%u', target: 8080}\n",
-		 member_dir, member_dir, base_port + 1, base_port + 2);
-	member_write("a.yaml", text);
-	snprintf(config, sizeof(config), "%s/a.yaml", member_dir);
-}
-
 static int setup(void **unused)
 {
 	if (world_setup(unused))
 		return -1;
 	on_laptop = NULL;
-	write_files();
-	start_manager();
-	me.open = on_stream;
-	agent = member_serve(config);
-	assert_true(member_logged(&me, "stands for port 8080", 10000));
-	assert_true(member_until(&me, &hellos, 1, 4000));
-	member_run(&me, 50);
+	world_start(false, on_stream);
 	return 0;
 }
 
@@ -199,26 +178,9 @@ static int teardown(void **unused)
 	return world_teardown(unused);
 }
 
-static void push(json_t *rules)
-{
-	static int epoch;
-
-	rpc_notify(me.rpc, "rules", json_pack("{s:i, s:o}", "epoch", ++epoch, "rules", rules));
-	member_run(&me, 60);
-}
-
 static json_t *rule(const char *on_down, bool tag)
 {
-	char address[ADDR_STRLEN];
-
-	ipaddr_format(&me.address, address);
-	return json_pack(
-		"{s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:b, s:s, s:s, s:b, s:b, s:s, s:{s:s, "
-		"s:[], s:s}}",
-		"intercept", "hello", "owner", "ana", "target", 8080, "address", address, "port",
-		20000, "on_down", on_down, "hold_s", 30, "online", true, "mechanism", "http", "id",
-		ID, "preview", false, "tag", tag, "uid", "", "match", "mode", "auto", "conditions",
-		"path", "");
+	return http_rule(on_down, true, tag);
 }
 
 static void push_rule(const char *on_down)

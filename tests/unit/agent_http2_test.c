@@ -4,11 +4,7 @@
 
 #include "tests/unit/agent_world.h"
 
-static char config[128];
-
 enum { CALLS = 8, SENT_MAX = 16 << 10 };
-#define ID "00112233445566778899aabbccddeeff"
-
 /* --- the ends ---------------------------------------------------------------------------------------------------- */
 
 /* The client, the application or the laptop, each on one connection. Servers answer with their name, or not. */
@@ -309,50 +305,27 @@ static void got(const struct call *c, int status, const char *text)
 
 /* --- setup ---------------------------------------------------------------------------------------------------------- */
 
-static void write_files(void)
+static int begin(void **unused, bool in_a_pod)
 {
-	struct invite inv = {.nendpoints = 1};
-	char text[INVITE_TEXT_MAX + 512];
-
-	crypto_random(inv.claim.id, INVITE_ID_LEN);
-	inv.claim.role = ROLE_AGENT;
-	inv.claim.expiry = clock_real() / NSEC_PER_SEC + 3600;
-	snprintf(inv.claim.name, sizeof(inv.claim.name), "hello-1");
-	memcpy(inv.manager, manager_key.pub, KEY_LEN);
-	memset(inv.psk, 7, KEY_LEN);
-	snprintf(inv.endpoint[0], sizeof(inv.endpoint[0]), "127.0.0.1:%u", base_port);
-	assert_true(invite_format(&inv, text, INVITE_TEXT_MAX) > 0);
-	member_write("invite", text);
-	snprintf(text, sizeof(text),
-		 "invite: %s/invite\nstate: %s/state\nworkload: hello\nports:\n"
-		 "  - {listen: '127.0.0.1:%u', application: '127.0.0.1:%u', target: 8080}\n",
-		 member_dir, member_dir, base_port + 1, base_port + 2);
-	member_write("a.yaml", text);
-	snprintf(config, sizeof(config), "%s/a.yaml", member_dir);
-}
-
-static int setup(void **unused)
-{
-	if (member_folder(unused))
+	if (world_setup(unused))
 		return -1;
-	base_port = (uint16_t)(base_port + 3);
-	laptop = LAPTOP_SERVES;
-	hellos = syns = 0;
 	proxy = NULL;
 	accepted = 0;
 	us = (struct end){.name = "client", .fd = -1};
 	app = (struct end){.name = "pod", .fd = -1};
 	mine = (struct end){.name = "laptop", .fd = -1};
-	identity_generate(&manager_key);
-	write_files();
-	application = listen_on((uint16_t)(base_port + 2));
-	start_manager();
-	me.open = on_stream;
-	agent = member_serve(config);
-	assert_true(member_logged(&me, "stands for port 8080", 10000));
-	assert_true(member_until(&me, &hellos, 1, 4000));
-	member_run(&me, 50);
+	world_start(in_a_pod, on_stream);
 	return 0;
+}
+
+static int setup(void **unused)
+{
+	return begin(unused, false);
+}
+
+static int setup_in_a_pod(void **unused)
+{
+	return begin(unused, true);
 }
 
 static int teardown(void **unused)
@@ -360,32 +333,13 @@ static int teardown(void **unused)
 	end_stop(&us);
 	end_stop(&app);
 	end_stop(&mine);
-	stop_manager();
-	if (agent > 0)
-		member_end(&agent, SIGTERM);
-	close(application);
-	return member_unfolder(unused);
-}
-
-static void push(json_t *rules)
-{
-	static int epoch;
-
-	rpc_notify(me.rpc, "rules", json_pack("{s:i, s:o}", "epoch", ++epoch, "rules", rules));
-	turns(30);
+	return world_teardown(unused);
 }
 
 static void push_rule_of(const char *on_down, bool online)
 {
-	char address[ADDR_STRLEN];
-
-	ipaddr_format(&me.address, address);
-	push(json_pack("[{s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:b, s:s, s:s, s:b, s:b, s:s, s:{s:s, "
-		       "s:[], s:s}}]",
-		       "intercept", "hello", "owner", "ana", "target", 8080, "address", address,
-		       "port", 20000, "on_down", on_down, "hold_s", 30, "online", online,
-		       "mechanism", "http", "id", ID, "preview", false, "tag", false, "uid", "",
-		       "match", "mode", "auto", "conditions", "path", ""));
+	push(json_pack("[o]", http_rule(on_down, online, false)));
+	turns(30);
 }
 
 static void push_rule(const char *on_down)
@@ -636,6 +590,40 @@ static void test_a_laptop_that_is_away_and_the_other_policies(void **unused)
 	got(&calls[2], 503, "does not answer");
 }
 
+/*
+ * A pod ends: the client is told to come again elsewhere, to its first GOAWAY come those that it sent before it read that, what runs at either
+ * end finishes, and then all of it is over, in order.
+ */
+static void test_a_pod_ends(void **unused)
+{
+	int status;
+
+	(void)unused;
+	push_rule("pod");
+	connect_us();
+	mine.silent = app.silent = true;
+	call("GET", true, false);
+	call("POST", false, false);
+	UNTIL(mine.requests == 1 && app.requests == 1);
+	kill(agent, SIGTERM);
+	assert_true(member_logged(&me, "ending on SIGTERM", 2000));
+	call("POST", false, false); /* on its way meanwhile */
+	UNTIL(us.goaways == 2 && app.requests == 2);
+	assert_int_equal(us.goaway_last, calls[2].id);
+	assert_false(us.ended);
+	answer_stream(mine.session, 1);
+	got(&calls[0], 200, "laptop");
+	assert_false(us.ended);
+	answer_stream(app.session, 1);
+	answer_stream(app.session, 3);
+	got(&calls[1], 200, "pod");
+	got(&calls[2], 200, "pod");
+	UNTIL(us.ended && mine.ended);
+	assert_int_equal(waitpid(agent, &status, 0), agent);
+	agent = 0;
+	assert_int_equal(status, 0);
+}
+
 /* The client has gone: the laptop hears of it though it has nothing to say. */
 static void test_a_client_that_goes(void **unused)
 {
@@ -681,6 +669,7 @@ int main(int argc, char **argv)
 		TEST(test_a_laptop_that_is_away_and_the_other_policies),
 		TEST(test_a_client_that_goes),
 		TEST(test_the_agent_ends),
+		cmocka_unit_test_setup_teardown(test_a_pod_ends, setup_in_a_pod, teardown),
 	};
 
 	assert_int_equal(crypto_init(), 0);

@@ -2,20 +2,6 @@
 /* The agent as a program in a pod: configured by the environment, admitted by its token alone. */
 #include "tests/unit/agent_world.h"
 
-#define TOKEN "eyJhbGciOiJSUzI1NiJ9.first"
-
-static void set_agent(const char *ports)
-{
-	char key[KEY_TEXT_LEN], text[1024];
-
-	key_format(manager_key.pub, key);
-	snprintf(text, sizeof(text),
-		 "{\"manager\":\"%s\",\"endpoints\":[\"127.0.0.1:%u\"],\"kind\":\"deployment\","
-		 "\"workload\":\"hello\",\"ports\":[%s],\"container\":\"app\"}",
-		 key, base_port, ports);
-	setenv("CULVERT_AGENT", text, 1);
-}
-
 static void start_agent(void)
 {
 	unlink(member_path("log"));
@@ -29,20 +15,9 @@ static bool agent_serves(void)
 
 static int setup(void **unused)
 {
-	char port[100];
-
 	if (world_setup(unused))
 		return -1;
-	snprintf(port, sizeof(port), "{\"listen\":%u,\"application\":%u,\"target\":8080}",
-		 base_port + 1, base_port + 2);
-	set_agent(port);
-	setenv("CULVERT_POD_IP", "127.0.0.1", 1);
-	setenv("CULVERT_POD_NAME", "hello-abc", 1);
-	setenv("CULVERT_POD_NAMESPACE", "shop", 1);
-	setenv("CULVERT_TOKEN", member_path("token"), 1);
-	setenv("DATABASE_URL", "postgres://db/shop", 1);
-	setenv("HOME", "/", 1); /* as the runtime says of an image without one */
-	member_write("token", TOKEN "\n");
+	set_pod();
 	return 0;
 }
 
@@ -54,7 +29,7 @@ static void start_manager_for(const char *token)
 
 static void connected(void)
 {
-	start_manager_for(TOKEN);
+	start_manager_for(POD_TOKEN);
 	start_agent();
 	assert_true(member_until(&me, &hellos, 1, 5000));
 	assert_true(agent_serves());
@@ -134,6 +109,22 @@ static void test_passes_through_whatever_it_is_told(void **unused)
 	assert_true(member_logged(NULL, "'manager' is no key", 0));
 }
 
+/* It says what is wrong before it listens to signals. */
+static bool listens_to(int sig)
+{
+	char path[40], line[256];
+	unsigned long long caught = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", agent);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		sscanf(line, "SigCgt: %llx", &caught);
+	if (f)
+		fclose(f);
+	return caught >> (sig - 1) & 1;
+}
+
 /* Nothing can be made of it: it says so and stays, since a sidecar that ends stops its pod. */
 static void test_nonsense_is_told_and_stays(void **unused)
 {
@@ -144,6 +135,8 @@ static void test_nonsense_is_told_and_stays(void **unused)
 		setenv("CULVERT_AGENT", *s, 1);
 		start_agent();
 		assert_true(member_logged(NULL, "waiting to be replaced", 3000));
+		for (int i = 0; i < 600 && !listens_to(SIGTERM); i++)
+			poll(NULL, 0, 5);
 		assert_int_equal(waitpid(agent, &status, WNOHANG), 0);
 		member_end(&agent, SIGTERM);
 	}
@@ -157,12 +150,12 @@ static void test_wrong_token_is_not_admitted_until_it_is_renewed(void **unused)
 {
 	(void)unused;
 	member_write("token", "eyJhbGciOiJSUzI1NiJ9.expired");
-	start_manager_for(TOKEN);
+	start_manager_for(POD_TOKEN);
 	start_agent();
 	assert_true(agent_serves());
 	assert_string_equal(who_serves(), "pod");
 	assert_false(member_until(&me, &hellos, 1, 1000));
-	member_write("token", TOKEN);
+	member_write("token", POD_TOKEN);
 	assert_true(member_until(&me, &hellos, 1, 15000));
 }
 
@@ -179,7 +172,7 @@ static void test_a_replaced_manager_is_found(void **unused)
 	stop_manager();
 	assert_string_equal(who_serves(), "pod"); /* the laptop does not answer */
 	hellos = 0;
-	start_manager_for(TOKEN);
+	start_manager_for(POD_TOKEN);
 	assert_true(member_until(&me, &hellos, 1, 20000));
 	member_run(&me, 50);
 	assert_string_equal(who_serves(), "laptop"); /* its rules stayed */
@@ -190,7 +183,7 @@ static void test_asks_from_another_port_while_nobody_answers(void **unused)
 	(void)unused;
 	start_agent();
 	assert_true(member_logged(NULL, "asking from another port", 15000));
-	start_manager_for(TOKEN);
+	start_manager_for(POD_TOKEN);
 	assert_true(member_until(&me, &hellos, 1, 15000));
 }
 

@@ -373,6 +373,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		PROGRAM(test_passes_through_with_no_manager),
+		PROGRAM(test_rules_that_are_left_out),
 		PROGRAM(test_clients_that_vanish_are_noticed),
 		PROGRAM(test_hello_tells_what_it_is),
 		PROGRAM(test_environment_too_large_for_a_message),

@@ -163,6 +163,69 @@ static maybe_unused void write_invite(void)
 	member_write("invite", text);
 }
 
+/* The invite, and the configuration of an agent with one port; its path. */
+static maybe_unused const char *write_config(void)
+{
+	static char path[128];
+	char text[512];
+
+	write_invite();
+	snprintf(text, sizeof(text),
+		 "invite: %s/invite\nstate: %s/state\nworkload: hello\nports:\n"
+		 "  - {listen: '127.0.0.1:%u', application: '127.0.0.1:%u', target: 8080}\n",
+		 member_dir, member_dir, base_port + 1, base_port + 2);
+	member_write("a.yaml", text);
+	snprintf(path, sizeof(path), "%s/a.yaml", member_dir);
+	return path;
+}
+
+/* The same port of an agent in a pod. */
+#define POD_TOKEN "eyJhbGciOiJSUzI1NiJ9.first"
+
+static maybe_unused void set_agent(const char *ports)
+{
+	char key[KEY_TEXT_LEN], text[1024];
+
+	key_format(manager_key.pub, key);
+	snprintf(text, sizeof(text),
+		 "{\"manager\":\"%s\",\"endpoints\":[\"127.0.0.1:%u\"],\"kind\":\"deployment\","
+		 "\"workload\":\"hello\",\"ports\":[%s],\"container\":\"app\"}",
+		 key, base_port, ports);
+	setenv("CULVERT_AGENT", text, 1);
+}
+
+static maybe_unused void set_pod(void)
+{
+	char port[100];
+
+	snprintf(port, sizeof(port), "{\"listen\":%u,\"application\":%u,\"target\":8080}",
+		 base_port + 1, base_port + 2);
+	set_agent(port);
+	setenv("CULVERT_POD_IP", "127.0.0.1", 1);
+	setenv("CULVERT_POD_NAME", "hello-abc", 1);
+	setenv("CULVERT_POD_NAMESPACE", "shop", 1);
+	setenv("CULVERT_TOKEN", member_path("token"), 1);
+	setenv("DATABASE_URL", "postgres://db/shop", 1);
+	setenv("HOME", "/", 1); /* as the runtime says of an image without one */
+	member_write("token", POD_TOKEN "\n");
+}
+
+/* Manager and agent, which know each other. `open` NULL: as on_open(). */
+static maybe_unused void world_start(bool in_a_pod,
+				     void (*open)(struct member *m, struct stream *s, void *ctx))
+{
+	start_manager();
+	me.open = open ? open : on_open;
+	me.token = in_a_pod ? POD_TOKEN : NULL;
+	if (in_a_pod)
+		set_pod();
+	agent = in_a_pod ? member_spawn((const char *const[]){"--kubernetes", NULL})
+			 : member_serve(write_config());
+	assert_true(member_logged(&me, "stands for port 8080", 10000));
+	assert_true(member_until(&me, &hellos, 1, 4000));
+	member_run(&me, 50);
+}
+
 /* --- the client ------------------------------------------------------------------------------------------------ */
 
 static maybe_unused int client(void)
@@ -216,6 +279,33 @@ static maybe_unused const char *who_serves_in(unsigned ms)
 static maybe_unused const char *who_serves(void)
 {
 	return who_serves_in(5000);
+}
+
+#define ID "00112233445566778899aabbccddeeff"
+
+/* What has the header `x-culvert-intercept-id: ID:hello` is the laptop's. */
+static maybe_unused json_t *http_rule(const char *on_down, bool online, bool tag)
+{
+	char address[ADDR_STRLEN];
+
+	ipaddr_format(&me.address, address);
+	return json_pack(
+		"{s:s, s:s, s:i, s:s, s:i, s:s, s:i, s:b, s:s, s:s, s:b, s:b, s:s, s:{s:s, "
+		"s:[], s:s}}",
+		"intercept", "hello", "owner", "ana", "target", 8080, "address", address, "port",
+		20000, "on_down", on_down, "hold_s", 30, "online", online, "mechanism", "http",
+		"id", ID, "preview", false, "tag", tag, "uid", "", "match", "mode", "auto",
+		"conditions", "path", "");
+}
+
+/* A snapshot of these rules. */
+static maybe_unused void push(json_t *rules)
+{
+	static int epoch;
+
+	assert_non_null(me.rpc);
+	rpc_notify(me.rpc, "rules", json_pack("{s:i, s:o}", "epoch", ++epoch, "rules", rules));
+	member_run(&me, 60);
 }
 
 static maybe_unused json_t *rules_json(const char *on_down, int hold_s, bool online)
