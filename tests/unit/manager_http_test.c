@@ -136,13 +136,11 @@ static void test_agents_hear_them_in_order(void **unused)
 				json_object_get(json_array_get(rules(), 2), "port")));
 }
 
-/* The other member, in a child: an agent that has met TLS. */
-static int be_agent(const char *dir)
+/* --- the other member, in a child: an agent ------------------------------------------------------------------------- */
+
+/* It has met TLS. */
+static void tell_traffic(void)
 {
-	snprintf(member_dir, sizeof(member_dir), "%s", dir);
-	join("hello-1", NULL);
-	if (hello_http(true))
-		return 1;
 	/* What makes no sense is not kept. */
 	rpc_notify(me.rpc, "traffic",
 		   json_pack("{s:{s:i}, s:{s:{s:i}}, s:{s:{s:i}}}", "requests", "ana/auto", 5,
@@ -150,72 +148,9 @@ static int be_agent(const char *dir)
 	rpc_notify(me.rpc, "traffic",
 		   json_pack("{s:{s:i}, s:{s:{s:i}}, s:i}", "requests", "ana/auto", -1, "seen",
 			     "8080", "tls", -7, "trouble", 1));
-	for (;;)
-		member_run(&me, 50);
 }
 
-static const json_t *told(const char *key)
-{
-	return json_object_get(json_array_get(json_object_get(me.note, "intercepts"), 0), key);
-}
-
-static void test_laptops_hear_what_agents_met(void **unused)
-{
-	pid_t agent;
-
-	(void)unused;
-	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
-	assert_int_equal(make_invite("agent", "hello-1", "1h"), 0);
-	join("ana", NULL);
-	assert_int_equal(hello_laptop(), 0);
-	assert_int_equal(member_ask(&me, "intercept", by_header("auto", NULL, NULL, "")), 0);
-	agent = member_spawn((const char *const[]){"--as-agent", member_dir, NULL});
-	for (int i = 0; i < 200 && json_integer_value(told("requests")) != 5; i++)
-		member_run(&me, 50);
-	assert_int_equal(json_integer_value(told("requests")), 5);
-	assert_int_equal(json_array_size(told("warnings")), 2);
-	assert_string_equal(
-		json_string_value(json_array_get(told("warnings"), 0)),
-		"7 connections to port 80 began with TLS, where requests cannot be told apart; "
-		"they went to the application. Let TLS end before the pod, or use "
-		"--mechanism=tcp.");
-	member_end(&agent, SIGKILL);
-}
-
-static int be_old_agent(const char *dir)
-{
-	snprintf(member_dir, sizeof(member_dir), "%s", dir);
-	join("hello-1", NULL);
-	if (hello_http(false))
-		return 1;
-	for (;;)
-		member_run(&me, 50);
-}
-
-static void test_an_old_agent_takes_no_requests(void **unused)
-{
-	pid_t agent;
-
-	(void)unused;
-	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
-	assert_int_equal(make_invite("agent", "hello-1", "1h"), 0);
-	join("ana", NULL);
-	assert_int_equal(hello_laptop(), 0);
-	assert_int_equal(member_ask(&me, "intercept", by_header("auto", NULL, NULL, "")), 0);
-	agent = member_spawn((const char *const[]){"--as-old-agent", member_dir, NULL});
-	for (int i = 0; i < 200 && json_array_size(told("warnings")) != 1; i++)
-		member_run(&me, 50);
-	assert_int_equal(json_array_size(told("warnings")), 1);
-	assert_string_equal(
-		json_string_value(json_array_get(told("warnings"), 0)),
-		"Of the agents of Deployment hello 1 cannot tell requests apart, being of an "
-		"older culvert; update them.");
-	assert_string_equal(json_string_value(told("state")), "WAITING");
-	assert_int_equal(json_integer_value(told("agents")), 0);
-	member_end(&agent, SIGKILL);
-}
-
-/* An agent that has said what it leaves out, and then (SIGUSR1) has it all. */
+/* SIGUSR1 has come. */
 static volatile sig_atomic_t mended;
 
 static void on_mended(int signal)
@@ -223,13 +158,9 @@ static void on_mended(int signal)
 	mended = signal;
 }
 
-static int be_agent_that_leaves_out(const char *dir)
+/* It has said what it leaves out, and then has it all. */
+static void tell_left_out(void)
 {
-	snprintf(member_dir, sizeof(member_dir), "%s", dir);
-	signal(SIGUSR1, on_mended);
-	join("hello-1", NULL);
-	if (hello_http(true))
-		return 1;
 	rpc_notify(me.rpc, "traffic",
 		   json_pack("{s:{s:s, s:s}}", "left_out", "ana/auto", "it cannot; help it",
 			     "ana/other", "no"));
@@ -239,26 +170,102 @@ static int be_agent_that_leaves_out(const char *dir)
 	while (!mended)
 		member_run(&me, 50);
 	rpc_notify(me.rpc, "traffic", json_object());
+}
+
+static void tell_nothing(void)
+{
+}
+
+static const struct {
+	const char *name;
+	bool http;
+	void (*tell)(void);
+} kinds_of_agent[] = {
+	{"--as-agent", true, tell_traffic},
+	{"--as-agent-that-leaves-out", true, tell_left_out},
+	{"--as-old-agent", false, tell_nothing},
+};
+
+static int be_agent(const char *kind, const char *dir)
+{
+	size_t i = 0;
+
+	while (i < ARRAY_SIZE(kinds_of_agent) - 1 && strcmp(kinds_of_agent[i].name, kind) != 0)
+		i++;
+	snprintf(member_dir, sizeof(member_dir), "%s", dir);
+	signal(SIGUSR1, on_mended);
+	join("hello-1", NULL);
+	if (hello_http(kinds_of_agent[i].http))
+		return 1;
+	kinds_of_agent[i].tell();
 	for (;;)
 		member_run(&me, 50);
 }
 
-static void test_an_agent_that_leaves_it_out(void **unused)
+/* --- what laptops hear of it ------------------------------------------------------------------------------------------ */
+
+static const json_t *told(const char *key)
+{
+	return json_object_get(json_array_get(json_object_get(me.note, "intercepts"), 0), key);
+}
+
+static const char *warning(void)
+{
+	return json_string_value(json_array_get(told("warnings"), 0));
+}
+
+/* We are ana's laptop with the intercept `auto`; that agent comes. Until there are so many warnings. */
+static pid_t agent_comes(const char *kind, size_t warnings)
 {
 	pid_t agent;
 
-	(void)unused;
 	assert_int_equal(make_invite("laptop", "ana", "1h"), 0);
 	assert_int_equal(make_invite("agent", "hello-1", "1h"), 0);
 	join("ana", NULL);
 	assert_int_equal(hello_laptop(), 0);
 	assert_int_equal(member_ask(&me, "intercept", by_header("auto", NULL, NULL, "")), 0);
-	agent = member_spawn((const char *const[]){"--as-agent-that-leaves-out", member_dir, NULL});
-	for (int i = 0; i < 200 && json_array_size(told("warnings")) != 1; i++)
+	agent = member_spawn((const char *const[]){kind, member_dir, NULL});
+	for (int i = 0; i < 200 && json_array_size(told("warnings")) != warnings; i++)
 		member_run(&me, 50);
-	assert_int_equal(json_array_size(told("warnings")), 1);
+	assert_int_equal(json_array_size(told("warnings")), warnings);
+	return agent;
+}
+
+static void test_laptops_hear_what_agents_met(void **unused)
+{
+	pid_t agent = agent_comes("--as-agent", 2);
+
+	(void)unused;
+	assert_int_equal(json_integer_value(told("requests")), 5);
 	assert_string_equal(
-		json_string_value(json_array_get(told("warnings"), 0)),
+		warning(),
+		"7 connections to port 80 began with TLS, where requests cannot be told apart; "
+		"they went to the application. Let TLS end before the pod, or use "
+		"--mechanism=tcp.");
+	member_end(&agent, SIGKILL);
+}
+
+static void test_an_old_agent_takes_no_requests(void **unused)
+{
+	pid_t agent = agent_comes("--as-old-agent", 1);
+
+	(void)unused;
+	assert_string_equal(
+		warning(),
+		"Of the agents of Deployment hello 1 cannot tell requests apart, being of an "
+		"older culvert; update them.");
+	assert_string_equal(json_string_value(told("state")), "WAITING");
+	assert_int_equal(json_integer_value(told("agents")), 0);
+	member_end(&agent, SIGKILL);
+}
+
+static void test_an_agent_that_leaves_it_out(void **unused)
+{
+	pid_t agent = agent_comes("--as-agent-that-leaves-out", 1);
+
+	(void)unused;
+	assert_string_equal(
+		warning(),
 		"Of the agents of Deployment hello 1 does not serve it: it cannot; help it.");
 	assert_string_equal(json_string_value(told("state")), "WAITING");
 	assert_int_equal(json_integer_value(told("agents")), 0);
@@ -281,12 +288,8 @@ int main(int argc, char **argv)
 		PROGRAM(test_an_agent_that_leaves_it_out),
 	};
 
-	if (argc == 3 && !strcmp(argv[1], "--as-agent"))
-		return crypto_init() || be_agent(argv[2]);
-	if (argc == 3 && !strcmp(argv[1], "--as-old-agent"))
-		return crypto_init() || be_old_agent(argv[2]);
-	if (argc == 3 && !strcmp(argv[1], "--as-agent-that-leaves-out"))
-		return crypto_init() || be_agent_that_leaves_out(argv[2]);
+	if (argc == 3 && !strncmp(argv[1], "--as-", 5))
+		return crypto_init() || be_agent(argv[1], argv[2]);
 	if (argc > 1)
 		return manager_main(argc, argv); /* we are the child */
 	return cmocka_run_group_tests(tests, NULL, NULL);
