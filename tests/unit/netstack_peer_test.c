@@ -302,6 +302,72 @@ static void test_growing_window_hides_no_loss(void **state)
 	p->s->ops->abort(p->s);
 }
 
+/* An ACK that moves on by `acked`, where data from `hole` bytes further on has come. */
+static void send_partial(struct peer *p, uint32_t acked, uint32_t hole)
+{
+	uint8_t options[12] = {1, 1, 5, 10};
+
+	p->ack += acked;
+	put_be32(options + 4, p->ack + hole);
+	put_be32(options + 8, p->ack + hole + 1380);
+	send_segment(p, &(struct segment){.flags = TCP_ACK,
+					  .seq = p->seq,
+					  .ack = p->ack,
+					  .wnd = 8192,
+					  .options = options,
+					  .options_len = sizeof(options)});
+	turn(p);
+}
+
+/* Bytes sent again from p->ack on, without a gap. */
+static uint32_t sent_again(struct peer *p)
+{
+	uint32_t at = p->ack;
+
+	for (unsigned i = 0; i < p->n; i++)
+		if (p->log[i].seq == at)
+			at += p->log[i].len;
+	return at - p->ack;
+}
+
+/* A super-datagram was lost: 40 packets in a row. */
+static void test_burst_is_repaired_in_slow_start(void **state)
+{
+	enum { MSS = 1380, LOST = 40 * MSS, AHEAD = 200 << 10 };
+	struct peer *p = *state;
+	uint32_t left = LOST, sent = MSS;
+	unsigned rounds = 0;
+
+	open_with(p, MSS);
+	tcp_active_pcbs->cwnd = AHEAD;
+	write_some(p, AHEAD);
+	p->n = 0;
+	for (unsigned i = 0; i < 3; i++)
+		send_partial(p, 0, LOST);
+	assert_int_equal(sent_again(p), MSS);
+	for (;;) {
+		uint32_t next = MIN(2 * sent, left - sent);
+
+		p->n = 0;
+		left -= sent;
+		send_partial(p, sent, left);
+		assert_int_equal(sent_again(p), next);
+		if (next == left)
+			break;
+		sent = next;
+		rounds++;
+		/* a part of it has come: the rest is on its way */
+		p->n = 0;
+		left -= MSS;
+		send_partial(p, MSS, left);
+		assert_int_equal(sent_again(p), 0);
+		left += MSS;
+		p->ack -= MSS;
+	}
+	assert_in_range(rounds, 1, 6);
+	p->s->ops->abort(p->s);
+}
+
 /* The end of the last recovery lies nearly 2 GiB back: what is compared with it must not turn round. */
 static void test_recovery_after_2_gib(void **state)
 {
@@ -442,6 +508,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_tiny_mss, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_growing_window_hides_no_loss, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_recovery_after_2_gib, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_burst_is_repaired_in_slow_start, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_timeouts_of_a_dial, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hoarder, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_probes_are_answered, setup, teardown),
