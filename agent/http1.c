@@ -310,7 +310,7 @@ static void look_at_the_idle(struct http1 *h)
 
 static void keep(struct http1 *h, struct buf *b)
 {
-	if (buf_keep(b))
+	if (b->p && buf_keep(b))
 		http1_end(h, false);
 }
 

@@ -136,7 +136,7 @@ void http1_requests(struct http1 *h);
 void http1_route(struct http1 *h);
 void http1_to_application(struct http1 *h);
 void http1_to_laptop(struct http1 *h, struct rule *r);
-/* To h->way, whose stream is open. */
+/* To h->way, whose stream is open: from the next http1_requests() on. */
 void http1_run(struct http1 *h);
 
 /* --- http1_answer.c --- */

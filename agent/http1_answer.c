@@ -50,7 +50,7 @@ static void try_again(struct http1 *h)
 	bool laptop = h->way->is_laptop;
 
 	http1_drop(h, h->way);
-	h->retried = true;
+	h->retried = h->again = true;
 	h->up.sent = h->up.start;
 	h->up.hold = false;
 	h1_answer_restart(h->h1);
@@ -168,7 +168,7 @@ static void finish(struct http1 *h)
 		http1_end(h, true);
 		return;
 	}
-	h->again = true;
+	h->again |= buf_has(&h->up) || h->client.can_read;
 	if (w->is_laptop && !rule_ref_find(h->base.a, w->rule))
 		http1_drop(h, w);
 }

@@ -12,7 +12,6 @@
 void http1_run(struct http1 *h)
 {
 	h->phase = RUNNING;
-	h->again = true;
 }
 
 static void on_dialled(void *arg, struct stream *s, int error)
