@@ -236,6 +236,8 @@ static void test_llhttp_takes_what_is_taken(void **unused)
 		{false, "GET / HTTP/1.1\r\nHost: a\r\nUpgrade:^^\r\n\r\n"},
 		{false, "GET / HTTP/1.1\r\nHost: a\r\nProxy-Connection:^keep-alive^\r\n\r\n"},
 		{false, "GET / HTTP/1.1\r\nHost: a^^\r\n\r\n"},
+		{false, "GET / HTTP/1.1\r\nHost: a\r\nX: ^bcdefghijklmno^qrstuvw\r\n\r\n"},
+		{true, "HTTP/1.1 200 a rea^on of mo^e than eight\r\n\r\n"},
 		{true, "HTTP/1.1 2^^ OK\r\n\r\n"},
 		{true, "HTTP/1.1 200^O^\r\n\r\n"},
 		{true, "HTTP/1.1 200^^\r\n\r\n"},
