@@ -121,6 +121,7 @@ static int take_rules(struct control *c, const json_t *params, struct error *e)
 	if (left_out != rules->left_out && !json_equal(left_out, rules->left_out))
 		rules->counted = true; /* is told with the figures */
 	json_decref(left_out);
+	rules_begin(c->a);
 	/* Snapshots come with every change anywhere; most of them say nothing new to us. */
 	now = rules_to_json(rules);
 	if (!json_equal(before, now)) {

@@ -38,6 +38,18 @@ enum {
 
 /* --- rules.c ------------------------------------------------------------------------------------------------- */
 
+/* Of one port, since the start. */
+struct port_figures {
+	uint64_t http1, http2, tls, opaque; /* connections */
+	/* trouble: */
+	uint64_t bad_heads;   /* a client's, or a bad body: opaque from there on, or refused */
+	uint64_t bad_answers; /* an application's or a laptop's */
+	/* unfinished for HEAD_S, or beyond HEADS_HELD_MAX together: opaque from there on */
+	uint64_t slow_heads;
+	uint64_t no_answer; /* a laptop's connection ended without one */
+	uint64_t overflows; /* streams of HTTP/2 that were ended because too much waited */
+};
+
 struct rule {
 	char name[RULE_NAME_LEN];
 	uint16_t target;
@@ -59,6 +71,8 @@ struct rule {
 	char id[HTTP_ID_LEN + 1], uid[64];
 	bool tag, preview;
 	uint64_t requests, regex_limits; /* patterns cut off: no match */
+	struct port_figures before;	 /* its port's when it came */
+	bool fresh;			 /* ... which are not taken down yet */
 };
 
 struct rules {
@@ -74,6 +88,8 @@ struct rules {
 int rules_from_json(struct rules *r, const json_t *snapshot, struct error *e);
 json_t *rules_to_json(const struct rules *r); /* as a snapshot */
 json_t *rules_traffic(const struct agent *a); /* what `traffic` tells */
+/* Takes down how its port's figures are for each rule that has come. */
+void rules_begin(struct agent *a);
 /* The one that takes the whole port. */
 struct rule *rules_find(struct rules *r, uint16_t target, bool udp);
 /* Whose this request is: the first http rule that matches, or the port's tcp rule; NULL = the application's. */
@@ -207,17 +223,6 @@ void http2_start(struct agent *a, const struct agent_port *port, struct stream *
 void http2_pass(struct agent *a, const struct agent_port *port, struct stream *client,
 		struct stream *app, const uint8_t *first, size_t n);
 
-/* Of one port, since the start. */
-struct port_figures {
-	uint64_t http1, http2, tls, opaque; /* connections */
-	/* trouble: */
-	uint64_t bad_heads;   /* a client's, or a bad body: opaque from there on, or refused */
-	uint64_t bad_answers; /* an application's or a laptop's */
-	/* unfinished for HEAD_S, or beyond HEADS_HELD_MAX together: opaque from there on */
-	uint64_t slow_heads;
-	uint64_t no_answer; /* a laptop's connection ended without one */
-	uint64_t overflows; /* streams of HTTP/2 that were ended because too much waited */
-};
 enum { HEAD_S = 60, HEADS_HELD_MAX = 8 << 20 };
 struct port_figures *port_figures(struct agent *a, const struct agent_port *port);
 

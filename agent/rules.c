@@ -116,6 +116,7 @@ static void carry_over(struct rule *now, const struct rule *before)
 	now->fallback = before->fallback;
 	now->requests = before->requests;
 	now->regex_limits = before->regex_limits;
+	now->before = before->before;
 	/* Suspicion ends when the manager has seen the laptop come back, or the intercept was moved. */
 	if (now->online && before->online && now->comings == before->comings &&
 	    now->port == before->port && ipaddr_equal(&now->address, &before->address)) {
@@ -167,6 +168,7 @@ static int table_from_json(struct rule *rule, unsigned *n, struct rules *r, cons
 		if (err)
 			return err;
 		before = same(r, &rule[*n]);
+		rule[*n].fresh = !before;
 		if (before)
 			carry_over(&rule[*n], before);
 		++*n;
@@ -278,25 +280,74 @@ static void port_traffic(const struct agent *a, unsigned i, json_t *seen, json_t
 	json_object_set_new(trouble, port, bad);
 }
 
+static const struct port_figures *figures_of(const struct agent *a, const struct rule *q)
+{
+	for (unsigned i = 0; i < a->cfg->nports; i++) {
+		if (a->cfg->port[i].target == q->target && a->cfg->port[i].udp == q->udp)
+			return &a->figures[i];
+	}
+	return NULL;
+}
+
+void rules_begin(struct agent *a)
+{
+	for (unsigned i = 0; i < a->rules.n; i++) {
+		struct rule *q = &a->rules.rule[i];
+		const struct port_figures *f = q->fresh ? figures_of(a, q) : NULL;
+
+		if (f)
+			q->before = *f;
+		q->fresh = false;
+	}
+}
+
+/* {"OWNER/NAME": {"8080": {"tls": N}}}: what was met on its port since it came. */
+static void rule_met(const struct agent *a, const struct rule *q, json_t *met)
+{
+	const struct port_figures *f = figures_of(a, q);
+	json_t *j = json_object(), *ports = json_object_get(met, q->name);
+	char port[8];
+
+	if (f) {
+		add_figure(j, "tls", f->tls - q->before.tls);
+		add_figure(j, "bad_heads", f->bad_heads - q->before.bad_heads);
+		add_figure(j, "slow_heads", f->slow_heads - q->before.slow_heads);
+	}
+	add_figure(j, "regex_limits", q->regex_limits);
+	if (!json_object_size(j)) {
+		json_decref(j);
+		return;
+	}
+	if (!ports) {
+		json_object_set_new(met, q->name, json_object());
+		ports = json_object_get(met, q->name);
+	}
+	snprintf(port, sizeof(port), "%u", q->target);
+	json_object_set_new(ports, port, j);
+}
+
 json_t *rules_traffic(const struct agent *a)
 {
 	json_t *connections = json_object(), *fallback = json_object(), *requests = json_object();
 	json_t *seen = json_object(), *trouble = json_object(), *j;
+	json_t *met = json_object();
 
 	for (unsigned i = 0; i < a->rules.n; i++) {
 		const struct rule *q = &a->rules.rule[i];
 
 		add_total(connections, q->name, q->connections);
 		add_total(fallback, q->name, q->fallback);
-		if (q->matcher)
+		if (q->matcher) {
 			add_total(requests, q->name, q->requests);
+			rule_met(a, q, met);
+		}
 	}
 	for (unsigned i = 0; i < a->cfg->nports; i++) {
 		if (!a->cfg->port[i].udp)
 			port_traffic(a, i, seen, trouble);
 	}
-	j = json_pack("{s:o, s:o, s:o, s:o, s:o}", "connections", connections, "fallback", fallback,
-		      "requests", requests, "seen", seen, "trouble", trouble);
+	j = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "connections", connections, "fallback",
+		      fallback, "requests", requests, "seen", seen, "trouble", trouble, "met", met);
 	if (j && a->rules.left_out)
 		json_object_set(j, "left_out", a->rules.left_out);
 	return j;

@@ -122,6 +122,7 @@ struct agent_info {
 	size_t environment_size;		   /* as JSON */
 	json_t *connections, *fallback, *requests; /* {"OWNER/NAME": N} or NULL */
 	json_t *seen, *trouble;			   /* {"PORT": {"http1": N, ...}} or NULL */
+	json_t *met; /* {"OWNER/NAME": {"PORT": {"tls": N, ...}}}, since it came; NULL = an older agent */
 	json_t *left_out; /* {"OWNER/NAME": why} of rules it does not serve, or NULL */
 	char *refusal;	  /* why it took none of the last snapshot, or NULL */
 	bool http;	  /* it knows http rules; one that does not is sent none */
@@ -268,11 +269,11 @@ void control_forget_others(struct control_conn *c);
 /* Keeps what an agent's hello says of its environment; false: it was refused. */
 bool agent_environment(struct control_conn *c, const json_t *params, struct rpc_request *req);
 void agent_forget_environment(struct peer *p);
-/* Which rules an agent says that it does not serve: {"OWNER/NAME": why} or NULL. True if that has changed. */
-bool agent_leaves_out(struct peer *p, json_t *left_out);
+/* Which rules an agent says that it does not serve: {"OWNER/NAME": why} or NULL. */
+void agent_leaves_out(struct peer *p, json_t *left_out);
 /* `why` NULL: it took the snapshot. True if that has changed. */
 bool agent_refuses(struct peer *p, const char *why);
-void agent_forget_rules(struct peer *p);
+void agent_forget_rules(struct peer *p); /* ... and what they met */
 /* May a program of that version talk to us? */
 bool version_fits(const char *version);
 /* Common to both platforms: an agent's hello was accepted. */

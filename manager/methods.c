@@ -187,19 +187,41 @@ static void keep_totals(json_t **kept, json_t *totals)
 }
 
 /* {"8080": {"tls": 3}} */
-static void keep_figures(json_t **kept, json_t *ports)
+static bool are_figures(const json_t *ports)
 {
 	const char *key;
 	json_t *v;
 
 	if (!json_is_object(ports) || json_object_size(ports) > WORKLOAD_PORTS)
-		return;
-	json_object_foreach(ports, key, v)
+		return false;
+	json_object_foreach((json_t *)(uintptr_t)ports, key, v)
 	{
 		if (!are_totals(v, FIGURES_MAX))
+			return false;
+	}
+	return true;
+}
+
+static void keep_figures(json_t **kept, json_t *ports)
+{
+	if (are_figures(ports))
+		keep(kept, ports);
+}
+
+/* {"OWNER/NAME": {"8080": {"tls": 3}}} */
+static void keep_met(json_t **kept, json_t *met)
+{
+	const char *key;
+	json_t *v;
+
+	if (!json_is_object(met) || json_object_size(met) > INTERCEPT_RULES)
+		return;
+	json_object_foreach(met, key, v)
+	{
+		if (!are_figures(v))
 			return;
 	}
-	keep(kept, ports);
+	keep(kept, met);
 }
 
 /* Users read it in a terminal. */
@@ -230,19 +252,10 @@ static bool are_sentences(const json_t *by_name)
 	return true;
 }
 
-bool agent_leaves_out(struct peer *p, json_t *left_out)
+void agent_leaves_out(struct peer *p, json_t *left_out)
 {
-	json_t **kept = &p->agent.left_out;
-	bool same;
-
-	if (left_out && !are_sentences(left_out))
-		return false;
-	same = left_out && *kept ? json_equal(left_out, *kept) : left_out == *kept;
-	if (left_out)
-		json_incref(left_out);
-	json_decref(*kept);
-	*kept = left_out;
-	return !same;
+	if (!left_out || are_sentences(left_out))
+		keep(&p->agent.left_out, left_out);
 }
 
 bool agent_refuses(struct peer *p, const char *why)
@@ -262,6 +275,7 @@ void agent_forget_rules(struct peer *p)
 {
 	agent_leaves_out(p, NULL);
 	agent_refuses(p, NULL);
+	keep(&p->agent.met, NULL);
 }
 
 static void traffic(struct control_conn *c, const json_t *params, struct rpc_request *req)
@@ -273,6 +287,7 @@ static void traffic(struct control_conn *c, const json_t *params, struct rpc_req
 	keep_totals(&a->requests, json_object_get(params, "requests"));
 	keep_figures(&a->seen, json_object_get(params, "seen"));
 	keep_figures(&a->trouble, json_object_get(params, "trouble"));
+	keep_met(&a->met, json_object_get(params, "met"));
 	agent_leaves_out(c->peer, json_object_get(params, "left_out"));
 	rules_changed(c->m, false);
 	if (req)

@@ -136,8 +136,9 @@ void rules_sum(struct rules_sum *s, const struct peer *agent, const struct inter
 	s->requests += rules_requests(agent, i);
 	for (unsigned k = 0; k < i->nports; k++) {
 		for (unsigned n = 0; n < RULES_NOTES; n++) {
-			const json_t *group =
-				notes[n].trouble ? agent->agent.trouble : agent->agent.seen;
+			const json_t *group = agent->agent.met	 ? of_intercept(agent->agent.met, i)
+					      : notes[n].trouble ? agent->agent.trouble
+								 : agent->agent.seen;
 
 			s->note[k][n] += figure(group, i->port[k].target, notes[n].key);
 		}

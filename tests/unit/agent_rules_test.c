@@ -244,10 +244,47 @@ static void test_traffic(void **unused)
 	j = rules_traffic(&a);
 	want = json_loads("{\"connections\":{\"ana/a\":0,\"ana/t\":0},\"fallback\":{\"ana/a\":0,"
 			  "\"ana/t\":0},\"requests\":{\"ana/a\":3},\"seen\":{\"8080\":{\"tls\":1}},"
-			  "\"trouble\":{\"8080\":{\"bad_heads\":4,\"regex_limits\":2}}}",
+			  "\"trouble\":{\"8080\":{\"bad_heads\":4,\"regex_limits\":2}},"
+			  "\"met\":{\"ana/a\":{\"8080\":{\"tls\":1,\"bad_heads\":4,"
+			  "\"regex_limits\":2}}}}",
 			  0, NULL);
 	if (!json_equal(j, want))
 		fail_msg("%s", json_dumps(j, 0));
+	json_decref(j);
+	json_decref(want);
+	rules_free(&a.rules);
+}
+
+/* What was met before an intercept came is none of its business; what was before it was changed is. */
+static void test_what_a_rule_met(void **unused)
+{
+	struct agent_config cfg = {.nports = 1, .port = {{.target = 8080}}};
+	struct agent a = {.cfg = &cfg, .figures = {{.tls = 7, .slow_heads = 1}}};
+	json_t *j, *want = json_loads("{\"ana/a\":{\"8080\":{\"tls\":5}},"
+				      "\"ana/b\":{\"8080\":{\"tls\":2}}}",
+				      0, NULL);
+
+	(void)unused;
+	assert_int_equal(take(&a.rules, "[" HTTP("a", BY_USER("x")) "]"), 0);
+	rules_begin(&a);
+	j = rules_traffic(&a);
+	assert_int_equal(json_object_size(json_object_get(j, "met")), 0);
+	json_decref(j);
+	a.figures[0].tls = 10;
+	assert_int_equal(
+		take(&a.rules, "[" HTTP("a", BY_USER("y")) "," HTTP("b", BY_USER("z")) "]"), 0);
+	rules_begin(&a);
+	a.figures[0].tls = 12;
+	j = rules_traffic(&a);
+	assert_true(json_equal(json_object_get(j, "met"), want));
+	json_decref(j);
+	/* Left, and come again. */
+	assert_int_equal(take(&a.rules, "[]"), 0);
+	rules_begin(&a);
+	assert_int_equal(take(&a.rules, "[" HTTP("a", BY_USER("y")) "]"), 0);
+	rules_begin(&a);
+	j = rules_traffic(&a);
+	assert_int_equal(json_object_size(json_object_get(j, "met")), 0);
 	json_decref(j);
 	json_decref(want);
 	rules_free(&a.rules);
@@ -327,6 +364,7 @@ int main(void)
 		cmocka_unit_test(test_kept_as_they_came),
 		cmocka_unit_test(test_most_rules_there_can_be),
 		cmocka_unit_test(test_traffic),
+		cmocka_unit_test(test_what_a_rule_met),
 		cmocka_unit_test(test_journal),
 	};
 

@@ -158,6 +158,16 @@ static void on_mended(int signal)
 	mended = signal;
 }
 
+/* On a port that met more before the intercept came. */
+static void tell_met(void)
+{
+	rpc_notify(me.rpc, "traffic",
+		   json_pack("{s:{s:{s:i}}, s:{s:{s:i}}, s:{s:{s:{s:i}}}}", "seen", "8080", "tls",
+			     7, "trouble", "8080", "bad_heads", 9, "met", "ana/auto", "8080",
+			     "slow_heads", 3));
+	rpc_notify(me.rpc, "traffic", json_pack("{s:{s:{s:i}}}", "met", "ana/auto", "8080", 1));
+}
+
 /* It has said what it leaves out, and then has it all. */
 static void tell_left_out(void)
 {
@@ -182,6 +192,7 @@ static const struct {
 	void (*tell)(void);
 } kinds_of_agent[] = {
 	{"--as-agent", true, tell_traffic},
+	{"--as-agent-that-met", true, tell_met},
 	{"--as-agent-that-leaves-out", true, tell_left_out},
 	{"--as-old-agent", false, tell_nothing},
 };
@@ -245,6 +256,17 @@ static void test_laptops_hear_what_agents_met(void **unused)
 	member_end(&agent, SIGKILL);
 }
 
+static void test_warnings_are_of_the_time_of_the_intercept(void **unused)
+{
+	pid_t agent = agent_comes("--as-agent-that-met", 1);
+
+	(void)unused;
+	assert_string_equal(warning(),
+			    "3 connections to port 80 had a request that did not end in time; they "
+			    "went to the application.");
+	member_end(&agent, SIGKILL);
+}
+
 static void test_an_old_agent_takes_no_requests(void **unused)
 {
 	pid_t agent = agent_comes("--as-old-agent", 1);
@@ -284,6 +306,7 @@ int main(int argc, char **argv)
 		PROGRAM(test_requests_share_a_port),
 		PROGRAM(test_agents_hear_them_in_order),
 		PROGRAM(test_laptops_hear_what_agents_met),
+		PROGRAM(test_warnings_are_of_the_time_of_the_intercept),
 		PROGRAM(test_an_old_agent_takes_no_requests),
 		PROGRAM(test_an_agent_that_leaves_it_out),
 	};
