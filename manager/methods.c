@@ -264,7 +264,9 @@ bool agent_refuses(struct peer *p, const char *why)
 
 	if (why && !is_sentence(why))
 		why = "it does not take the rules; its log says why";
-	if (why && *kept ? !strcmp(why, *kept) : !why && !*kept)
+	if (!why && !*kept)
+		return false;
+	if (why && *kept && !strcmp(why, *kept))
 		return false;
 	free(*kept);
 	*kept = why ? strdup(why) : NULL;
