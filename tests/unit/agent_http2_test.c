@@ -355,6 +355,16 @@ static void push_tcp_rule(void)
 	json_decref(tcp);
 }
 
+/* In order; another signal might find it when it listens to none any more. */
+static void agent_has_ended(void)
+{
+	int status;
+
+	assert_int_equal(waitpid(agent, &status, 0), agent);
+	agent = 0;
+	assert_int_equal(status, 0);
+}
+
 /* --- tests ------------------------------------------------------------------------------------------------------------ */
 
 static void test_each_stream_by_itself(void **unused)
@@ -631,16 +641,6 @@ static void test_a_client_that_goes(void **unused)
 	UNTIL(mine.requests == 1);
 	end_stop(&us);
 	UNTIL(mine.ended);
-}
-
-/* In order; another signal might find it when it listens to none any more. */
-static void agent_has_ended(void)
-{
-	int status;
-
-	assert_int_equal(waitpid(agent, &status, 0), agent);
-	agent = 0;
-	assert_int_equal(status, 0);
 }
 
 static void test_the_agent_ends(void **unused)
