@@ -134,12 +134,26 @@ static int stop(void **unused)
 }
 
 /* Runs until nothing has happened for a while. */
+static void on_quiet(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	*(bool *)arg = true;
+}
+
+/* Until nothing has happened for a while. One that we did not get the processor for does not count. */
 static void turn(void)
 {
-	const struct timeval tv = {.tv_usec = 20000};
+	const struct timeval tv = {.tv_usec = 5000};
+	bool timed;
+	struct event *ev = evtimer_new(base, on_quiet, &timed);
 
-	event_base_loopexit(base, &tv);
-	event_base_dispatch(base);
+	for (unsigned quiet = 0; quiet < 4; quiet = timed ? quiet + 1 : 0) {
+		timed = false;
+		evtimer_add(ev, &tv);
+		event_base_loop(base, EVLOOP_ONCE);
+	}
+	event_free(ev);
 }
 
 static void test_calls_both_ways(void **unused)
