@@ -21,6 +21,7 @@ enum look_part {
 enum {
 	LOOK_ROOM = 192 << 10, /* bytes of one list: all of them go into one message */
 	TELL_MAX = 32,	       /* of one list: the manager looks at no more */
+	WITHIN_MAX = 64,       /* nor at more members of a list in one of them */
 };
 
 struct ingress_look {
@@ -59,20 +60,61 @@ static bool mentions(const json_t *j, const json_t *names)
 	return false;
 }
 
+/* A list longer than the manager looks at: of it what says one of the names, or else its first members. */
+static json_t *trimmed(json_t *j, const json_t *names)
+{
+	const bool choose = json_array_size(j) > WITHIN_MAX && mentions(j, names);
+	json_t *out, *v;
+	const char *key;
+	size_t i;
+
+	if (!json_is_array(j) && !json_is_object(j))
+		return json_incref(j);
+	out = json_is_array(j) ? json_array() : json_object();
+	json_object_foreach(j, key, v)
+	{
+		json_object_set_new(out, key, trimmed(v, names));
+	}
+	json_array_foreach(j, i, v)
+	{
+		if (json_array_size(out) < WITHIN_MAX && (!choose || mentions(v, names)))
+			json_array_append_new(out, trimmed(v, names));
+	}
+	return out;
+}
+
+/* The names, and the hosts of an Ingress's rules that say one of them: its TLS does not say them, but the hosts. */
+static json_t *names_and_hosts(const json_t *o, const json_t *names)
+{
+	json_t *all = json_copy((json_t *)(uintptr_t)names), *rule;
+	size_t i;
+
+	json_array_foreach(object_get(o, "spec", "rules", NULL), i, rule)
+	{
+		const char *host = object_text(rule, "host", NULL);
+
+		if (*host && mentions(rule, names))
+			json_array_append_new(all, json_string(host));
+	}
+	return all;
+}
+
 /* Without what others have written on it, which may be long. */
-static json_t *shortened(const json_t *o)
+static json_t *shortened(const json_t *o, const json_t *names)
 {
 	static const char class[] = "kubernetes.io/ingress.class";
-	json_t *notes = json_object();
+	json_t *notes = json_object(), *keep = names_and_hosts(o, names), *out;
 	const char *is = object_text(o, "metadata", "annotations", class, NULL);
 
 	if (*is)
 		json_object_set_new(notes, class, json_string(is));
-	return json_pack("{s:{s:s, s:s, s:o}, s:O?, s:O?}", "metadata", "name",
-			 object_text(o, "metadata", "name", NULL), "namespace",
-			 object_text(o, "metadata", "namespace", NULL), "annotations", notes,
-			 "spec", json_object_get(o, "spec"), "status",
-			 json_object_get(o, "status"));
+	out = json_pack("{s:{s:s, s:s, s:o}, s:o?, s:o?}", "metadata", "name",
+			object_text(o, "metadata", "name", NULL), "namespace",
+			object_text(o, "metadata", "namespace", NULL), "annotations", notes, "spec",
+			trimmed(json_object_get(o, "spec"), keep), "status",
+			trimmed(json_object_get(o, "status"), keep));
+	json_decref(keep);
+	return out;
 }
 
 /* Those of which `part` (NULL = the spec) says one of the names, as many as are of use. */
@@ -89,7 +131,7 @@ static json_t *pick(const json_t *list, const char *part, const json_t *names, c
 				   : json_object_get(o, "spec"),
 			      names))
 			continue;
-		one = shortened(o);
+		one = shortened(o, names);
 		size += one ? json_dumpb(one, NULL, 0, JSON_COMPACT) : 0;
 		if (json_array_size(out) == TELL_MAX || size > LOOK_ROOM) {
 			log_warn("ingress: more %s lead there than are looked at", what);
@@ -114,7 +156,7 @@ static json_t *service_names(const struct ingress_look *l)
 		    workload_from_object(&w, l->g.answer[k].object,
 					 l->g.answer[LOOK_SERVICES].object, &e))
 			continue;
-		for (unsigned i = 0; i < w.nservices; i++)
+		for (unsigned i = 0; i < w.nservices && json_array_size(names) < TELL_MAX; i++)
 			json_array_append_new(names, json_string(w.service[i].name));
 	}
 	return names;
