@@ -11,7 +11,6 @@
 #include "daemon/internal.h"
 #include "daemon/link.h"
 #include "daemon/netwatch.h"
-#include "daemon/previews.h"
 #include "daemon/session.h"
 #include "daemon/tunnel.h"
 #include "daemon/workloads.h"
@@ -212,7 +211,6 @@ static void on_failed(void *arg, int code, const char *text)
 		rpc_fail(d->connect_req, code, "%s", text);
 	d->connect_req = NULL;
 	d->connecting = NULL;
-	previews_session_end(d);
 	workloads_session_end(d);
 	account_end(d);
 	session_free(d->session);
@@ -364,7 +362,6 @@ static void on_session_closed(void *arg)
 	struct daemon *d = arg;
 
 	method_link_down(d);
-	previews_session_end(d);
 	workloads_session_end(d);
 	account_end(d);
 	if (d->session)

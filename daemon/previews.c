@@ -108,18 +108,6 @@ static void ask_ingress(struct errand *er, json_t *call)
 		errand_fail(er, RPC_USAGE, e.text);
 }
 
-void previews_session_end(struct daemon *d)
-{
-	struct errand *er, *next;
-
-	for (er = TAILQ_FIRST(&d->errands); er; er = next) {
-		next = TAILQ_NEXT(er, entry);
-		if (er->look)
-			errand_fail(er, RPC_NOT_CONNECTED,
-				    "the session with the cluster has ended");
-	}
-}
-
 bool previews_call(struct daemon *d, struct control_client *cl, const char *method, json_t *params,
 		   struct rpc_request *req)
 {

@@ -12,5 +12,3 @@ struct rpc_request;
 /* `ingress`, `preview`, `preview_remove`, `share`, `unshare`, `dashboard`: true, and `req` is answered now or later. Another: false. */
 bool previews_call(struct daemon *d, struct control_client *cl, const char *method, json_t *params,
 		   struct rpc_request *req);
-/* The API server is not asked for any more. */
-void previews_session_end(struct daemon *d);
