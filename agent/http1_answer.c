@@ -46,15 +46,15 @@ void http1_reply(struct http1 *h, int status, const char *away, const char *text
 
 static void try_again(struct http1 *h)
 {
-	struct rule *r = rule_ref_find(h->base.a, &h->now->asked);
-	bool laptop = h->way->is_laptop;
+	/* `asked` is not set for the application's. */
+	struct rule *r = h->way->is_laptop ? rule_ref_find(h->base.a, &h->now->asked) : NULL;
 
 	http1_drop(h, h->way);
 	h->retried = h->again = true;
 	h->up.sent = h->up.start;
 	h->up.hold = false;
 	h1_answer_restart(h->h1);
-	if (laptop && r)
+	if (r)
 		http1_to_laptop(h, r);
 	else
 		http1_to_application(h);
