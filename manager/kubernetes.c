@@ -184,6 +184,7 @@ static void tell_agent(struct peer *p)
 	}
 	pod->sent_epoch = p->m->epoch;
 	pod->rules_hash = hash;
+	pod->told = false; /* if it cannot be: again at the next tick */
 	if (rpc_call(p->told, "rules",
 		     json_pack("{s:I, s:o}", "epoch", (json_int_t)p->m->epoch, "rules", list),
 		     ANSWER_S * NSEC_PER_SEC, on_rules_answered, pod) == 0)

@@ -294,7 +294,7 @@ void share_call(struct control_conn *c, const json_t *params, struct rpc_request
 	if (r->preview->nshares == PREVIEW_SHARES) {
 		rpc_fail(req, RPC_FAILED,
 			 "The preview has %d links that still hold, as many as it may have; end "
-			 "them with: culvert preview unshare %s",
+			 "them with: culvert preview revoke %s",
 			 PREVIEW_SHARES, r->o.in.name);
 		return;
 	}

@@ -45,6 +45,13 @@ static const char *missing(const struct kubernetes *k, const struct settling *s)
 	return NULL;
 }
 
+static void warn(json_t *answer, const char *why)
+{
+	json_object_set_new(
+		answer, "warning",
+		json_sprintf("it may take another moment until it is in force: %s", why));
+}
+
 void settle_check(struct kubernetes *k)
 {
 	struct settling **at = &k->settling, *s;
@@ -57,10 +64,7 @@ void settle_check(struct kubernetes *k)
 			continue;
 		}
 		if (why)
-			json_object_set_new(
-				s->answer, "warning",
-				json_sprintf("it may take another moment until it is in force: %s",
-					     why));
+			warn(s->answer, why);
 		*at = s->next;
 		k->nsettling--;
 		rpc_reply(s->req, s->answer);
@@ -85,6 +89,7 @@ void settle_answer(struct record *r, struct rpc_request *req, json_t *answer)
 	records_changed(k);
 	if (!s || !answer) {
 		free(s);
+		warn(answer, "too many others wait for theirs");
 		rpc_reply(req, answer);
 		return;
 	}
