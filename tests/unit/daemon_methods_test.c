@@ -12,7 +12,6 @@
 #include "daemon/cluster.h"
 #include "daemon/internal.h"
 #include "daemon/link.h"
-#include "daemon/previews.h"
 #include "daemon/session.h"
 #include "daemon/workloads.h"
 #include "kube/kube.h"
@@ -573,27 +572,21 @@ static void what_leads_there(void **state)
 	kubernetes = false;
 }
 
-/* The link to the manager breaks, or the session ends, while the API server is asked. */
+/* The link to the manager breaks, with the session or without it, while the API server is asked. */
 static void nothing_leads_there_yet(void **state)
 {
 	(void)state;
 	kubernetes = silent = true;
-	for (unsigned i = 0; i < 2; i++) {
-		refused = 0;
-		assert_int_equal(rpc_call(theirs, "ingress",
-					  json_pack("{s:s}", "workload", "hello"), 0, on_refused,
-					  NULL),
-				 0);
-		while (!requests)
-			event_base_loop(d.base, EVLOOP_ONCE);
-		if (i == 0)
-			method_link_down(&d);
-		else
-			previews_session_end(&d);
-		assert_null(requests);
-		event_base_dispatch(d.base);
-		assert_int_equal(refused, RPC_NOT_CONNECTED);
-	}
+	refused = 0;
+	assert_int_equal(rpc_call(theirs, "ingress", json_pack("{s:s}", "workload", "hello"), 0,
+				  on_refused, NULL),
+			 0);
+	while (!requests)
+		event_base_loop(d.base, EVLOOP_ONCE);
+	method_link_down(&d);
+	assert_null(requests);
+	event_base_dispatch(d.base);
+	assert_int_equal(refused, RPC_NOT_CONNECTED);
 	assert_true(TAILQ_EMPTY(&d.errands));
 	kubernetes = silent = false;
 }
