@@ -14,6 +14,8 @@
  *
  *   dashboard  /.culvert/enter      a ticket; cookie CONFIRM: who that is, and a page with a button
  *   dashboard  POST from that page  cookie DASHBOARD      -> /
+ *
+ * The button says by a digest which question it answers: where another was asked meanwhile, nobody gets in by the wrong name.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -362,17 +364,21 @@ static void open_dashboard(struct visitor *v, struct grant *who)
 
 	who->kind = GRANT_DASHBOARD;
 	who->expires = now_seconds() + COOKIE_S;
+	who->bind[0] = '\0';
 	log_info("dashboard: %s has come in by a ticket", who->name);
 	site_cookie(&headers, g, COOKIE_DASHBOARD, who);
 	site_cookie_gone(&headers, COOKIE_CONFIRM);
 	go_on(v, who, "", "", &headers);
 }
 
-static void ask_whose(struct visitor *v, const struct grant *who)
+static void ask_whose(struct visitor *v, struct grant *who)
 {
+	char title[WHO_MAX + 40], asked[SECRET_TEXT + 1], action[SECRET_TEXT + 40];
 	struct buf headers = {.p = NULL};
-	char title[WHO_MAX + 40];
 
+	secret_make(who->bind);
+	secret_digest(who->bind, asked);
+	snprintf(action, sizeof(action), "/.culvert/enter?asked=%s", asked);
 	snprintf(title, sizeof(title), "Open the dashboard of %s?", who->name);
 	site_cookie(&headers, visitor_gateway(v), COOKIE_CONFIRM, who);
 	buf_add(&headers, "", 1);
@@ -381,11 +387,10 @@ static void ask_whose(struct visitor *v, const struct grant *who)
 			   .status = 200,
 			   .title = title,
 			   .text = "You see what is theirs, and are known by that name here, for "
-				   "eight "
-				   "hours.",
+				   "eight hours.",
 			   .small = "It was asked for by `culvert dashboard`. If that was not you, "
 				    "close this page: somebody wants you in theirs.",
-			   .action = "/.culvert/enter",
+			   .action = action,
 			   .button = "Open it",
 			   .headers = headers.failed ? NULL : (const char *)buf_data(&headers)});
 	buf_free(&headers);
@@ -429,15 +434,29 @@ static void answer_not_from_here(struct visitor *v, const char *why)
 	page_answer(v, &(struct page){.status = 403, .title = "Not from here", .text = why});
 }
 
+/* Does the button answer what this browser was asked last? */
+static bool is_asked(const struct visitor *v, struct grant *who)
+{
+	char said[SECRET_TEXT + 1], asked[SECRET_TEXT + 1];
+
+	if (site_grant(v, COOKIE_CONFIRM, GRANT_CONFIRM, who) ||
+	    target_param(visitor_target(v), "asked", said, sizeof(said)))
+		return false;
+	secret_digest(who->bind, asked);
+	return secret_equal(asked, said);
+}
+
 void login_confirm(struct visitor *v)
 {
 	struct grant who;
 
 	if (!visitor_same_origin(v))
 		answer_not_from_here(v, "Only the page that asks can answer.");
-	else if (site_grant(v, COOKIE_CONFIRM, GRANT_CONFIRM, &who))
-		answer_not_from_here(v, "This browser was asked nothing in the last ten minutes; "
-					"`culvert dashboard` gives a new link.");
+	else if (!is_asked(v, &who))
+		answer_not_from_here(v,
+				     "This browser was asked nothing in the last ten minutes, or "
+				     "something else since; `culvert dashboard` gives a new "
+				     "link.");
 	else
 		open_dashboard(v, &who);
 }

@@ -61,7 +61,7 @@ PREVIEW = {"id": ID, "uid": "u1", "name": "checkout", "namespace": "shop", "work
            "online": True, "ingress": {"host": "127.0.0.1", "port": 9, "tls": False, "l5": "shop.example.com", "verify": False}, "shares": []}
 
 
-ASKED = "form[action='/.culvert/enter'] button"
+ASKED = "form[action^='/.culvert/enter'] button"
 
 
 class Place:

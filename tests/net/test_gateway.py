@@ -441,12 +441,17 @@ def next_event(f):
             return name, json.loads(data)
 
 
+def button(answer):
+    """Where the page's button leads to."""
+    return re.search(rb'<form method="post" action="([^"]+)"', answer.body)[1].decode()
+
+
 def by_ticket(visit, host, ours, user, *lines, **kw):
     """What the ticket `good` gives: a page that asks; and the cookie of who presses its button."""
-    answer = visit(host, **kw).get("/.culvert/enter?ticket=good", *lines)
+    answer = visit(host, **kw).get("/.culvert/enter?ticket=good", "Accept: text/html", *lines)
     expect("the ticket", (answer.status, list(answer.cookies()), f"dashboard of {user}?".encode() in answer.body), (200, ["__Host-culvert-confirm"], True))
     asked = "Cookie: __Host-culvert-confirm=" + answer.cookies()["__Host-culvert-confirm"]
-    said = visit(host, **kw).get("/.culvert/enter", asked, ours, "Content-Length: 0", method="POST")
+    said = visit(host, **kw).get(button(answer), asked, ours, "Content-Length: 0", method="POST")
     expect("the button", (said.status, said.header("location"), said.cookies()["__Host-culvert-confirm"]), (303, "/", ""))
     return answer, "Cookie: __Host-culvert-dashboard=" + said.cookies()["__Host-culvert-dashboard"]
 
@@ -463,11 +468,15 @@ def dashboard(s):
     asked = "Cookie: __Host-culvert-confirm=" + answer.cookies()["__Host-culvert-confirm"]
     for what, lines in (("without an origin", [asked]), ("from a preview", [asked, f"Origin: https://{ID}.{DOMAIN}"]), ("who was not asked", [ours]),
                         ("a dashboard's cookie in its place", [cookie.replace("-dashboard", "-confirm"), ours])):
-        said = s.visit(host).get("/.culvert/enter", *lines, "Content-Length: 0", method="POST")
+        said = s.visit(host).get(button(answer), *lines, "Content-Length: 0", method="POST")
         expect(what, (said.status, said.cookies()), (403, {}))
     expect("the question as an answer", s.visit(host).get("/api/state", asked.replace("-confirm", "-dashboard")).status, 401)
     s.manager.tickets["bobs"] = {"user": "bob", "login": ""}
     said = s.visit(host).get("/.culvert/enter?ticket=bobs", cookie)
+    theirs = "Cookie: __Host-culvert-confirm=" + said.cookies()["__Host-culvert-confirm"]
+    for what, path in (("the first page's button, after the second question", button(answer)), ("no page's button", "/.culvert/enter")):
+        pressed = s.visit(host).get(path, theirs, ours, "Content-Length: 0", method="POST")
+        expect(what, (pressed.status, pressed.cookies()), (403, {}))
     expect("another's ticket", (said.status, "__Host-culvert-dashboard" in said.cookies(), b"dashboard of bob?" in said.body), (200, False, True))
     s.manager.tickets["again"] = {"user": "ana", "login": ""}
     said = s.visit(host).get("/.culvert/enter?ticket=again", cookie)
