@@ -193,20 +193,33 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
 	return 0;
 }
 
+/* From here on a leg may get a head's bytes, though the last of them wait for room. */
+static int on_before_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+	const struct h2_end *e = user;
+	struct h2_stream *s;
+
+	if (e->client || frame->hd.type != NGHTTP2_HEADERS)
+		return 0;
+	s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+	if (s)
+		s->sent = true;
+	return 0;
+}
+
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
 	const struct h2_end *e = user;
 	uint8_t type = frame->hd.type;
 	struct h2_stream *s;
 
-	if (type != NGHTTP2_HEADERS && type != NGHTTP2_DATA && type != NGHTTP2_RST_STREAM)
+	if (!e->client ||
+	    (type != NGHTTP2_HEADERS && type != NGHTTP2_DATA && type != NGHTTP2_RST_STREAM))
 		return 0;
 	s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-	if (e->client && type == NGHTTP2_RST_STREAM) {
+	if (type == NGHTTP2_RST_STREAM) {
 		if (!s || !s->reset_by_us)
 			count_reset(e->h); /* nghttp2 did: it was the client's fault */
-	} else if (s && !e->client) {
-		s->sent = true;
 	} else if (s && frame->hd.flags & NGHTTP2_FLAG_END_STREAM) {
 		h2_on_sent_end(s);
 	}
@@ -246,6 +259,7 @@ static nghttp2_session_callbacks *callbacks_new(void)
 	nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(c, on_invalid_frame);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(c, on_data_chunk);
 	nghttp2_session_callbacks_set_on_stream_close_callback(c, on_stream_close);
+	nghttp2_session_callbacks_set_before_frame_send_callback(c, on_before_send);
 	nghttp2_session_callbacks_set_on_frame_send_callback(c, on_frame_send);
 	nghttp2_session_callbacks_set_on_frame_not_send_callback(c, on_frame_not_send);
 	nghttp2_session_callbacks_set_send_data_callback(c, h2_send_data);

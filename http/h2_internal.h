@@ -77,7 +77,7 @@ struct h2_stream {
 	int32_t id, leg_id;	  /* 0 = closed there, or never opened */
 	struct h2_head *request;  /* until answered */
 	struct h2_queue up, down; /* towards the leg, towards the client */
-	bool sent;		  /* its head went to the leg */
+	bool sent;		  /* its head goes to the leg, or went */
 	bool up_gone;		  /* some of the body has left, or was dropped */
 	bool answered;		  /* the final head went to the client */
 	bool own;		  /* answered by us */

@@ -334,6 +334,35 @@ static void test_leg_is_left(void **unused)
 		fail_msg("%u moved, %u waited", moved, waited);
 }
 
+/* The leg is left when the half of a large head has gone: with the rest, which goes too, it may do what that asks for. */
+static void test_leg_is_left_within_a_head(void **unused)
+{
+	static uint8_t buf[H2_OUTPUT_MIN];
+	static char large[60000];
+	nghttp2_nv list[] = {
+		nv(":method", "POST", false), nv(":path", "/x", false),
+		nv(":scheme", "http", false), nv(":authority", "shop", false),
+		nv("to", "l", false),	      {0},
+	};
+
+	(void)unused;
+	memset(large, '~', sizeof(large) - 1);
+	list[ARRAY_SIZE(list) - 1] = nv("x-large", large, false);
+	world_start(1);
+	reconnects = true;
+	call_send(call_new('l', 0), "GET", NULL);
+	world_run(5000);
+	assert_true(nghttp2_submit_request(client.session, NULL, list, ARRAY_SIZE(list), NULL,
+					   NULL) > 0);
+	while (move(&client, 0, 5000) || move(&client, 1, 5000))
+		;
+	assert_int_equal(h2_output(server_l.end, buf, sizeof(buf)), sizeof(buf));
+	h2_leg_leave(server_l.end);
+	assert_int_equal(lost[H2_LOST_TAKEN], 0);
+	assert_true(h2_leg_awaited(server_l.end));
+	world_stop();
+}
+
 static void test_leg_dies_within_an_answer(void **unused)
 {
 	(void)unused;
@@ -710,6 +739,7 @@ int main(void)
 		cmocka_unit_test(test_leg_dies),
 		cmocka_unit_test(test_leg_dies_with_a_request_that_must_not_be_repeated),
 		cmocka_unit_test(test_leg_is_left),
+		cmocka_unit_test(test_leg_is_left_within_a_head),
 		cmocka_unit_test(test_leg_dies_within_an_answer),
 		cmocka_unit_test(test_leg_goes_away),
 		cmocka_unit_test(test_rapid_reset),
