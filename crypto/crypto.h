@@ -80,6 +80,8 @@ struct cipher {
 	void (*authenticate)(const struct cipher *c, uint8_t tag[static TAG_LEN], const uint8_t *in,
 			     size_t len, const uint8_t *end, size_t end_len,
 			     const uint8_t key[static KEY_LEN]);
+	/* Wipes what it keeps of the key that was used last. NULL = it keeps nothing. */
+	void (*forget)(const struct cipher *c);
 };
 extern const struct cipher cipher_sodium;
 

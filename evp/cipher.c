@@ -90,6 +90,15 @@ static void authenticate(const struct cipher *c, uint8_t tag[static TAG_LEN], co
 	must(n == TAG_LEN);
 }
 
+static void forget(const struct cipher *c)
+{
+	static const uint8_t none[KEY_LEN];
+
+	must(EVP_EncryptInit_ex2(self(c)->chacha20, NULL, none, NULL, NULL));
+	must(EVP_MAC_init(self(c)->poly1305, none, KEY_LEN, NULL));
+	crypto_wipe(self(c)->key, KEY_LEN);
+}
+
 static void free_evp(struct evp_cipher **e)
 {
 	if (*e)
@@ -105,8 +114,10 @@ int evp_cipher_new(struct cipher **cp)
 	bool found = chacha20 && poly1305, ready = false;
 
 	if (e && found) {
-		e->c = (struct cipher){
-			.cover = cover, .stream = stream, .authenticate = authenticate};
+		e->c = (struct cipher){.cover = cover,
+				       .stream = stream,
+				       .authenticate = authenticate,
+				       .forget = forget};
 		e->chacha20 = EVP_CIPHER_CTX_new();
 		e->poly1305 = EVP_MAC_CTX_new(poly1305);
 		ready = e->chacha20 && e->poly1305 &&
