@@ -148,7 +148,7 @@ def no_manager(f):
     w.all_at(kube, SPACE, "hello", "hello")
     kube.kubectl("-n", "culvert", "scale", "deployment/culvert-manager", "--replicas=1")
     kube.rollout("deployment/culvert-manager", "culvert")
-    wait_for("its control connection", lambda: f.status()["manager"]["control"])
+    w.manager_answers(kube)
     f.refused("intercept", "hello", "--port", "3000", wants=["let in without the agent", "kubectl rollout restart deployment/hello", "--yes"])
     said = kube.culvert("intercept", "hello", "--port", "3000", "--yes", timeout=130).stderr
     if "evicting pod hello-" not in said:

@@ -7,6 +7,7 @@ import re
 import signal
 
 import installed
+import workloads
 from kube import Kube
 from lab import NOBODY, Failed, step, story, wait_for
 
@@ -457,11 +458,11 @@ def no_image(kube, image):
     step("an agent whose image cannot be pulled: that is said")
     up(kube, workload("bare", image), service("bare"))
     installed.install(kube, "--agent-image=127.0.0.1:1/none:1", group=GROUP)
-    wait_for("the manager", lambda: status(kube)["manager"]["control"])
+    workloads.manager_answers(kube)
     refused(kube, ["container culvert-agent: ", "127.0.0.1:1/none:1", "After 20 s"], "bare", "--port", "3000", "--timeout", "20s")
     at_pods(kube, "http://bare/")
     installed.install(kube, group=GROUP)
-    wait_for("the manager", lambda: status(kube)["manager"]["control"])
+    workloads.manager_answers(kube)
     remove(kube, "deployment/bare", "service/bare")
 
 
@@ -508,7 +509,7 @@ def replicas(kube, image):
     if any(a != "laptop 3000" and not a.startswith("pod ") for a in answers(kube, "http://five/", 20)):
         raise Failed("requests failed while the manager was restarted")
     kube.rollout("deployment/culvert-manager", "culvert")
-    wait_for("the manager", lambda: status(kube)["manager"]["control"])
+    workloads.manager_answers(kube)
     wait_for("ACTIVE again", lambda: [i["phase"] for i in status(kube)["intercepts"]] == ["Active"])
     # An agent to which the laptop was silent follows --on-down for 2 s more without asking (docs/intercepts.md).
     wait_for("the laptop's answers alone", lambda: answers(kube, "http://five/", 20) == {"laptop 3000"})
@@ -521,7 +522,7 @@ def replicas(kube, image):
     kube.kubectl("-n", "culvert", "scale", "deployment/culvert-manager", "--replicas=1")
     kube.rollout("deployment/culvert-manager", "culvert")
     wait_for("the pods serve again", lambda: all(a.startswith("pod ") for a in answers(kube, "http://five/", 20)), 60)
-    wait_for("the manager", lambda: status(kube)["manager"]["control"])
+    workloads.manager_answers(kube)
     remove(kube, "deployment/five", "service/five")
 
 

@@ -187,7 +187,7 @@ def use_issuer(kube, issuer, name):
     installed.install(kube, "--preview-domain", DOMAIN, "--oidc-issuer", issuer.url, "--oidc-client-id", name, "--oidc-ca", issuer.ca, "--oidc-allow",
                       "groups=dev", "--oidc-scopes", "openid profile email groups", group=workloads.GROUP)
     wait_for("the manager's word", lambda: f'"{name}"' in kube.get("-n", "culvert", "configmap", "culvert")["data"].get("oidc", ""))
-    wait_for("the manager", lambda: kube.culvert_json("status")["manager"]["control"])
+    workloads.manager_answers(kube)
 
 
 def start_login(kube, until):

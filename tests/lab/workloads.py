@@ -94,6 +94,11 @@ def connected(kube, on="laptop", *argv):
     kube.culvert("connect", *argv, on=on)
 
 
+def manager_answers(kube, on="laptop"):
+    """The one that is there now: a connection to the one before it may not have heard of its end yet, but no ping comes back on it."""
+    wait_for("the manager's answer to a ping", lambda: "round_trip_ms" in kube.culvert_json("status", on=on)["manager"])
+
+
 def prepared(kube, *spaces):
     """A cluster with culvert and these namespaces; the image of their workloads."""
     kube.up()
