@@ -62,9 +62,8 @@ bool errand_connected(struct daemon *d, struct rpc_request *req)
 	c = session_cluster(d->session);
 	why = c ? cluster_trouble(c) : "";
 	rpc_fail(req, RPC_NOT_CONNECTED,
-		 "the manager does not answer at the moment%s%s%s; `culvert status -w` shows when "
-		 "it "
-		 "does",
+		 "the manager does not answer at the moment%s%s%s; `culvert status -w` shows "
+		 "when it does",
 		 *why ? " (" : "", why, *why ? ")" : "");
 	return false;
 }

@@ -212,17 +212,10 @@ static void on_looked(void *arg)
 	l->done(l->arg, why);
 }
 
-static const char *text_of(const json_t *j, const char *key)
-{
-	const char *s = json_string_value(json_object_get(j, key));
-
-	return s ? s : "";
-}
-
 static int ask(struct ingress_look *l, const json_t *params)
 {
 	enum workload_kind only = NUM_KINDS;
-	const char *kind = text_of(params, "kind");
+	const char *kind = object_text(params, "kind", NULL);
 	char path[256];
 
 	if (*kind && workload_kind_parse(&only, kind))
@@ -231,7 +224,7 @@ static int ask(struct ingress_look *l, const json_t *params)
 		if (*kind && k != (unsigned)only)
 			continue;
 		if (workload_path(path, sizeof(path), (enum workload_kind)k, l->ns,
-				  text_of(params, "workload")))
+				  object_text(params, "workload", NULL)))
 			return -EINVAL;
 		gather_object(&l->g, k, path);
 	}
@@ -251,7 +244,7 @@ static int ask(struct ingress_look *l, const json_t *params)
 
 static bool take_name(char *to, const json_t *params, const char *key)
 {
-	const char *s = text_of(params, key);
+	const char *s = object_text(params, key, NULL);
 
 	if (*s && !object_name_valid(s, K8S_NAME_MAX))
 		return false;
