@@ -104,7 +104,7 @@ void node_tell_writable(struct node *n);
 
 /* send.c: overlay_ops.send and .unqueue */
 void node_on_send(void *arg, const struct path *path, const uint8_t *data, size_t len);
-void node_on_unqueue(void *arg, struct overlay_peer *p, const uint8_t *packet, size_t len);
+void node_on_unqueue(void *arg, struct overlay_peer *p, uint8_t *packet, size_t len);
 
 /* receive.c: transport_ops and the coalescer's delivery */
 void node_on_datagrams(void *arg, const struct path *from, const uint8_t *data, size_t len,

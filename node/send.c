@@ -236,12 +236,12 @@ void node_send(struct node *n, struct pkt *pkt)
 }
 
 /* The path that it takes in the end may be smaller than what it was cut to. */
-void node_on_unqueue(void *arg, struct overlay_peer *p, const uint8_t *packet, size_t len)
+void node_on_unqueue(void *arg, struct overlay_peer *p, uint8_t *packet, size_t len)
 {
 	struct node *n = arg;
 	nsec_t now = clock_boot();
 	uint32_t fit = MIN(fit_of(n, p), (uint32_t)INNER_MTU);
-	struct pkt pkt = {.data = (uint8_t *)(uintptr_t)packet, .len = (uint32_t)len};
+	struct pkt pkt = {.data = packet, .len = (uint32_t)len};
 	uint8_t *segment;
 	struct cut cut;
 

@@ -64,8 +64,8 @@ struct overlay_ops {
 	/* Send these bytes (a handshake message, cookie, keepalive) over `path`. */
 	void (*send)(void *arg, const struct path *path, const uint8_t *data, size_t len);
 	/* A packet that waited for the handshake goes on: seal and send it now (the peer has a
-	 * session). */
-	void (*unqueue)(void *arg, struct overlay_peer *p, const uint8_t *packet, size_t len);
+	 * session). Its bytes are the callee's to change. */
+	void (*unqueue)(void *arg, struct overlay_peer *p, uint8_t *packet, size_t len);
 	/* A session with this peer is confirmed: our first or a new one (rekey). `fresh`: there was
 	 * none alive. */
 	void (*established)(void *arg, struct overlay_peer *p, bool fresh);

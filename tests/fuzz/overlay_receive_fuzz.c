@@ -27,7 +27,7 @@ static void op_send(void *arg, const struct path *path, const uint8_t *data, siz
 		abort();
 }
 
-static void op_unqueue(void *arg, struct overlay_peer *p, const uint8_t *packet, size_t len)
+static void op_unqueue(void *arg, struct overlay_peer *p, uint8_t *packet, size_t len)
 {
 	(void)arg;
 	(void)p;

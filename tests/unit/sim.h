@@ -235,8 +235,7 @@ static inline int sim_seal(struct sim_node *n, struct overlay_peer *p, const uin
 	return r;
 }
 
-static inline void sim_op_unqueue(void *arg, struct overlay_peer *p, const uint8_t *packet,
-				  size_t len)
+static inline void sim_op_unqueue(void *arg, struct overlay_peer *p, uint8_t *packet, size_t len)
 {
 	struct sim_node *n = arg;
 	sim_check(n->sim, sim_seal(n, p, packet, len) == 0);
