@@ -175,7 +175,7 @@ class Kube(Lab, Cluster):
         for name in sorted(os.listdir(f"{self.dir}/log")) if os.path.isdir(f"{self.dir}/log") else []:
             if name.endswith(".log"):
                 with open(f"{self.dir}/log/{name}", errors="replace") as f:
-                    print(f"--- log of {name}\n{f.read()[-3000:]}", file=sys.stderr)
+                    print(f"--- log of {name}\n{f.read()[-800:]}", file=sys.stderr)
         for path in sorted(glob.glob(f"{self.dir}/log/pods/culvert_*/*/*.log")):
             with open(path, errors="replace") as f:
                 print(f"--- log of {path}\n{f.read()[-4000:]}", file=sys.stderr)

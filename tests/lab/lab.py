@@ -124,6 +124,8 @@ class Lab:
 
     def __exit__(self, kind, value, trace):
         if kind and not issubclass(kind, KeyboardInterrupt):
+            # Here as well as at the end, since what shows long outputs may cut them anywhere.
+            print(f"FAILED: {value or kind.__name__}", file=sys.stderr)
             self.show_logs()
         self.close()
 
