@@ -109,7 +109,8 @@ void netstack_accept(struct netstack *ns, struct netstack_syn *syn);
 void netstack_reject(struct netstack *ns, struct netstack_syn *syn, enum netstack_reject how);
 
 /* Opens a TCP connection from `src` (an own address; port chosen) to dst:port. The stream is returned at once and becomes WRITABLE when
- * established, or ERROR (-ECONNREFUSED, -ETIMEDOUT after `timeout`, -EHOSTUNREACH). `timeout` 0 = lwIP's: 255 SYNs, some four minutes. */
+ * established, or ERROR (-ECONNREFUSED, -ETIMEDOUT after `timeout`, -EHOSTUNREACH). `timeout` 0 = lwIP's: 255 SYNs, some four minutes.
+ * While the whole machine stands still a quarter of it passes at most. */
 int netstack_connect(struct netstack *ns, const struct ipaddr *src, const struct ipaddr *dst,
 		     uint16_t port, void *peer, nsec_t timeout, struct stream **sp);
 

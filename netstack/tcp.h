@@ -73,6 +73,7 @@ struct tcp_stream {
 	bool blocked; /* on that list, by dirty_link: what carries its packets is full */
 	bool connecting, eof, shut, fin_queued, error_told, orphan;
 	uint8_t idle_polls;
+	uint8_t ticks;	  /* of `timer`, until its time is over */
 	uint64_t tx_seen; /* tx_acked at the last poll of an orphan */
 	uint64_t tx_acked;
 

@@ -641,12 +641,21 @@ err_t tcp_stream_accept(void *arg, struct tcp_pcb *pcb, err_t err)
 	return ERR_OK;
 }
 
-static void on_timeout(evutil_socket_t fd, short what, void *arg)
+/*
+ * A time-out passes in ticks. Who stood still meanwhile, with the whole machine (a guest that is moved, a laptop that wakes up), has not
+ * been waiting for an answer: one tick is all that it costs.
+ */
+enum { TIMEOUT_TICKS = 4 };
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct tcp_stream *st = arg;
 	struct tcp_pcb *pcb = st->pcb;
 
 	(void)fd, (void)what;
+	if (pcb && --st->ticks)
+		return;
+	evtimer_del(st->timer);
 	if (!pcb)
 		return;
 	let_go(st);
@@ -658,15 +667,17 @@ static void on_timeout(evutil_socket_t fd, short what, void *arg)
 
 int tcp_stream_connecting(struct tcp_stream *st, nsec_t timeout)
 {
-	struct timeval tv = {.tv_sec = (time_t)(timeout / NSEC_PER_SEC),
-			     .tv_usec = (suseconds_t)(timeout % NSEC_PER_SEC / 1000)};
+	nsec_t tick = timeout / TIMEOUT_TICKS;
+	struct timeval tv = {.tv_sec = (time_t)(tick / NSEC_PER_SEC),
+			     .tv_usec = (suseconds_t)(tick % NSEC_PER_SEC / 1000)};
 
 	st->connecting = true;
-	st->timer = evtimer_new(st->ns->base, on_timeout, st);
+	st->ticks = TIMEOUT_TICKS;
+	st->timer = event_new(st->ns->base, -1, EV_PERSIST, on_tick, st);
 	if (!st->timer)
 		return -ENOMEM;
 	if (timeout)
-		evtimer_add(st->timer, &tv);
+		event_add(st->timer, &tv);
 	return 0;
 }
 

@@ -186,6 +186,28 @@ static void test_refusals(void **state)
 	pair_stop(&p);
 }
 
+/* Both ends stand still for longer than the time-out, as in a guest that is moved: nobody has been silent. */
+static void test_timeout_while_standing_still(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	pair_start(&p, (struct weather){0});
+	far_ask(&p); /* it runs */
+	kill(p.child, SIGSTOP);
+	assert_int_equal(waitpid(p.child, NULL, WUNTRACED), p.child);
+	struct client c = {.h = &p.near};
+	c.s = dial(&p.near, 0, PORT_LATER, 600 * NSEC_PER_MSEC);
+	stream_set(c.s, client_event, &c);
+	c.s->ops->want(c.s, STREAM_WRITABLE);
+	usleep(700 * 1000);
+	kill(p.child, SIGCONT);
+	run_ms(&p.near, 3000);
+	assert_int_equal(c.error, 0);
+	assert_true(c.done);
+	pair_stop(&p);
+}
+
 static void test_timeout_cancels(void **state)
 {
 	static const uint16_t ports[] = {PORT_SILENT, PORT_PENDING};
@@ -392,12 +414,19 @@ static void test_forget_peer(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_many),	    cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_deaf),	    cmocka_unit_test(test_little_memory),
-		cmocka_unit_test(test_forget_peer), cmocka_unit_test(test_bulk),
-		cmocka_unit_test(test_full_queue),  cmocka_unit_test(test_half_close),
-		cmocka_unit_test(test_refusals),    cmocka_unit_test(test_timeout_cancels),
-		cmocka_unit_test(test_lossy),	    cmocka_unit_test(test_lossy_far),
+		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_deaf),
+		cmocka_unit_test(test_little_memory),
+		cmocka_unit_test(test_forget_peer),
+		cmocka_unit_test(test_bulk),
+		cmocka_unit_test(test_full_queue),
+		cmocka_unit_test(test_half_close),
+		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_timeout_cancels),
+		cmocka_unit_test(test_timeout_while_standing_still),
+		cmocka_unit_test(test_lossy),
+		cmocka_unit_test(test_lossy_far),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
