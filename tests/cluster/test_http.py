@@ -70,7 +70,8 @@ def laptop_up(kube, on):
     workloads.developer(kube, who, SPACE, on=on)
     workloads.connected(kube, on)
     ports = [f for name, number in PORTS for f in ("--port", f"{number}:{name}")]
-    kube.culvert("intercept", NAME, *ports, "--http-match", f"x-user={who}", on=on, timeout=120)
+    # hold: to an agent, a laptop on a machine that stands still for 1.5 s is one that is silent, and pods would answer.
+    kube.culvert("intercept", NAME, *ports, "--http-match", f"x-user={who}", "--on-down", "hold", on=on, timeout=120)
     return grpc
 
 
