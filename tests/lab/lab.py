@@ -42,18 +42,21 @@ def wait_for(what, condition, timeout=60):
     """Polls until `condition` gives something true and returns it; names `what` when it never comes.
 
     The bound is only there so that a run ends: how fast anything is, is measured in bench/, and machines of CI stand still for seconds.
+    A look that costs (a kubectl) comes less often, since others have the cores too.
     """
     end = time.monotonic() + timeout
     while True:
+        begin = time.monotonic()
         try:
             value = condition()
         except (OSError, Failed, subprocess.TimeoutExpired):
             value = None
         if value:
             return value
-        if time.monotonic() > end:
+        now = time.monotonic()
+        if now > end:
             raise Failed(f"waited {timeout:g} s in vain for: {what}")
-        time.sleep(0.02)
+        time.sleep(min(max(0.02, 2 * (now - begin)), 0.5))
 
 
 class Process:
