@@ -110,7 +110,8 @@ static int tell_daemon(const struct visit *v, struct error *e)
 	json_t *answer = NULL;
 	int err = 0;
 
-	if (client_once("login", json_object(), "Asking the manager", &answer, NULL))
+	if (client_once("login", json_pack("{s:b}", "verdict", 1), "Asking the manager", &answer,
+			NULL))
 		return 0;
 	if (is_here(v, answer) && !json_is_true(json_object_get(answer, "logged_in")))
 		err = error_set(e, -EACCES, "%s",

@@ -601,6 +601,11 @@ const char *cluster_trouble(const struct cluster *c)
 	return record_trouble(c->record);
 }
 
+bool cluster_api_away(const struct cluster *c)
+{
+	return !ways_api_answers(c->refused.failure);
+}
+
 void cluster_explain_silence(const struct cluster *c, unsigned seconds, struct error *e)
 {
 	if (*cluster_trouble(c))

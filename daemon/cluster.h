@@ -83,6 +83,8 @@ const char *cluster_server(const struct cluster *c); /* URL */
 enum way cluster_way(const struct cluster *c);	     /* of the stream in use; WAY_NONE */
 /* What the API server does not let us do at the moment, or "". */
 const char *cluster_trouble(const struct cluster *c);
+/* It is the API server that does not answer, or lets nobody in: the manager alone cannot change that. */
+bool cluster_api_away(const struct cluster *c);
 /* 0: what `want` asks for is this; 1: another cluster, user or namespace; 2: only other settings; negative errno: it cannot be
  * read. */
 int cluster_compare(const struct cluster *c, const struct cluster_config *want, struct error *e);

@@ -27,7 +27,7 @@ static void on_workloads(void *arg, json_t *result, int code, const char *messag
 	size_t i;
 
 	if (!result) {
-		errand_fail(er, code, message);
+		errand_refused(er, code, message);
 		return;
 	}
 	out = json_array();
@@ -69,8 +69,8 @@ static void on_stray_left(void *arg, json_t *result, int code, const char *messa
 		log_warn("leave: %s (%d)", message, code);
 }
 
-/* What the last snapshot says of this intercept, or "". */
-static const char *state_of(struct daemon *d, const char *name)
+/* What the last snapshot says of this intercept, or NULL. Borrowed. */
+static const json_t *find_told(struct daemon *d, const char *name)
 {
 	json_t *item;
 	size_t i;
@@ -81,9 +81,16 @@ static const char *state_of(struct daemon *d, const char *name)
 			json_object_get(json_object_get(item, "intercept"), "name"));
 
 		if (has && !strcmp(has, name))
-			return json_string_value(json_object_get(item, "state"));
+			return item;
 	}
-	return "";
+	return NULL;
+}
+
+static const char *state_of(struct daemon *d, const char *name)
+{
+	const json_t *item = find_told(d, name);
+
+	return item ? json_string_value(json_object_get(item, "state")) : "";
 }
 
 static void answer_granted(struct errand *er)
@@ -121,6 +128,8 @@ void method_snapshot(struct daemon *d)
 		next = TAILQ_NEXT(er, entry);
 		if (er->granted)
 			answer_granted(er);
+		else if (er->waiting)
+			errand_resume(er);
 	}
 }
 
@@ -143,7 +152,7 @@ static void on_intercepted(void *arg, json_t *result, int code, const char *mess
 	json_t *in = json_object_get(result, "intercept");
 
 	if (!result) {
-		errand_fail(er, code, message);
+		errand_refused(er, code, message);
 		return;
 	}
 	if (er->client) {
@@ -158,40 +167,51 @@ static void on_intercepted(void *arg, json_t *result, int code, const char *mess
 	errand_fail(er, RPC_FAILED, "interrupted");
 }
 
+static void ask_intercept(struct errand *er)
+{
+	json_t *call = json_copy(er->params);
+
+	json_object_set_new(call, "namespace_connected",
+			    json_string(session_namespace(er->daemon->session)));
+	errand_ask(er, "intercept", call, on_intercepted);
+}
+
 static void intercept(struct daemon *d, struct control_client *cl, json_t *params,
 		      struct rpc_request *req)
 {
 	struct intercept_request r;
 	struct error e;
 	struct errand *er;
-	json_t *call;
 
 	if (intercept_request_from_json(&r, params, &e)) {
 		rpc_fail(req, RPC_USAGE, "%s", e.text);
 		return;
 	}
-	if (!errand_connected(d, req))
-		return;
 	er = errand_new(d, cl, req);
-	if (!er)
-		return;
-	call = intercept_request_to_json(&r);
-	json_object_set_new(call, "namespace_connected",
-			    json_string(session_namespace(d->session)));
-	errand_ask(er, "intercept", call, on_intercepted);
+	if (er)
+		errand_begin(er, intercept_request_to_json(&r), ask_intercept, NULL);
 }
 
 static void on_left(void *arg, json_t *result, int code, const char *message)
 {
 	struct errand *er = arg;
+	/* The question whose answer was lost was heard. */
+	bool gone = code == RPC_NOT_FOUND && er->asked_again && er->known;
 
-	if (!result) {
-		errand_fail(er, code, message);
+	if (!result && !gone) {
+		errand_refused(er, code, message);
 		return;
 	}
 	session_left(er->daemon->session, er->name);
 	rpc_reply(er->req, json_object());
 	errand_end(er);
+}
+
+static void ask_leave(struct errand *er)
+{
+	if (!er->asked_again)
+		er->known = find_told(er->daemon, er->name);
+	errand_ask(er, "leave", json_incref(er->params), on_left);
 }
 
 static void leave(struct daemon *d, struct control_client *cl, json_t *params,
@@ -204,13 +224,11 @@ static void leave(struct daemon *d, struct control_client *cl, json_t *params,
 		rpc_fail(req, RPC_BAD_PARAMS, "leave needs a name");
 		return;
 	}
-	if (!errand_connected(d, req))
-		return;
 	er = errand_new(d, cl, req);
 	if (!er)
 		return;
 	snprintf(er->name, sizeof(er->name), "%s", json_string_value(name));
-	errand_ask(er, "leave", json_pack("{s:O}", "name", name), on_left);
+	errand_begin(er, json_pack("{s:O}", "name", name), ask_leave, NULL);
 }
 
 /* --- status --- */
@@ -263,11 +281,19 @@ static void list_workloads(struct daemon *d, struct control_client *cl, json_t *
 		rpc_fail(req, RPC_NOT_CONNECTED, "not connected; run `culvert connect` first");
 }
 
+static void take_workload(struct errand *er)
+{
+	workloads_intercept(er->daemon, er->client, er->params, er->req);
+	errand_end(er);
+}
+
 static void intercept_workload(struct daemon *d, struct control_client *cl, json_t *params,
 			       struct rpc_request *req)
 {
-	if (errand_connected(d, req))
-		workloads_intercept(d, cl, params, req);
+	struct errand *er = errand_new(d, cl, req);
+
+	if (er)
+		errand_begin(er, json_incref(params), take_workload, NULL);
 }
 
 /* The API server alone is asked: the manager may be down. */
@@ -278,6 +304,27 @@ static void leave_workload(struct daemon *d, struct control_client *cl, json_t *
 		workloads_leave(d, cl, params, req);
 	else
 		rpc_fail(req, RPC_NOT_CONNECTED, "not connected; run `culvert connect` first");
+}
+
+/* --- login --- */
+
+static void look_at_login(struct errand *er)
+{
+	account_call(er->daemon, er->req);
+	errand_end(er);
+}
+
+/* The manager's verdict is waited for where it is asked for; without one what is known here counts. */
+static void login(struct daemon *d, struct control_client *cl, json_t *params,
+		  struct rpc_request *req)
+{
+	bool verdict = json_is_true(json_object_get(params, "verdict"));
+	struct errand *er = verdict ? errand_new(d, cl, req) : NULL;
+
+	if (er)
+		errand_begin(er, NULL, look_at_login, look_at_login);
+	else if (!verdict)
+		account_call(d, req);
 }
 
 static const struct platform kubernetes = {list_workloads, intercept_workload, leave_workload};
@@ -300,7 +347,7 @@ void method_call(struct daemon *d, struct control_client *cl, const char *method
 	else if (!strcmp(method, "leave"))
 		p->leave(d, cl, params, req);
 	else if (!strcmp(method, "login"))
-		account_call(d, req);
+		login(d, cl, params, req);
 	else if (!strcmp(method, "quit"))
 		daemon_quit(d, req);
 	else if (!previews_call(d, cl, method, params, req))
@@ -317,10 +364,10 @@ void method_client_gone(struct daemon *d, struct control_client *cl)
 		if (er->client != cl)
 			continue;
 		er->client = NULL;
-		if (!er->granted)
-			continue;
-		undo_grant(d, json_object_get(er->granted, "intercept")); /* before the snapshot */
-		errand_fail(er, RPC_FAILED, "interrupted");
+		if (er->granted) /* before the snapshot */
+			undo_grant(d, json_object_get(er->granted, "intercept"));
+		if (er->granted || er->waiting)
+			errand_fail(er, RPC_FAILED, "interrupted");
 	}
 	workloads_client_gone(d, cl);
 	if (d->connecting == cl)
@@ -329,17 +376,17 @@ void method_client_gone(struct daemon *d, struct control_client *cl)
 
 void method_link_down(struct daemon *d)
 {
-	account_link_down(d);
-	while (!TAILQ_EMPTY(&d->errands)) {
-		struct errand *er = TAILQ_FIRST(&d->errands);
+	struct errand *er, *next;
 
+	account_link_down(d);
+	for (er = TAILQ_FIRST(&d->errands); er; er = next) {
+		next = TAILQ_NEXT(er, entry);
 		if (er->pinging)
 			on_pong(er, NULL, 0, NULL);
 		else if (er->granted)
 			answer_granted(er);
 		else
-			errand_fail(er, RPC_NOT_CONNECTED,
-				    "the connection to the manager broke; it is made again");
+			errand_interrupted(er);
 	}
 	workloads_link_down(d);
 }

@@ -11,13 +11,14 @@
 
 enum about { ABOUT_NOTHING, ABOUT_WORKLOAD, ABOUT_INTERCEPT };
 
-static const struct {
+static const struct preview_method {
 	const char *name;
 	enum about about;
+	bool once; /* asked for twice it would be two links, one of which nobody knows */
 } methods[] = {
-	{"ingress", ABOUT_WORKLOAD},	     {"preview", ABOUT_INTERCEPT},
-	{"preview_remove", ABOUT_INTERCEPT}, {"share", ABOUT_INTERCEPT},
-	{"unshare", ABOUT_INTERCEPT},	     {"dashboard", ABOUT_NOTHING},
+	{"ingress", ABOUT_WORKLOAD, false},	    {"preview", ABOUT_INTERCEPT, false},
+	{"preview_remove", ABOUT_INTERCEPT, false}, {"share", ABOUT_INTERCEPT, true},
+	{"unshare", ABOUT_INTERCEPT, false},	    {"dashboard", ABOUT_NOTHING, false},
 };
 
 static const char *text_of(const json_t *j, const char *key)
@@ -49,24 +50,27 @@ static void on_answer(void *arg, json_t *result, int code, const char *message)
 	struct errand *er = arg;
 
 	if (!result) {
-		errand_fail(er, code, message);
+		errand_refused(er, code, message);
 		return;
 	}
 	rpc_reply(er->req, json_incref(result));
 	errand_end(er);
 }
 
-/* NULL: it is answered already. */
-static json_t *make_params(const struct daemon *d, enum about about, json_t *params,
-			   struct rpc_request *req)
+/* NULL: the errand has ended. */
+static json_t *make_call(struct errand *er)
 {
+	const struct daemon *d = er->daemon;
+	enum about about = er->preview->about;
+	json_t *params = er->params;
 	const char *uid = about == ABOUT_INTERCEPT ? find_uid(d, params) : "";
 	json_t *call = json_is_object(params) ? json_copy(params) : json_object();
+	struct error e;
 
 	if (about == ABOUT_INTERCEPT && !*uid) {
-		rpc_fail(req, RPC_NOT_FOUND,
-			 "you have no intercept '%.127s'; `culvert status` lists yours",
-			 text_of(params, "name"));
+		error_set(&e, 0, "you have no intercept '%.127s'; `culvert status` lists yours",
+			  text_of(params, "name"));
+		errand_fail(er, RPC_NOT_FOUND, e.text);
 		json_decref(call);
 		return NULL;
 	}
@@ -93,8 +97,8 @@ static void on_looked(void *arg, const struct error *why)
 		errand_fail(er, RPC_FAILED, why->text);
 		return;
 	}
-	ingress_look_tell(er->look, er->params);
-	errand_ask(er, "ingress", steal_ptr(er->params), on_answer);
+	ingress_look_tell(er->look, er->call);
+	errand_ask(er, "ingress", steal_ptr(er->call), on_answer);
 }
 
 /* The manager tells nobody of objects that he may not read: it is told what the user has read. */
@@ -102,38 +106,45 @@ static void ask_ingress(struct errand *er, json_t *call)
 {
 	struct error e;
 
-	er->params = call;
+	er->call = call;
 	if (ingress_look_new(&er->look, cluster_client(session_cluster(er->daemon->session)), call,
 			     on_looked, er, &e))
 		errand_fail(er, RPC_USAGE, e.text);
+}
+
+static void ask(struct errand *er)
+{
+	json_t *call = make_call(er);
+
+	if (!call)
+		return;
+	if (er->preview->about == ABOUT_WORKLOAD)
+		ask_ingress(er, call);
+	else
+		errand_ask(er, er->preview->name, call, on_answer);
 }
 
 bool previews_call(struct daemon *d, struct control_client *cl, const char *method, json_t *params,
 		   struct rpc_request *req)
 {
 	struct errand *er;
-	json_t *call;
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(methods) && strcmp(methods[i].name, method) != 0; i++)
 		;
 	if (i == ARRAY_SIZE(methods))
 		return false;
-	if (!errand_connected(d, req))
-		return true;
-	if (!session_cluster(d->session)) {
+	if (d->session && !session_cluster(d->session)) {
 		rpc_fail(req, RPC_FAILED,
 			 "previews and the dashboard need Kubernetes: without it send the "
 			 "intercept's header yourself, which `culvert status` shows");
 		return true;
 	}
-	call = make_params(d, methods[i].about, params, req);
-	er = call ? errand_new(d, cl, req) : NULL;
+	er = errand_new(d, cl, req);
 	if (!er)
-		json_decref(call);
-	else if (methods[i].about == ABOUT_WORKLOAD)
-		ask_ingress(er, call);
-	else
-		errand_ask(er, method, call, on_answer);
+		return true;
+	er->preview = &methods[i];
+	er->once = methods[i].once;
+	errand_begin(er, json_incref(params), ask, NULL);
 	return true;
 }

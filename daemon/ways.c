@@ -131,7 +131,7 @@ static void failed(struct ways *w, const struct ways_failure *f)
 
 /* --- services/proxy --- */
 
-static bool forward_may_help(enum kube_failure f)
+bool ways_api_answers(enum kube_failure f)
 {
 	return f != KUBE_UNREACHABLE && f != KUBE_TLS && f != KUBE_CREDENTIALS &&
 	       f != KUBE_UNAUTHORIZED && f != KUBE_TIMEOUT;
@@ -147,7 +147,7 @@ static void on_websocket(void *arg, struct stream *s, const struct kube_reply *w
 		return;
 	}
 	note(&w->first, WAY_WEBSOCKET, why->failure, &why->denied, why->sentence);
-	if (w->allowed != WAYS_AUTO || !forward_may_help(why->failure)) {
+	if (w->allowed != WAYS_AUTO || !ways_api_answers(why->failure)) {
 		failed(w, &w->first);
 		return;
 	}

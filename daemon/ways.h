@@ -24,6 +24,9 @@ struct ways_failure {
 	struct error text;
 };
 
+/* The API server itself can be asked, and did not refuse us altogether: another way, or another time, may help. */
+bool ways_api_answers(enum kube_failure f);
+
 struct ways_ops {
 	void (*stream)(void *arg, struct stream *s, enum way way); /* the callee's */
 	/* Every way that is allowed failed. It is tried again. */

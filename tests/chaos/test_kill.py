@@ -4,7 +4,7 @@
 import os
 import signal
 
-from lab import Failed, Lab, step, story, wait_for
+from lab import NOBODY, Failed, Lab, step, story, wait_for
 
 CLEAN, BACK = 2.0, 5.0
 SLACK = 3.0  # for a machine that builds something else meanwhile
@@ -60,7 +60,12 @@ def main():
         step("manager: killed; the agent serves the pod or the laptop; restarted, exit and intercept are there")
         lab.manager.kill()
         answers(lab, "hello from", 10)
+        step("manager: what is typed before the laptop has heard of the new one waits for it")
+        typed = lab.start("laptop", "typed", f"{lab.bin}/culvert", "intercept", "shop", "--port", "3000:http", user=NOBODY)
         lab.start_manager()
+        lab.culvert("intercept", "shop", "--port", "3000:http")
+        if typed.popen.wait(30):
+            raise Failed(f"intercept said: {typed.output()}")
         reaches(lab)
         answers(lab, "hello from laptop")
 

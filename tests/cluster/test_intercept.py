@@ -457,8 +457,7 @@ def webhook_is_asked(kube):
 def no_image(kube, image):
     step("an agent whose image cannot be pulled: that is said")
     up(kube, workload("bare", image), service("bare"))
-    installed.install(kube, "--agent-image=127.0.0.1:1/none:1", group=GROUP)
-    workloads.manager_answers(kube)
+    installed.install(kube, "--agent-image=127.0.0.1:1/none:1", group=GROUP)  # restarts the manager; what is typed at once waits for it
     refused(kube, ["container culvert-agent: ", "127.0.0.1:1/none:1", "After 20 s"], "bare", "--port", "3000", "--timeout", "20s")
     at_pods(kube, "http://bare/")
     installed.install(kube, group=GROUP)
@@ -522,7 +521,6 @@ def replicas(kube, image):
     kube.kubectl("-n", "culvert", "scale", "deployment/culvert-manager", "--replicas=1")
     kube.rollout("deployment/culvert-manager", "culvert")
     wait_for("the pods serve again", lambda: all(a.startswith("pod ") for a in answers(kube, "http://five/", 20)), 60)
-    workloads.manager_answers(kube)
     remove(kube, "deployment/five", "service/five")
 
 
