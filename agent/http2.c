@@ -370,8 +370,20 @@ static void on_gone(void *arg, struct h2_stream *s)
 	free(q);
 }
 
+static void on_disturbed(void *arg)
+{
+	struct http2 *c = arg;
+
+	event_active(c->later, EV_TIMEOUT, 1);
+}
+
 static const struct h2_ops h2_ops = {
-	.request = on_request, .lost = on_lost, .answered = on_answered, .gone = on_gone};
+	.request = on_request,
+	.lost = on_lost,
+	.answered = on_answered,
+	.gone = on_gone,
+	.disturbed = on_disturbed,
+};
 
 /* --- the connection ----------------------------------------------------------------------------------------------------------- */
 
@@ -411,7 +423,7 @@ static void count(struct http2 *c)
 	if (now->overflows != c->told.overflows)
 		log_limited(&limit, 60 * NSEC_PER_SEC,
 			    "HTTP/2: above %d MiB wait for clients, laptops or the application to "
-			    "take them; streams that bring more are ended",
+			    "take them; streams of which none was taken for longest are ended",
 			    H2_BUFFERED_MAX >> 20);
 	f = port_figures(c->base.a, c->base.port);
 	f->bad_heads += now->bad_heads - c->told.bad_heads + now->floods - c->told.floods;

@@ -401,10 +401,13 @@ void h2_free(struct h2 *h)
 
 int h2_input(struct h2_end *e, const uint8_t *data, size_t len, nsec_t now)
 {
+	bool busy = e->h->busy;
 	ssize_t n;
 
 	e->h->now = now;
+	e->h->busy = true;
 	n = nghttp2_session_mem_recv(e->session, data, len);
+	e->h->busy = busy;
 	if (n >= 0)
 		return 0;
 	e->closing = true;
@@ -432,9 +435,12 @@ static void put_held(struct h2_end *e)
 
 size_t h2_output(struct h2_end *e, uint8_t *buf, size_t room)
 {
+	bool busy = e->h->busy;
+
 	e->out = buf;
 	e->out_room = room;
 	e->out_len = 0;
+	e->h->busy = true;
 	put_held(e);
 	while (!e->nheld) {
 		const uint8_t *p;
@@ -451,6 +457,7 @@ size_t h2_output(struct h2_end *e, uint8_t *buf, size_t room)
 			put_held(e);
 		}
 	}
+	e->h->busy = busy;
 	return e->out_len;
 }
 

@@ -34,6 +34,8 @@ size_t h2_head_list(const struct h2_head *h, nghttp2_nv nv[static HTTP_FIELDS_MA
 /* --- bytes that wait -------------------------------------------------------------------------------------------- */
 
 struct h2_queue {
+	TAILQ_ENTRY(h2_queue) age; /* of all that have bytes, by when some left last; if `stream` */
+	struct h2_stream *stream;  /* whose it is */
 	uint8_t *ring;
 	size_t size, at, len; /* size: 0 or a power of two */
 	size_t owed;	      /* not given back to the connection's window when they came */
@@ -47,6 +49,8 @@ void h2_queue_free(struct h2_queue *q);
 /* Would all queues of the program stay within H2_BUFFERED_MAX with so many bytes more in this one? */
 bool h2_queue_fits(const struct h2_queue *q, size_t len);
 size_t h2_queued(void); /* bytes of memory in all queues of the program */
+/* Of which none has left for longest: its stream, or NULL. Of other connections than `h` only those that no call is at work on. */
+struct h2_stream *h2_queue_oldest(const struct h2 *h);
 
 /* --- ends and streams --------------------------------------------------------------------------------------------- */
 
@@ -62,7 +66,6 @@ struct h2_end {
 	bool near;
 	bool spoke;   /* its SETTINGS came */
 	bool closing; /* GOAWAY came, or it failed */
-	bool inside;  /* nghttp2 is at work on it */
 	/* h2_output(): where to, and what did not fit. */
 	uint8_t *out;
 	size_t out_len, out_room;
@@ -101,6 +104,7 @@ struct h2 {
 	streams;
 	unsigned nstreams;
 	struct h2_counts counts;
+	bool busy;    /* nghttp2 is at work on one of its ends */
 	bool offered; /* extended CONNECT */
 	bool leaving; /* GOAWAY went out, and a PING behind it; the final GOAWAY did not */
 	struct h2_rate {

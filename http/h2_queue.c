@@ -7,10 +7,23 @@
 enum { FIRST_SIZE = 1024 };
 
 static size_t queued;
+static TAILQ_HEAD(, h2_queue)
+ages = TAILQ_HEAD_INITIALIZER(ages);
 
 size_t h2_queued(void)
 {
 	return queued;
+}
+
+struct h2_stream *h2_queue_oldest(const struct h2 *h)
+{
+	const struct h2_queue *q;
+
+	TAILQ_FOREACH (q, &ages, age) {
+		if (q->stream->h == h || !q->stream->h->busy)
+			return q->stream;
+	}
+	return NULL;
 }
 
 static void copy_out(const struct h2_queue *q, uint8_t *buf, size_t n)
@@ -64,6 +77,8 @@ int h2_queue_put(struct h2_queue *q, const uint8_t *data, size_t len, size_t owe
 	first = MIN(len, q->size - end);
 	memcpy(q->ring + end, data, first);
 	memcpy(q->ring, data + first, len - first);
+	if (!q->len && q->stream)
+		TAILQ_INSERT_TAIL(&ages, q, age);
 	q->len += len;
 	q->owed += owed;
 	return 0;
@@ -80,6 +95,10 @@ size_t h2_queue_take(struct h2_queue *q, uint8_t *buf, size_t n)
 	q->at = (q->at + n) & (q->size - 1);
 	q->len -= n;
 	q->owed -= owed;
+	if (q->stream)
+		TAILQ_REMOVE(&ages, q, age);
+	if (q->len && q->stream)
+		TAILQ_INSERT_TAIL(&ages, q, age);
 	if (!q->len) {
 		queued -= q->size;
 		free(q->ring);
@@ -91,8 +110,10 @@ size_t h2_queue_take(struct h2_queue *q, uint8_t *buf, size_t n)
 
 void h2_queue_free(struct h2_queue *q)
 {
+	if (q->len && q->stream)
+		TAILQ_REMOVE(&ages, q, age);
 	queued -= q->size;
 	free(q->ring);
 	h2_head_free(q->trailers);
-	*q = (struct h2_queue){.ended = q->ended};
+	*q = (struct h2_queue){.ended = q->ended, .stream = q->stream};
 }

@@ -20,7 +20,7 @@ struct h2_stream *h2_stream_new(struct h2 *h, int32_t id)
 
 	if (!s)
 		return NULL;
-	*s = (struct h2_stream){.h = h, .id = id};
+	*s = (struct h2_stream){.h = h, .id = id, .up.stream = s, .down.stream = s};
 	LIST_INSERT_HEAD(&h->streams, s, next);
 	h->nstreams++;
 	h->counts.streams++;
@@ -435,17 +435,42 @@ static void end_both(struct h2_stream *s, uint32_t code)
 	reset_client(s, code);
 }
 
-/* All that waits, of all connections, is as much as it may be. */
 static void overflow(struct h2_stream *s)
 {
+	const struct h2_ops *ops = s->h->ops;
+
 	s->h->counts.overflows++;
-	if (s->answered)
+	if (s->answered) {
 		end_both(s, NGHTTP2_ENHANCE_YOUR_CALM);
-	else
-		h2_answer(
-			s, 503, NULL,
-			"The agent has no room for more of this request, since too much waits for "
-			"others that do not take it.");
+		return;
+	}
+	h2_answer(s, 503, NULL,
+		  "The agent has no room for more of this request, since too much waits for "
+		  "others that do not take it.");
+	if (ops->answered)
+		ops->answered(s->h->arg, s, 503);
+}
+
+/*
+ * All that waits, of all connections, is as much as it may be. To hold up whoever brings more is no way out: windows that were given
+ * cannot be taken back, and the bytes of a connection that is not read are also those that say its client has room again. So
+ * somebody pays: whose bytes have stood for longest, since who takes none of them is why. Those that move go on.
+ */
+static bool make_room(struct h2_stream *s, const struct h2_queue *q, size_t len)
+{
+	while (!h2_queue_fits(q, len)) {
+		struct h2_stream *v = h2_queue_oldest(s->h);
+		size_t before = h2_queued();
+
+		if (!v || v == s)
+			return false;
+		overflow(v);
+		if (v->h != s->h && v->h->ops->disturbed)
+			v->h->ops->disturbed(v->h->arg);
+		if (h2_queued() >= before)
+			return false;
+	}
+	return true;
 }
 
 int h2_on_data(struct h2_end *e, struct h2_stream *s, int32_t id, const uint8_t *data, size_t len)
@@ -458,7 +483,7 @@ int h2_on_data(struct h2_end *e, struct h2_stream *s, int32_t id, const uint8_t 
 		s->up_gone |= e->client;
 		return nghttp2_session_consume(e->session, id, len);
 	}
-	if (!h2_queue_fits(q, len)) {
+	if (!make_room(s, q, len)) {
 		overflow(s);
 		return nghttp2_session_consume(e->session, id, len);
 	}

@@ -142,7 +142,7 @@ enum {
 	H2_WINDOW_CONNECTION =
 		4 << 20, /* given back at once: a stream that stands does not hold others up ... */
 	H2_BUFFERED_HIGH = 24 << 20, /* ... unless all connections together have so much waiting */
-	H2_BUFFERED_MAX = 40 << 20,  /* a stream that brings more than that is over */
+	H2_BUFFERED_MAX = 40 << 20, /* then the stream whose bytes have stood for longest is over */
 	H2_RESETS_MAX =
 		1000, /* by, or because of, a client in H2_RESETS_S: then GOAWAY(ENHANCE_YOUR_CALM) */
 	H2_EMPTY_MAX = 10000, /* DATA of a client without a byte, likewise */
@@ -165,10 +165,13 @@ struct h2_ops {
 	/* No answer comes from the leg: send it again if `whole` (else some of the body is gone, or the leg may have done what must not be
 	 * done twice), or answer, now or later. */
 	void (*lost)(void *arg, struct h2_stream *s, enum h2_lost why, bool whole);
-	/* The final answer's head came from the leg; may be NULL. */
+	/* The final answer's head came from the leg, or was made for want of room; may be NULL. */
 	void (*answered)(void *arg, struct h2_stream *s, int status);
 	/* It is over at both ends, and freed after this. */
 	void (*gone)(void *arg, struct h2_stream *s);
+	/* A stream of this one ended to make room for another connection's bytes, from within whose h2_input() this comes: later there is something
+	 * to take out. May be NULL. */
+	void (*disturbed)(void *arg);
 };
 struct h2_counts {
 	uint64_t streams;

@@ -279,6 +279,102 @@ static void test_an_idle_leg(void **unused)
 	close(app);
 }
 
+/* --- bodies that nobody takes --------------------------------------------------------------------------------------------- */
+
+/* Of one client as much as its connection's window allows; of all a little more than 40 MiB. */
+enum { UPLOADS = 16, UPLOAD = 256 << 10, CHUNK = 16 << 10, STANDING = 11 };
+
+/* What the kernel takes of it, while the agent runs. `at`: how much of all is sent. */
+static bool sends_some(int fd, const uint8_t *data, size_t len, size_t *at)
+{
+	ssize_t n = *at < len ? send(fd, data + *at, len - *at, MSG_DONTWAIT) : 0;
+
+	assert_true(n >= 0 || errno == EAGAIN);
+	*at += n > 0 ? (size_t)n : 0;
+	return n > 0;
+}
+
+static void put_head(uint8_t *to, size_t len, uint8_t type, uint8_t flags, uint32_t stream)
+{
+	const uint8_t head[] = {
+		(uint8_t)(len >> 16),	(uint8_t)(len >> 8), (uint8_t)len, type, flags, 0, 0,
+		(uint8_t)(stream >> 8), (uint8_t)stream};
+
+	memcpy(to, head, sizeof(head));
+}
+
+/* POST / of "h" on many streams, a window of body on each, which do not end. Returns how long all of it is. */
+static size_t make_uploads(uint8_t *to)
+{
+	static const uint8_t fields[] = {0x83, 0x86, 0x84, 0x41, 1, 'h'};
+	size_t n = 9;
+
+	put_head(to, 0, 4, 1, 0); /* its SETTINGS are taken: windows are as they say */
+	for (uint32_t id = 1; id < 2 * UPLOADS; id += 2) {
+		put_head(to + n, sizeof(fields), 1, 4, id);
+		memcpy(to + n + 9, fields, sizeof(fields));
+		n += 9 + sizeof(fields);
+		for (size_t body = 0; body < UPLOAD; body += CHUNK) {
+			put_head(to + n, CHUNK, 0, 0, id);
+			memset(to + n + 9, 'x', CHUNK);
+			n += 9 + CHUNK;
+		}
+	}
+	return n;
+}
+
+/* Goes over what came, frame by frame; true at the first HEADERS. `have` of `buf` is what is left of the last. */
+static bool hears_headers(int fd, uint8_t *buf, size_t room, size_t *have)
+{
+	ssize_t n = recv(fd, buf + *have, room - *have, MSG_DONTWAIT);
+	size_t at = 0;
+
+	assert_true(n > 0 || (n < 0 && errno == EAGAIN));
+	*have += n > 0 ? (size_t)n : 0;
+	while (*have >= at + 9) {
+		size_t len = (size_t)buf[at] << 16 | (size_t)buf[at + 1] << 8 | buf[at + 2];
+
+		if (*have < at + 9 + len)
+			break;
+		if (buf[at + 3] == 1)
+			return true;
+		at += 9 + len;
+	}
+	memmove(buf, buf + at, *have - at);
+	*have -= at;
+	return false;
+}
+
+/* Clients of an application that takes no more bodies: when there is no room left it is the first that is told, though it is the
+ * last that brings more; and that one is not. */
+static void test_uploads_that_stand(void **unused)
+{
+	uint8_t *uploads = malloc(9 + (size_t)UPLOADS * (UPLOAD + 64 * 9)), heard[2][8192];
+	size_t len = make_uploads(uploads), at, have[2] = {0};
+	nsec_t end = clock_boot() + 60 * NSEC_PER_SEC;
+	int fd[STANDING], app[STANDING];
+
+	(void)unused;
+	for (int i = 0; i < STANDING; i++) {
+		fd[i] = connects();
+		app[i] = accepted();
+		for (at = 0; at < len && clock_boot() < end;) {
+			if (!sends_some(fd[i], uploads, len, &at))
+				member_run(&me, 1);
+		}
+		assert_int_equal(at, len);
+	}
+	free(uploads);
+	while (!hears_headers(fd[0], heard[0], sizeof(heard[0]), &have[0]) && clock_boot() < end)
+		member_run(&me, 1);
+	assert_true(clock_boot() < end);
+	assert_false(hears_headers(fd[STANDING - 1], heard[1], sizeof(heard[1]), &have[1]));
+	for (int i = 0; i < STANDING; i++) {
+		close(fd[i]);
+		close(app[i]);
+	}
+}
+
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, world_teardown)
 
 int main(int argc, char **argv)
@@ -287,6 +383,7 @@ int main(int argc, char **argv)
 		TEST(test_heads_that_do_not_end),
 		TEST(test_an_idle_leg),
 		TEST(test_idle_legs),
+		TEST(test_uploads_that_stand),
 	};
 
 	if (argc > 1) {

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The HTTP/2 splitter between nghttp2 clients and servers. */
-#include "http/h2_internal.h"
 #include "tests/unit/http_h2_world.h"
 
 /* Many calls at once, to both, with everything that is to be kept. */
@@ -109,123 +108,6 @@ static void test_servers_own_limit(void **unused)
 	for (unsigned i = 0; i < ncalls; i++)
 		call_was_good(&calls[i]);
 	world_stop();
-}
-
-/* Streams to one that reads nothing do not hold up those to the other, and what waits for it is bounded. */
-static void test_one_stands_the_others_go(void **unused)
-{
-	size_t there = 0;
-
-	(void)unused;
-	world_start(1);
-	server_l.frozen = true;
-	for (unsigned i = 0; i < 50; i++)
-		call_send(call_new('l', 5 << 20), "POST", NULL);
-	world_run(60000);
-	for (unsigned i = 0; i < 50; i++) {
-		assert_false(calls[i].closed);
-		there += calls[i].sent;
-		/* Our window, and the server's. */
-		assert_true(calls[i].sent <= H2_WINDOW + (64 << 10));
-	}
-	assert_true(there >= 50 * (size_t)H2_WINDOW);
-	for (unsigned i = 0; i < 40; i++)
-		call_send(call_new('a', 300000), "POST", NULL);
-	world_run(60000);
-	for (unsigned i = 50; i < ncalls; i++)
-		call_was_good(&calls[i]);
-	world_stop();
-}
-
-/* What other connections have waiting. */
-static void fill(struct h2_queue *q, size_t len)
-{
-	cleanup(free_ptr) uint8_t *zeros = calloc(1, len);
-
-	assert_non_null(zeros);
-	assert_int_equal(h2_queue_put(q, zeros, len, 0), 0);
-	assert_true(h2_queued() >= len);
-}
-
-/* From H2_BUFFERED_HIGH on what waits at one client has the connection's window as its bound, and others that move go on. */
-static void test_much_waits(void **unused)
-{
-	struct h2_queue others = {.len = 0};
-	size_t there = 0;
-
-	(void)unused;
-	fill(&others, 32 << 20);
-	world_start(1);
-	server_l.frozen = true;
-	for (unsigned i = 0; i < 50; i++)
-		call_send(call_new('l', 5 << 20), "POST", NULL);
-	world_run(60000);
-	for (unsigned i = 0; i < 50; i++)
-		there += calls[i].sent;
-	/* And what the server has in its window. */
-	assert_true(there <= H2_WINDOW_CONNECTION + (64 << 10));
-	assert_true(h2_queued() <= H2_BUFFERED_MAX);
-	assert_int_equal(h2_counts(h2)->overflows, 0);
-	world_stop();
-	h2_queue_free(&others);
-	assert_int_equal(h2_queued(), 0);
-}
-
-/* H2_BUFFERED_MAX is never passed: whose stream brings more ends, and the connection goes on. */
-static void test_too_much_waits(void **unused)
-{
-	struct h2_queue others = {.len = 0}, more = {.len = 0};
-
-	(void)unused;
-	fill(&others, 32 << 20);
-	fill(&more, 8 << 20);
-	world_start(1);
-	call_send(call_new('a', 300000), "POST", NULL);
-	world_run(60000);
-	assert_true(h2_queued() <= H2_BUFFERED_MAX);
-	assert_true(calls[0].closed);
-	assert_int_equal(calls[0].status, 503);
-	assert_non_null(strstr(calls[0].text, "has no room for more"));
-	assert_true(!calls[0].sid || calls[0].scode == NGHTTP2_CANCEL);
-	h2_queue_free(&more);
-	call_send(call_new('a', 300000), "POST", NULL);
-	world_run(60000);
-	call_was_good(&calls[1]);
-	assert_int_equal(h2_counts(h2)->overflows, 1);
-	h2_queue_free(&others);
-	world_stop();
-}
-
-/* In the middle of an answer, and of a request. */
-static void test_too_much_waits_within_an_answer(void **unused)
-{
-	struct h2_queue others = {.len = 0}, more = {.len = 0};
-	struct call *c;
-
-	(void)unused;
-	world_start(1);
-	client.frozen = true;
-	c = call_new('l', 3 << 20);
-	call_send(c, "POST", NULL);
-	while (c->sgot < 200000) {
-		struct peer *peers[] = {&client, &server_l};
-
-		move(peers[roll(2)], roll(4), 60000);
-	}
-	assert_int_equal(c->status, 207);
-	fill(&others, 32 << 20);
-	fill(&more, 4 << 20);
-	fill(&more, 4 << 20);
-	world_run(60000);
-	assert_true(c->closed);
-	assert_int_equal(c->code, NGHTTP2_ENHANCE_YOUR_CALM);
-	assert_int_equal(c->scode, NGHTTP2_CANCEL);
-	assert_int_equal(h2_streams(h2), 0);
-	assert_int_equal(h2_counts(h2)->overflows, 1);
-	world_stop();
-	h2_queue_free(&others);
-	h2_queue_free(&more);
-	assert_int_equal(h2_queued(), 0);
 }
 
 /* --- legs that end --------------------------------------------------------------------------------------------------------- */
@@ -732,10 +614,6 @@ int main(void)
 		cmocka_unit_test(test_resets_keep_their_codes),
 		cmocka_unit_test(test_answers_without_body),
 		cmocka_unit_test(test_servers_own_limit),
-		cmocka_unit_test(test_one_stands_the_others_go),
-		cmocka_unit_test(test_much_waits),
-		cmocka_unit_test(test_too_much_waits),
-		cmocka_unit_test(test_too_much_waits_within_an_answer),
 		cmocka_unit_test(test_leg_dies),
 		cmocka_unit_test(test_leg_dies_with_a_request_that_must_not_be_repeated),
 		cmocka_unit_test(test_leg_is_left),

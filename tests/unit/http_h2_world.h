@@ -69,7 +69,8 @@ static uint64_t rng;
 static struct h2 *h2;
 static struct peer client, server_a, server_l, spare;
 static bool reconnects; /* an ended leg is replaced; one that takes no more, by `spare` */
-static unsigned lost[4], gone;
+static unsigned lost[4], gone, disturbed;
+static int answered; /* the last status that was told */
 static nsec_t now;
 static const char *tag;
 
@@ -418,13 +419,31 @@ static void on_gone(void *arg, struct h2_stream *s)
 	gone++;
 }
 
-static const struct h2_ops test_ops = {.request = on_request, .lost = on_lost, .gone = on_gone};
+static void on_answered(void *arg, struct h2_stream *s, int status)
+{
+	(void)arg;
+	(void)s;
+	answered = status;
+}
+
+static void on_disturbed(void *arg)
+{
+	(void)arg;
+	disturbed++;
+}
+
+static const struct h2_ops test_ops = {.request = on_request,
+				       .lost = on_lost,
+				       .answered = on_answered,
+				       .gone = on_gone,
+				       .disturbed = on_disturbed};
 
 static void world_start(uint64_t seed)
 {
 	rng = seed * 0x9e3779b97f4a7c15 + 1;
 	memset(calls, 0, sizeof(calls));
-	ncalls = gone = 0;
+	ncalls = gone = disturbed = 0;
+	answered = 0;
 	memset(lost, 0, sizeof(lost));
 	reconnects = false;
 	tag = NULL;
@@ -517,7 +536,7 @@ static struct call *call_new(char to, size_t body)
 	return c;
 }
 
-static void call_fields(struct call *c)
+static inline void call_fields(struct call *c)
 {
 	c->nfields = roll(FIELDS);
 	for (unsigned i = 0; i < c->nfields; i++) {
