@@ -415,6 +415,9 @@ static enum went finish(struct visitor *v)
 	if (!v->in.len)
 		buf_free(&v->in);
 	v->state = V_HEAD;
+	/* It begins anew, even if the whole request took one turn only. */
+	v->patience = ANY_TIME;
+	event_del(&v->late);
 	TAILQ_REMOVE(&v->g->visitors, v, link);
 	TAILQ_INSERT_TAIL(&v->g->visitors, v, link);
 	return MOVED;
