@@ -7,7 +7,7 @@
 enum { FIRST_SIZE = 1024 };
 
 static size_t queued;
-static TAILQ_HEAD(, h2_queue)
+static TAILQ_HEAD(h2_queue_ages, h2_queue)
 ages = TAILQ_HEAD_INITIALIZER(ages);
 
 size_t h2_queued(void)
@@ -19,7 +19,7 @@ struct h2_stream *h2_queue_oldest(const struct h2 *h)
 {
 	const struct h2_queue *q;
 
-	TAILQ_FOREACH (q, &ages, age) {
+	for (q = TAILQ_FIRST(&ages); q; q = TAILQ_NEXT(q, age)) {
 		if (q->stream->h == h || !q->stream->h->busy)
 			return q->stream;
 	}
