@@ -13,6 +13,7 @@
 #include "agent/internal.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "chacha/chacha.h"
 #include "netstack/netstack.h"
 #include "node/node.h"
 
@@ -230,7 +231,11 @@ static int start_node(struct link *l, struct error *e)
 					    .back = on_back,
 					    .stamp = on_stamp};
 	struct node_config nc = {
-		.base = l->a->base, .identity = l->id, .last_stamp = l->a->keep.stamp};
+		.base = l->a->base,
+		.identity = l->id,
+		.last_stamp = l->a->keep.stamp,
+		.cipher = cipher_chacha(),
+	};
 	int r;
 
 	sockaddr_parse(&nc.bind, l->endpoint[0].sa.sa_family == AF_INET6 ? "[::]:0" : "0.0.0.0:0");

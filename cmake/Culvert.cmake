@@ -72,6 +72,24 @@ function(culvert_folder name)
 	target_link_libraries(culvert_${name} PUBLIC culvert_flags ${deps} ${arg_LIBS})
 endfunction()
 
+# culvert_libcrypto(NAME FUNCTION...): these functions, which libcrypto.so keeps to itself, and what they need, out of libcrypto.a
+# into the library NAME. They are all that can be seen of it, so a program may be linked with libcrypto.so as well.
+find_library(CULVERT_ARCHIVE_LIBCRYPTO libcrypto.a)
+function(culvert_libcrypto name)
+	if(NOT CULVERT_ARCHIVE_LIBCRYPTO OR NOT CMAKE_LINKER OR NOT CMAKE_OBJCOPY)
+		return()
+	endif()
+	set(object ${CMAKE_BINARY_DIR}/${name}-libcrypto.o)
+	list(TRANSFORM ARGN PREPEND --undefined= OUTPUT_VARIABLE wanted)
+	list(TRANSFORM ARGN PREPEND --keep-global-symbol= OUTPUT_VARIABLE seen)
+	add_custom_command(OUTPUT ${object} DEPENDS ${CULVERT_ARCHIVE_LIBCRYPTO} VERBATIM
+		COMMAND ${CMAKE_LINKER} -r -o ${object} ${wanted} ${CULVERT_ARCHIVE_LIBCRYPTO}
+		COMMAND ${CMAKE_OBJCOPY} ${seen} ${object})
+	set_source_files_properties(${object} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
+	target_sources(culvert_${name} PRIVATE ${object})
+	target_compile_definitions(culvert_${name} PUBLIC CULVERT_LIBCRYPTO)
+endfunction()
+
 # culvert_program(NAME SOURCE [STATIC|ARCHIVES] DEPS folder...). STATIC: without shared libraries, for a container with nothing
 # else in it; the sanitizers cannot be linked so. ARCHIVES: without those that we have archives of.
 function(culvert_program name source)

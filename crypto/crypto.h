@@ -66,8 +66,8 @@ void hex_encode(char *text, const void *data, size_t len);
 enum { NONCE_LEN = 12 };
 
 /*
- * What computes it. Every program has libsodium; one that is linked with OpenSSL can take that
- * (evp/evp.h). The bytes are the same.
+ * What computes it. Every program has libsodium; faster ones are in chacha/chacha.h and, with OpenSSL,
+ * evp/evp.h. The bytes are the same.
  */
 struct cipher {
 	/* How much to run through stream() for `len` bytes, at most AEAD_TAIL more: a partial block or

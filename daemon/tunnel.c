@@ -11,6 +11,7 @@
 
 #include "base/ip.h"
 #include "base/log.h"
+#include "chacha/chacha.h"
 #include "daemon/flows.h"
 #include "daemon/intake.h"
 #include "daemon/tunnel.h"
@@ -27,7 +28,7 @@ struct tunnel {
 	const struct tunnel_ops *ops;
 	void *arg;
 	struct event_base *base;
-	struct cipher *cipher; /* NULL = libsodium's */
+	struct cipher *cipher; /* OpenSSL's, where it is needed */
 	struct node *node;
 	struct netstack *stack;
 	struct intake *intake;
@@ -240,11 +241,15 @@ static int make_node(struct tunnel *t, const struct tunnel_config *cfg, struct e
 		.identity = *cfg->identity,
 		.last_stamp = cfg->last_stamp,
 	};
-	int err = evp_cipher_new(&t->cipher);
+	int err = 0;
 
+	nc.cipher = cipher_chacha();
+	if (!nc.cipher) {
+		err = evp_cipher_new(&t->cipher);
+		nc.cipher = t->cipher;
+	}
 	if (err == -ENOMEM)
 		return error_errno(e, err, "tunnel");
-	nc.cipher = t->cipher;
 
 	/* The IPv6 wildcard takes both families; a kernel without IPv6 has only the other. */
 	sockaddr_parse(&nc.bind, "[::]:0");

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/program.h"
+#include "chacha/chacha.h"
 #include "evp/evp.h"
 #include "manager/internal.h"
 #include "manager/manager.h"
@@ -218,11 +219,15 @@ static int start_node(struct manager *m, struct error *e)
 		.writable = on_writable,
 	};
 	struct node_config nc = {.base = m->base, .bind = m->cfg->listen};
-	int r = evp_cipher_new(&m->cipher);
+	int r = 0;
 
+	nc.cipher = cipher_chacha();
+	if (!nc.cipher) {
+		r = evp_cipher_new(&m->cipher);
+		nc.cipher = m->cipher;
+	}
 	if (r == -ENOMEM)
 		return error_errno(e, r, "start");
-	nc.cipher = m->cipher;
 	r = m->platform->identity(m, &nc.identity, e);
 
 	nc.last_stamp = m->stamp;
