@@ -83,6 +83,7 @@ struct tcp_stream {
 	uint32_t held;	    /* consumed while memory was short: window not given back yet */
 	uint32_t wnd_limit; /* what we offer: grows when it is used up */
 	uint32_t wnd_used;  /* consumed since it last grew */
+	uint32_t busy_epoch, busy_bytes; /* see count_busy() */
 
 	STAILQ_HEAD(tx_chunks, tx_chunk)
 	tx;
@@ -105,7 +106,9 @@ struct tcp_layer {
 	struct event *flush, *expire;
 	bool started, flushing;
 	unsigned turn;
-	int abort_error; /* what a connection that lwIP gives up says */
+	uint32_t busy_epoch;	    /* see count_busy() */
+	unsigned busy, busy_before; /* streams in this one, and in the one before */
+	int abort_error;	    /* what a connection that lwIP gives up says */
 	uint16_t next_port;
 };
 

@@ -5,7 +5,9 @@
  * Sending: tcp_tx.c.
  * Receiving: lwIP's buffers as they came, in a list; the window is given back as the program consumes,
  * which is the back-pressure. It starts small and grows when a connection has shown that it uses it, so
- * that what thousands of idle connections could be sent at once stays bounded.
+ * that what thousands of idle connections could be sent at once stays bounded. What the busy ones could be
+ * sent at once is bounded, too: TCP_WND for all of them. Slow start takes all that is offered, and where
+ * the reader is late it lies in the buffer of some socket, which takes 8 MiB at best and loses the rest.
  * Memory short (limits.memory): windows are held back and new chunks are small, until some is freed.
  *
  * Closing leaves an orphan while there are bytes to deliver: the stream without its owner.
@@ -17,7 +19,9 @@
 #include <lwip_hooks.h>
 
 enum {
-	WND_START = 256 << 10,
+	WND_START = 64 << 10,
+	BUSY_TICKS = 8, /* slow ticks of 40 ms in which the busy ones are counted: */
+	BUSY_BYTES = 32 << 10,
 	BURST = 256 << 10, /* bytes of one stream between two questions whether there is room */
 	WND_SHORT =
 		16 << 10, /* what is given back when memory is short and the window nearly closed */
@@ -192,19 +196,55 @@ static void window_update(struct tcp_stream *st, uint32_t len)
 	}
 }
 
-/* A whole window was used up, promptly: this connection may profit from a larger one. */
-static uint32_t window_growth(struct tcp_stream *st, uint32_t len)
+/* Who takes so much that its window matters is one of those that share. */
+static void count_busy(struct tcp_stream *st, uint32_t len)
+{
+	struct tcp_layer *t = st->ns->tcp;
+	uint32_t epoch = tcp_ticks / BUSY_TICKS;
+
+	if (t->busy_epoch != epoch) {
+		t->busy_before = epoch == t->busy_epoch + 1 ? t->busy : 0;
+		t->busy = 0;
+		t->busy_epoch = epoch;
+	}
+	if (st->busy_epoch != epoch) {
+		st->busy_epoch = epoch;
+		st->busy_bytes = 0;
+	}
+	t->busy += st->busy_bytes < BUSY_BYTES && st->busy_bytes + len >= BUSY_BYTES;
+	st->busy_bytes += len;
+}
+
+/* What one of the busy streams may be offered. */
+static uint32_t window_share(const struct tcp_layer *t)
+{
+	uint32_t busy = MAX(MAX(t->busy, t->busy_before), 1u);
+
+	return MAX((uint32_t)WND_START, TCP_WND / busy);
+}
+
+/* How much window to give back for `len` bytes consumed. A whole window was used up, promptly: this connection may
+ * profit from a larger one. There are more busy ones than before: it has to be content with a smaller one. */
+static uint32_t window_for(struct tcp_stream *st, uint32_t len)
 {
 	const struct netstack *ns = st->ns;
+	uint32_t share;
 
+	count_busy(st, len);
+	share = window_share(ns->tcp);
+	if (st->wnd_limit > share) {
+		uint32_t less = MIN(len, st->wnd_limit - share);
+		st->wnd_limit -= less;
+		return len - less;
+	}
 	st->wnd_used += len;
-	if (st->wnd_used < st->wnd_limit || st->rx_bytes || st->wnd_limit >= TCP_WND ||
+	if (st->wnd_used < st->wnd_limit || st->rx_bytes ||
 	    ns->stats.memory > ns->limits.memory / 2)
-		return 0;
-	uint32_t grow = MIN(st->wnd_limit, TCP_WND - st->wnd_limit);
+		return len;
+	uint32_t grow = MIN(st->wnd_limit, share - st->wnd_limit);
 	st->wnd_limit += grow;
 	st->wnd_used = 0;
-	return grow;
+	return len + grow;
 }
 
 static void give_window(struct tcp_stream *st)
@@ -247,7 +287,7 @@ static void op_consume(struct stream *s, size_t len)
 	}
 	if (!st->pcb || st->pcb->state == TIME_WAIT)
 		return;
-	st->held += taken + window_growth(st, taken);
+	st->held += window_for(st, taken);
 	give_window(st);
 }
 

@@ -17,7 +17,7 @@ enum { PAYLOAD_MAX = 1400, WRITTEN = 256 << 10 };
 
 struct sent {
 	uint32_t seq, ack, len;
-	uint16_t gso, wnd;
+	uint16_t gso, wnd, port;
 	uint8_t flags;
 };
 
@@ -48,6 +48,7 @@ static void on_output(void *arg, struct pkt *pkt)
 			   .len = info.total - info.l4 - (uint32_t)(tcp[12] >> 4) * 4,
 			   .gso = pkt->gso,
 			   .wnd = get_be16(tcp + 14),
+			   .port = get_be16(tcp + 2),
 			   .flags = tcp[13]};
 	if (s->flags & TCP_SYN)
 		p->ack = s->seq + 1;
@@ -500,6 +501,77 @@ static void test_window_opens_again(void **state)
 	assert_int_equal(netstack_stats(p->ns)->memory, 0);
 }
 
+/* Connections of one peer to which data comes in turns, and each reads at once. */
+struct receivers {
+	struct receiver {
+		struct stream *s;
+		uint32_t seq, ack;
+	} conn[16];
+	unsigned n;
+};
+
+static void add_receiver(struct peer *p, struct receivers *r)
+{
+	p->port = (uint16_t)(40000 + r->n);
+	p->opens = 0;
+	open_with(p, 1380);
+	r->conn[r->n++] = (struct receiver){.s = p->s, .seq = p->seq, .ack = p->ack};
+}
+
+/* However slow the machine is: lwIP's time stands still meanwhile. */
+static void give_each(struct peer *p, struct receivers *r, uint32_t bytes)
+{
+	uint32_t ticks = tcp_ticks;
+	uint8_t buf[PAYLOAD_MAX];
+
+	for (uint32_t done = 0; done < bytes; done += PAYLOAD_MAX) {
+		for (unsigned i = 0; i < r->n; i++) {
+			struct receiver *c = &r->conn[i];
+
+			p->port = (uint16_t)(40000 + i);
+			p->ack = c->ack;
+			send_data(p, c->seq, PAYLOAD_MAX);
+			c->seq += PAYLOAD_MAX;
+		}
+		turn(p);
+		for (unsigned i = 0; i < r->n; i++)
+			assert_int_equal(stream_read(r->conn[i].s, buf, sizeof(buf)), PAYLOAD_MAX);
+		turn(p);
+		tcp_ticks = ticks;
+	}
+}
+
+/* The last window that connection `i` was told, in bytes. */
+static uint32_t told(const struct peer *p, unsigned i)
+{
+	for (unsigned n = p->n; n; n--) {
+		const struct sent *s = &p->log[(n - 1) % ARRAY_SIZE(p->log)];
+
+		if (s->port == 40000 + i)
+			return s->wnd * UINT32_C(128);
+	}
+	fail();
+	return 0;
+}
+
+/* A window grows with its use; but all that busy connections are offered together is bounded. */
+static void test_busy_ones_share_a_window(void **state)
+{
+	struct peer *p = *state;
+	struct receivers r = {0};
+
+	add_receiver(p, &r);
+	give_each(p, &r, 4 << 20);
+	assert_true(told(p, 0) > 1 << 20);
+	while (r.n < ARRAY_SIZE(r.conn))
+		add_receiver(p, &r);
+	give_each(p, &r, 5 << 20);
+	for (unsigned i = 0; i < r.n; i++) {
+		assert_in_range(told(p, i), 128 << 10, TCP_WND / r.n);
+		r.conn[i].s->ops->abort(r.conn[i].s);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -514,6 +586,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_hoarder, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_probes_are_answered, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_window_opens_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_busy_ones_share_a_window, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

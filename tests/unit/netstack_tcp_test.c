@@ -357,8 +357,8 @@ static void test_deaf(void **state)
 		run_ms(&p.near, 5);
 	}
 	struct report r = far_ask(&p);
-	assert_true(total >= 256 << 10);
-	assert_true(r.stats.memory <= 512 << 10);
+	assert_true(total >= 128 << 10);
+	assert_true(r.stats.memory <= 128 << 10);
 	assert_true(netstack_stats(p.near.ns)->memory <= 2 << 20);
 	assert_int_equal(c.error, 0);
 	/* Who goes with unread bytes: all memory comes back. */
