@@ -371,6 +371,15 @@ static void on_app(struct stream *s, unsigned ev, void *arg)
 		opaque(c, HTTP_OPAQUE, c->first, c->nfirst);
 }
 
+/* It is here: what has come of either side? */
+static void take_application(struct capture *c, struct stream *s)
+{
+	c->app = s;
+	if (s)
+		stream_set(s, on_app, c);
+	read_first(c);
+}
+
 static void on_dialled(void *arg, struct stream *s, int error)
 {
 	static struct log_limit limit;
@@ -382,14 +391,10 @@ static void on_dialled(void *arg, struct stream *s, int error)
 	if (!s)
 		log_limited(&limit, 10 * NSEC_PER_SEC, "application %s: %s",
 			    sockaddr_format(&c->base.port->application, text), strerror(-error));
-	if (!s && !rules_http(&c->base.a->rules, c->base.port->target, &tag)) {
+	if (!s && !rules_http(&c->base.a->rules, c->base.port->target, &tag))
 		end(c);
-		return;
-	}
-	c->app = s;
-	if (s)
-		stream_set(s, on_app, c);
-	read_first(c);
+	else
+		take_application(c, s);
 }
 
 int capture_dial(struct agent *a, const struct agent_port *port,
@@ -400,8 +405,15 @@ int capture_dial(struct agent *a, const struct agent_port *port,
 
 static void dial_application(struct capture *c)
 {
-	if (capture_dial(c->base.a, c->base.port, on_dialled, c, &c->dial))
+	struct stream *now;
+
+	if (dial_tcp_now(c->base.a->base, &c->base.port->application, DIAL_S * NSEC_PER_SEC,
+			 on_dialled, c, &now, &c->dial))
 		end(c);
+	else if (now)
+		take_application(c, now);
+	else
+		c->client->ops->want(c->client, 0);
 }
 
 /* --- the laptop of a tcp rule --------------------------------------------------------------------------------------------- */
@@ -437,20 +449,21 @@ static void ask(struct capture *c)
 	}
 	rule_ref_set(&c->rule, r);
 	c->laptops = true;
+	c->client->ops->want(c->client, 0);
 	if (ask_start(&c->ask, a, r, on_asked, c))
 		end(c);
 }
 
 void capture_start(struct agent *a, const struct agent_port *port, struct stream *client)
 {
-	struct capture *c = calloc(1, sizeof(*c));
+	struct capture *c = malloc(sizeof(*c));
 
 	if (!c) {
 		client->ops->abort(client);
 		return;
 	}
+	*c = (struct capture){.client = client};
 	client_add(&c->base, a, port, &ops);
-	c->client = client;
 	stream_set(client, on_client, c);
 	ask(c);
 }

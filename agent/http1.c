@@ -411,10 +411,10 @@ static const struct client_ops ops = {.recheck = on_recheck, .abort = on_abort};
 void http1_start(struct agent *a, const struct agent_port *port, struct stream *client,
 		 struct stream *app, const uint8_t *first, size_t n, struct iovec proxy)
 {
-	struct http1 *h = calloc(1, sizeof(*h));
+	struct http1 *h = malloc(sizeof(*h));
 
 	if (h)
-		h->h1 = h1_new();
+		*h = (struct http1){.h1 = h1_new()};
 	if (!h || !h->h1) {
 		free(h);
 		free(proxy.iov_base);

@@ -88,7 +88,7 @@ static void take(struct listener *l, int fd)
 {
 	struct stream *s = NULL;
 
-	if (stream_from_fd(l->a->base, fd, &s)) {
+	if (stream_from_accepted(l->a->base, fd, &s)) {
 		close(fd);
 		return;
 	}

@@ -11,21 +11,25 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include "base/stream.h"
 
-enum { DRAIN_MAX = 256 * 1024 };
+enum { DRAIN_MAX = 256 * 1024, ONE_SEGMENT = 1024 /* bytes go out as one, at once */ };
 
 struct fd_stream {
 	struct stream s;
+	struct event_base *base;
 	int fd;
 	unsigned wanted;
-	struct event read, write;
-	struct event paused; /* edge-triggered; added while wanted == 0, and never together with the
-				others */
-	bool broken;	     /* STREAM_ERROR was told: no more events */
-	bool reset;	     /* by the other side: nothing is left to be reset */
+	struct event read;  /* READABLE is wanted; or nothing is, and then edge-triggered */
+	struct event write; /* assigned when WRITABLE is wanted for the first time */
+	bool has_write;
+	bool bare;   /* dialled, and without options yet */
+	bool wrote;  /* since then */
+	bool broken; /* STREAM_ERROR was told: no more events */
+	bool reset;  /* by the other side: nothing is left to be reset */
 };
 
 static struct fd_stream *self(struct stream *s)
@@ -47,8 +51,8 @@ static void on_ready(int fd, short what, void *arg)
 static void unwatch(struct fd_stream *f)
 {
 	event_del(&f->read);
-	event_del(&f->write);
-	event_del(&f->paused);
+	if (f->has_write)
+		event_del(&f->write);
 }
 
 static void on_paused(int fd, short what, void *arg)
@@ -67,6 +71,16 @@ static void on_paused(int fd, short what, void *arg)
 	unwatch(f);
 	if (f->s.cb)
 		f->s.cb(&f->s, STREAM_ERROR, f->s.arg);
+}
+
+/* What one segment takes goes out at once anyhow, and a connection of one write does not last. */
+static void set_up(struct fd_stream *f)
+{
+	const int on = 1;
+
+	f->bare = false;
+	(void)setsockopt(f->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	(void)setsockopt(f->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 }
 
 static ssize_t result(struct fd_stream *f, ssize_t r)
@@ -101,6 +115,9 @@ static ssize_t fd_writev(struct stream *s, const struct iovec *iov, int n)
 	struct fd_stream *f = self(s);
 	ssize_t r;
 
+	if (f->bare && (f->wrote || n > 1 || iov->iov_len > ONE_SEGMENT))
+		set_up(f);
+	f->wrote = true;
 	do {
 		r = n == 1 ? send(f->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
 			   : send_pieces(f->fd, iov, n);
@@ -110,34 +127,48 @@ static ssize_t fd_writev(struct stream *s, const struct iovec *iov, int n)
 
 /* Without memory epoll cannot be asked, and nothing would ever come again: told as an error, next
  * turn. */
-static void watch(struct fd_stream *f, struct event *ev)
+static void cannot_watch(struct fd_stream *f)
 {
-	if (event_add(ev, NULL) < 0) {
-		f->s.error = -ENOMEM;
-		event_active(&f->paused, EV_READ, 1);
-	}
+	unwatch(f);
+	event_assign(&f->read, f->base, f->fd, EV_READ | EV_PERSIST | EV_ET, on_paused, f);
+	f->s.error = -ENOMEM;
+	event_active(&f->read, EV_READ, 1);
+}
+
+static int watch_read(struct fd_stream *f, bool paused)
+{
+	event_assign(&f->read, f->base, f->fd, EV_READ | EV_PERSIST | (paused ? EV_ET : 0),
+		     paused ? on_paused : on_ready, f);
+	return event_add(&f->read, NULL);
+}
+
+static int watch_write(struct fd_stream *f)
+{
+	if (!f->has_write)
+		event_assign(&f->write, f->base, f->fd, EV_WRITE | EV_PERSIST, on_ready, f);
+	f->has_write = true;
+	return event_add(&f->write, NULL);
 }
 
 static void fd_want(struct stream *s, unsigned ev)
 {
 	struct fd_stream *f = self(s);
 	unsigned changed = ev ^ f->wanted;
+	int r = 0;
 
 	if (!changed || f->broken)
 		return;
-	if (!f->wanted)
-		event_del(&f->paused);
-	if ((changed & STREAM_READABLE) && !(ev & STREAM_READABLE))
+	if (!f->wanted || (changed & ~ev & STREAM_READABLE))
 		event_del(&f->read);
-	if ((changed & STREAM_WRITABLE) && !(ev & STREAM_WRITABLE))
+	if (changed & ~ev & STREAM_WRITABLE)
 		event_del(&f->write);
-	if (changed & ev & STREAM_READABLE)
-		watch(f, &f->read);
-	if (changed & ev & STREAM_WRITABLE)
-		watch(f, &f->write);
-	if (!ev)
-		watch(f, &f->paused);
 	f->wanted = ev;
+	if (!ev || (changed & ev & STREAM_READABLE))
+		r = watch_read(f, !ev);
+	if (r == 0 && (changed & ev & STREAM_WRITABLE))
+		r = watch_write(f);
+	if (r)
+		cannot_watch(f);
 }
 
 static void fd_shutdown(struct stream *s)
@@ -182,8 +213,11 @@ static void fd_abort(struct stream *s)
 	destroy(self(s));
 }
 
+/* Who has it may write behind our back. */
 static int fd_fd(struct stream *s)
 {
+	if (self(s)->bare)
+		set_up(self(s));
 	return self(s)->fd;
 }
 
@@ -197,21 +231,37 @@ static const struct stream_ops fd_ops = {
 	.fd = fd_fd,
 };
 
-int stream_from_fd(struct event_base *base, int fd, struct stream **sp)
+static int fd_stream_new(struct event_base *base, int fd, bool reading, bool bare,
+			 struct stream **sp)
 {
-	struct fd_stream *f = calloc(1, sizeof(*f));
+	struct fd_stream *f = malloc(sizeof(*f));
 
 	if (!f)
 		return -ENOMEM;
-	f->s.ops = &fd_ops;
-	f->fd = fd;
-	if (event_assign(&f->read, base, fd, EV_READ | EV_PERSIST, on_ready, f) < 0 ||
-	    event_assign(&f->write, base, fd, EV_WRITE | EV_PERSIST, on_ready, f) < 0 ||
-	    event_assign(&f->paused, base, fd, EV_READ | EV_PERSIST | EV_ET, on_paused, f) < 0 ||
-	    event_add(&f->paused, NULL) < 0) {
+	*f = (struct fd_stream){.s.ops = &fd_ops,
+				.base = base,
+				.fd = fd,
+				.wanted = reading ? STREAM_READABLE : 0,
+				.bare = bare};
+	if (watch_read(f, !reading) < 0) {
 		free(f);
 		return -EINVAL;
 	}
 	*sp = &f->s;
 	return 0;
+}
+
+int stream_from_fd(struct event_base *base, int fd, struct stream **sp)
+{
+	return fd_stream_new(base, fd, false, false, sp);
+}
+
+int stream_from_accepted(struct event_base *base, int fd, struct stream **sp)
+{
+	return fd_stream_new(base, fd, true, false, sp);
+}
+
+int stream_from_dialled(struct event_base *base, int fd, struct stream **sp)
+{
+	return fd_stream_new(base, fd, true, true, sp);
 }

@@ -27,7 +27,11 @@ struct h1 {
 
 struct h1 *h1_new(void)
 {
-	return calloc(1, sizeof(struct h1));
+	struct h1 *h = malloc(sizeof(*h));
+
+	if (h)
+		*h = (struct h1){.why = NULL};
+	return h;
 }
 
 void h1_free(struct h1 *h)

@@ -67,43 +67,50 @@ static void on_result(int fd, short what, void *arg)
 	cb(cb_arg, s, error);
 }
 
-/* 0 connected, -EINPROGRESS, or another negative errno. */
-static int start(struct dial *d, const union sockaddr_any *to)
+/* 0 connected, -EINPROGRESS, or another negative errno. *fd: -1 = not even a socket. */
+static int start(int *fd, const union sockaddr_any *to)
 {
-	int one = 1;
-
-	d->fd = socket(to->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
-	if (d->fd < 0)
+	*fd = socket(to->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+	if (*fd < 0)
 		return -errno;
-	/* Whole answers are handed over: waiting for more only costs. A target that vanished must
-	 * not be held for ever. */
-	(void)setsockopt(d->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	(void)setsockopt(d->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
-	if (connect(d->fd, &to->sa, sockaddr_len(to)) == 0)
+	if (connect(*fd, &to->sa, sockaddr_len(to)) == 0)
 		return 0;
 	if (errno != EINPROGRESS)
 		return -errno;
-	if (connect(d->fd, &to->sa, sockaddr_len(to)) == 0)
+	if (connect(*fd, &to->sa, sockaddr_len(to)) == 0)
 		return 0;
 	return errno == EALREADY || errno == EINTR ? -EINPROGRESS : -errno;
 }
 
-int dial_tcp(struct event_base *base, const union sockaddr_any *to, nsec_t timeout,
-	     void (*cb)(void *arg, struct stream *s, int error), void *arg, struct dial **dp)
+/* Whole answers are handed over: waiting for more only costs. A target that vanished must not be held for ever. */
+static void set_up(int fd)
+{
+	const int one = 1;
+
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+}
+
+/* How it went so far is told by the callback, now or later. Owns `fd` on success only. */
+static int dial_new(struct event_base *base, int fd, int error, nsec_t timeout,
+		    void (*cb)(void *arg, struct stream *s, int error), void *arg, struct dial **dp)
 {
 	struct timeval tv = {
 		.tv_sec = (time_t)(timeout / NSEC_PER_SEC),
 		.tv_usec = (suseconds_t)(timeout % NSEC_PER_SEC / 1000),
 	};
-	struct dial *d = calloc(1, sizeof(*d));
+	struct dial *d = malloc(sizeof(*d));
 
 	if (!d)
 		return -ENOMEM;
-	d->base = base;
-	d->cb = cb;
-	d->arg = arg;
-	d->error = start(d, to);
-	d->known = d->error != -EINPROGRESS;
+	*d = (struct dial){.base = base,
+			   .fd = fd,
+			   .known = error != -EINPROGRESS,
+			   .error = error,
+			   .cb = cb,
+			   .arg = arg};
+	if (fd >= 0)
+		set_up(fd);
 	event_assign(&d->ev, base, d->known ? -1 : d->fd, d->known ? 0 : EV_WRITE, on_result, d);
 	if (!d->known && event_add(&d->ev, timeout ? &tv : NULL) < 0) {
 		d->known = true;
@@ -113,4 +120,30 @@ int dial_tcp(struct event_base *base, const union sockaddr_any *to, nsec_t timeo
 		event_active(&d->ev, EV_WRITE, 1);
 	*dp = d;
 	return 0;
+}
+
+int dial_tcp(struct event_base *base, const union sockaddr_any *to, nsec_t timeout,
+	     void (*cb)(void *arg, struct stream *s, int error), void *arg, struct dial **dp)
+{
+	int fd, error = start(&fd, to);
+	int r = dial_new(base, fd, error, timeout, cb, arg, dp);
+
+	if (r)
+		close_fd(&fd);
+	return r;
+}
+
+int dial_tcp_now(struct event_base *base, const union sockaddr_any *to, nsec_t timeout,
+		 void (*cb)(void *arg, struct stream *s, int error), void *arg, struct stream **now,
+		 struct dial **dp)
+{
+	int fd, error = start(&fd, to), r;
+
+	*now = NULL;
+	if (error == 0 && stream_from_dialled(base, fd, now) == 0)
+		return 0;
+	r = dial_new(base, fd, error, timeout, cb, arg, dp);
+	if (r)
+		close_fd(&fd);
+	return r;
 }

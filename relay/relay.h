@@ -59,6 +59,14 @@ struct dial;
  * -ETIMEDOUT, -EMFILE, ... Never from inside the call. `timeout` 0 = the kernel's. */
 int dial_tcp(struct event_base *base, const union sockaddr_any *to, nsec_t timeout,
 	     void (*cb)(void *arg, struct stream *s, int error), void *arg, struct dial **dp);
+/*
+ * The same, but a connection that stands at once, as one to a listener on this machine does, is in *now, and nothing comes later; else
+ * *now is NULL. It wants READABLE, and gets TCP_NODELAY and SO_KEEPALIVE with its second write only: many have one, and who is on this
+ * machine does not vanish without a word.
+ */
+int dial_tcp_now(struct event_base *base, const union sockaddr_any *to, nsec_t timeout,
+		 void (*cb)(void *arg, struct stream *s, int error), void *arg, struct stream **now,
+		 struct dial **dp);
 void dial_cancel(struct dial *d); /* no callback; not after the callback */
 
 /* --- UDP flows and pings --------------------------------------------------- */

@@ -218,6 +218,124 @@ static void freed_in_callback(void **state)
 	close(l);
 }
 
+/* Of the descriptor that is made next: the stream's own fd() would change what is looked at. */
+static int next_fd(void)
+{
+	int fd = dup(0);
+
+	close(fd);
+	return fd;
+}
+
+static bool set_up(int fd)
+{
+	int nodelay = -1, keepalive = -1;
+	socklen_t len = sizeof(int);
+
+	assert_return_code(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, &len), errno);
+	assert_return_code(getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &keepalive, &len), errno);
+	assert_int_equal(nodelay, keepalive);
+	return nodelay;
+}
+
+static struct stream *dial_now(const union sockaddr_any *sa, struct outcome *o, int *fd)
+{
+	struct stream *now;
+	struct dial *d;
+
+	*fd = next_fd();
+	assert_int_equal(dial_tcp_now(base, sa, NSEC_PER_SEC, on_dialled, o, &now, &d), 0);
+	assert_non_null(now);
+	return now;
+}
+
+static void on_readable(struct stream *s, unsigned ev, void *arg)
+{
+	char c;
+
+	*(unsigned *)arg |= ev;
+	assert_int_equal(stream_read(s, &c, 1), 1);
+}
+
+/* To a listener of this machine; who greets first is heard without a word of ours. */
+static void stands_at_once(void **state)
+{
+	(void)state;
+	union sockaddr_any sa;
+	struct outcome o = {0};
+	unsigned seen = 0;
+	int l = listener("127.0.0.1", 1, &sa), fd;
+	struct stream *s = dial_now(&sa, &o, &fd);
+	int peer = accept(l, NULL, NULL);
+
+	stream_set(s, on_readable, &seen);
+	assert_int_equal(write(peer, "g", 1), 1);
+	for (int i = 0; i < 300 && !seen; i++)
+		run_ms(10);
+	assert_int_equal(seen, STREAM_READABLE);
+	assert_int_equal(o.calls, 0);
+	s->ops->close(s);
+	close(peer);
+	close(l);
+}
+
+/* One short write needs no options. What waits for an acknowledgement otherwise is a second one, or the end of a long one. */
+static void options_come_with_the_second_write(void **state)
+{
+	(void)state;
+	static const char some[4096];
+	union sockaddr_any sa;
+	struct outcome o = {0};
+	int l = listener("127.0.0.1", 8, &sa), fd;
+	struct stream *s = dial_now(&sa, &o, &fd);
+
+	assert_int_equal(stream_write(s, some, 100), 100);
+	assert_false(set_up(fd));
+	assert_int_equal(stream_write(s, some, 100), 100);
+	assert_true(set_up(fd));
+	s->ops->close(s);
+	s = dial_now(&sa, &o, &fd);
+	assert_int_equal(stream_write(s, some, sizeof(some)), sizeof(some));
+	assert_true(set_up(fd));
+	s->ops->close(s);
+	s = dial_now(&sa, &o, &fd);
+	assert_false(set_up(fd));
+	assert_int_equal(s->ops->fd(s), fd); /* whoever asks may write by it */
+	assert_true(set_up(fd));
+	s->ops->close(s);
+	close(l);
+}
+
+/* What does not stand at once, or never will, is told as by dial_tcp(). */
+static void not_at_once(void **state)
+{
+	(void)state;
+	union sockaddr_any sa;
+	struct outcome late = {0}, never = {0};
+	struct stream *now;
+	struct dial *d;
+	int fill[3], l = listener("127.0.0.1", 0, &sa);
+
+	for (size_t i = 0; i < ARRAY_SIZE(fill); i++) {
+		fill[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		(void)connect(fill[i], &sa.sa, sockaddr_len(&sa));
+	}
+	assert_int_equal(dial_tcp_now(base, &sa, 100 * NSEC_PER_MSEC, on_dialled, &late, &now, &d),
+			 0);
+	assert_null(now);
+	assert_int_equal(late.calls, 0);
+	wait_for(&late);
+	assert_int_equal(late.error, -ETIMEDOUT);
+	for (size_t i = 0; i < ARRAY_SIZE(fill); i++)
+		close(fill[i]);
+	close(l);
+	assert_int_equal(dial_tcp_now(base, &sa, NSEC_PER_SEC, on_dialled, &never, &now, &d), 0);
+	assert_null(now);
+	assert_int_equal(never.calls, 0);
+	wait_for(&never);
+	assert_int_equal(never.error, -ECONNREFUSED);
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -236,10 +354,16 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(connects),	     cmocka_unit_test(refused),
-		cmocka_unit_test(unreachable),	     cmocka_unit_test(times_out),
-		cmocka_unit_test(cancelled),	     cmocka_unit_test(out_of_descriptors),
+		cmocka_unit_test(connects),
+		cmocka_unit_test(refused),
+		cmocka_unit_test(unreachable),
+		cmocka_unit_test(times_out),
+		cmocka_unit_test(cancelled),
+		cmocka_unit_test(out_of_descriptors),
 		cmocka_unit_test(freed_in_callback),
+		cmocka_unit_test(stands_at_once),
+		cmocka_unit_test(not_at_once),
+		cmocka_unit_test(options_come_with_the_second_write),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
