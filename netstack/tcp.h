@@ -158,6 +158,13 @@ void tcp_tx_pump(struct tcp_stream *st); /* tells lwIP, as far as its queue take
 err_t tcp_tx_sent(void *arg, struct tcp_pcb *pcb, u16_t len);
 void tcp_tx_free(struct tcp_stream *st);
 
+/* --- tcp_window.c: receive windows */
+enum { TCP_WINDOW_START = 64 << 10 };
+void tcp_window_start(struct tcp_pcb *pcb);
+void tcp_window_used(struct tcp_stream *st,
+		     uint32_t len); /* the program has consumed so much: gives it back, or more */
+void tcp_window_give(struct tcp_stream *st); /* what was held back, as memory allows */
+
 /* --- tcp_stream.c */
 void tcp_stream_ready(struct tcp_stream *st);	/* something to deliver */
 void tcp_stream_dirty(struct tcp_stream *st);	/* something for lwIP */
@@ -173,7 +180,6 @@ void tcp_stream_free(struct tcp_stream *st);
 void tcp_stream_fail(struct tcp_stream *st, int error);
 int tcp_stream_connecting(struct tcp_stream *st, nsec_t timeout);
 err_t tcp_stream_connected(void *arg, struct tcp_pcb *pcb, err_t err);
-void tcp_window_start(struct tcp_pcb *pcb);
 void tcp_kick(struct netstack *ns); /* flush in this turn of the loop */
 
 static inline struct tcp_stream *tcp_stream_of(struct stream *s)

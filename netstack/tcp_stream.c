@@ -4,10 +4,7 @@
  *
  * Sending: tcp_tx.c.
  * Receiving: lwIP's buffers as they came, in a list; the window is given back as the program consumes,
- * which is the back-pressure. It starts small and grows when a connection has shown that it uses it, so
- * that what thousands of idle connections could be sent at once stays bounded. What the busy ones could be
- * sent at once is bounded, too: TCP_WND for all of them. Slow start takes all that is offered, and where
- * the reader is late it lies in the buffer of some socket, which takes 8 MiB at best and loses the rest.
+ * which is the back-pressure: tcp_window.c.
  * Memory short (limits.memory): windows are held back and new chunks are small, until some is freed.
  *
  * Closing leaves an orphan while there are bytes to deliver: the stream without its owner.
@@ -19,12 +16,7 @@
 #include <lwip_hooks.h>
 
 enum {
-	WND_START = 64 << 10,
-	BUSY_TICKS = 8, /* slow ticks of 40 ms in which the busy ones are counted: */
-	BUSY_BYTES = 32 << 10,
-	BURST = 256 << 10, /* bytes of one stream between two questions whether there is room */
-	WND_SHORT =
-		16 << 10, /* what is given back when memory is short and the window nearly closed */
+	BURST = 256 << 10,   /* bytes of one stream between two questions whether there is room */
 	RX_MERGE_COUNT = 16, /* from so many buffers on, small ones are copied together: */
 	RX_MERGE_MAX = 2048,
 	RX_MERGE_SIZE = 16 << 10,
@@ -80,23 +72,12 @@ static void unlist(struct tcp_stream *st)
 
 /* --- receive memory --- */
 
-/* lwIP may acknowledge at once, but not send what waits in front of a full carrier: that is send_burst()'s. */
-static void recved(struct tcp_pcb *pcb, uint32_t len)
-{
-	tcpwnd_size_t cwnd = pcb->cwnd;
-
-	pcb->cwnd = 0;
-	for (; len > 0xffff; len -= 0xffff)
-		tcp_recved(pcb, 0xffff);
-	tcp_recved(pcb, (u16_t)len);
-	pcb->cwnd = cwnd;
-}
-
+/* lwIP may not send what waits in front of a full carrier: that is send_burst()'s. */
 static void send_fin(struct tcp_pcb *pcb)
 {
 	tcpwnd_size_t cwnd = pcb->cwnd;
 
-	pcb->cwnd = 0; /* as above */
+	pcb->cwnd = 0;
 	tcp_shutdown(pcb, 0, 1);
 	pcb->cwnd = cwnd;
 }
@@ -179,91 +160,6 @@ static int op_peek(struct stream *s, struct iovec *iov, int max)
 	return n;
 }
 
-/*
- * Gives `len` bytes of window back and says so when that is worth a packet of its own: when the window
- * that the peer knows of would double, as Linux does. Else the next ACK tells.
- */
-static void window_update(struct tcp_stream *st, uint32_t len)
-{
-	struct tcp_pcb *pcb = st->pcb;
-
-	recved(pcb, len);
-	uint32_t told = pcb->rcv_ann_right_edge - pcb->rcv_nxt;
-	uint32_t now = pcb->rcv_ann_wnd;
-	if (now > told && now - told >= told && pcb->state < TIME_WAIT) {
-		tcp_ack_now(pcb);
-		tcp_stream_dirty(st);
-	}
-}
-
-/* Who takes so much that its window matters is one of those that share. */
-static void count_busy(struct tcp_stream *st, uint32_t len)
-{
-	struct tcp_layer *t = st->ns->tcp;
-	uint32_t epoch = tcp_ticks / BUSY_TICKS;
-
-	if (t->busy_epoch != epoch) {
-		t->busy_before = epoch == t->busy_epoch + 1 ? t->busy : 0;
-		t->busy = 0;
-		t->busy_epoch = epoch;
-	}
-	if (st->busy_epoch != epoch) {
-		st->busy_epoch = epoch;
-		st->busy_bytes = 0;
-	}
-	t->busy += st->busy_bytes < BUSY_BYTES && st->busy_bytes + len >= BUSY_BYTES;
-	st->busy_bytes += len;
-}
-
-/* What one of the busy streams may be offered. */
-static uint32_t window_share(const struct tcp_layer *t)
-{
-	uint32_t busy = MAX(MAX(t->busy, t->busy_before), 1u);
-
-	return MAX((uint32_t)WND_START, TCP_WND / busy);
-}
-
-/* How much window to give back for `len` bytes consumed. A whole window was used up, promptly: this connection may
- * profit from a larger one. There are more busy ones than before: it has to be content with a smaller one. */
-static uint32_t window_for(struct tcp_stream *st, uint32_t len)
-{
-	const struct netstack *ns = st->ns;
-	uint32_t share;
-
-	count_busy(st, len);
-	share = window_share(ns->tcp);
-	if (st->wnd_limit > share) {
-		uint32_t less = MIN(len, st->wnd_limit - share);
-		st->wnd_limit -= less;
-		return len - less;
-	}
-	st->wnd_used += len;
-	if (st->wnd_used < st->wnd_limit || st->rx_bytes ||
-	    ns->stats.memory > ns->limits.memory / 2)
-		return len;
-	uint32_t grow = MIN(st->wnd_limit, share - st->wnd_limit);
-	st->wnd_limit += grow;
-	st->wnd_used = 0;
-	return len + grow;
-}
-
-static void give_window(struct tcp_stream *st)
-{
-	uint32_t len = st->held;
-
-	if (!st->pcb || !len)
-		return;
-	if (tcp_memory_short(st->ns)) {
-		uint32_t told = st->pcb->rcv_ann_right_edge - st->pcb->rcv_nxt;
-		len = told < WND_SHORT ? MIN(len, WND_SHORT - told) : 0;
-	}
-	st->held -= len;
-	if (st->held)
-		tcp_stream_starved(st);
-	if (len)
-		window_update(st, len);
-}
-
 static void op_consume(struct stream *s, size_t len)
 {
 	struct tcp_stream *st = tcp_stream_of(s);
@@ -287,8 +183,7 @@ static void op_consume(struct stream *s, size_t len)
 	}
 	if (!st->pcb || st->pcb->state == TIME_WAIT)
 		return;
-	st->held += window_for(st, taken);
-	give_window(st);
+	tcp_window_used(st, taken);
 }
 
 static ssize_t op_readv(struct stream *s, const struct iovec *iov, int n)
@@ -440,7 +335,7 @@ static void send_dirty(struct tcp_stream *st)
 	struct tcp_pcb *pcb = st->pcb;
 
 	if (st->held)
-		give_window(st);
+		tcp_window_give(st);
 	if (pcb && !st->connecting && !st->fin_queued) {
 		tcp_tx_pump(st);
 		if (st->shut && st->tx_queued == st->tx_bytes) {
@@ -621,7 +516,7 @@ struct tcp_stream *tcp_stream_new(struct netstack *ns, struct tcp_pcb *pcb, cons
 	st->flow = *flow;
 	STAILQ_INIT(&st->tx);
 	TAILQ_INSERT_TAIL(&ns->tcp->all, st, link);
-	st->wnd_limit = MIN((uint32_t)WND_START, pcb->rcv_wnd);
+	st->wnd_limit = MIN((uint32_t)TCP_WINDOW_START, pcb->rcv_wnd);
 	tcp_arg(pcb, st);
 	tcp_recv(pcb, on_recv);
 	tcp_sent(pcb, tcp_tx_sent);
@@ -657,12 +552,6 @@ void tcp_stream_free(struct tcp_stream *st)
 		pbuf_free(p);
 	}
 	free(st);
-}
-
-void tcp_window_start(struct tcp_pcb *pcb)
-{
-	if (pcb->flags & TF_WND_SCALE)
-		pcb->rcv_wnd = pcb->rcv_ann_wnd = WND_START;
 }
 
 err_t tcp_stream_accept(void *arg, struct tcp_pcb *pcb, err_t err)
