@@ -22,12 +22,11 @@ static size_t cover(size_t len)
 	return ROUND_UP(len, (size_t)BLOCK);
 }
 
-static void stream(const struct cipher *c, uint8_t *out, const uint8_t *in, size_t len,
+static void stream(uint8_t *out, const uint8_t *in, size_t len,
 		   const uint8_t nonce[static NONCE_LEN], const uint8_t key[static KEY_LEN])
 {
 	uint32_t counter[4] = {0}, k[WORDS];
 
-	(void)c;
 	for (unsigned i = 0; i < WORDS; i++)
 		k[i] = get_le32(key + (size_t)i * 4);
 	for (unsigned i = 0; i < 3; i++)
@@ -37,13 +36,11 @@ static void stream(const struct cipher *c, uint8_t *out, const uint8_t *in, size
 }
 
 /* Poly1305_Final() wipes the state. */
-static void authenticate(const struct cipher *c, uint8_t tag[static TAG_LEN], const uint8_t *in,
-			 size_t len, const uint8_t *end, size_t end_len,
-			 const uint8_t key[static KEY_LEN])
+static void authenticate(uint8_t tag[static TAG_LEN], const uint8_t *in, size_t len,
+			 const uint8_t *end, size_t end_len, const uint8_t key[static KEY_LEN])
 {
 	_Alignas(64) uint8_t state[STATE_MAX];
 
-	(void)c;
 	Poly1305_Init(state, key);
 	Poly1305_Update(state, in, len);
 	if (end_len)

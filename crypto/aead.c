@@ -34,7 +34,7 @@ static void stream(const struct cipher *c, uint8_t *out, const uint8_t *in, size
 
 	put_le64(nonce + 4, counter);
 	memcpy(saved, out - BLOCK, BLOCK);
-	c->stream(c, out - BLOCK, in - BLOCK, c->cover(BLOCK + len), nonce, key);
+	c->stream(out - BLOCK, in - BLOCK, c->cover(BLOCK + len), nonce, key);
 	for (size_t i = 0; i < KEY_LEN; i++)
 		poly[i] = (in - BLOCK)[i] ^ (out - BLOCK)[i];
 	memcpy(out - BLOCK, saved, BLOCK);
@@ -51,7 +51,7 @@ void aead_seal(const struct cipher *c, uint8_t *out, const uint8_t *in, size_t l
 	memset(out + len, 0, padded - len);
 	put_le64(out + padded, 0);
 	put_le64(out + padded + 8, len);
-	c->authenticate(c, tag, out, padded + LENGTHS, NULL, 0, poly);
+	c->authenticate(tag, out, padded + LENGTHS, NULL, 0, poly);
 	memcpy(out + len, tag, TAG_LEN);
 	crypto_wipe(poly, sizeof(poly));
 }
@@ -70,7 +70,7 @@ int aead_open(const struct cipher *c, uint8_t *out, const uint8_t *in, size_t le
 	/* The ciphertext is not ours to write to: what is authenticated after it comes from here. */
 	pad = ROUND_UP(len, (size_t)POLY_PAD) - len;
 	put_le64(end + pad + 8, len);
-	c->authenticate(c, tag, in, len, end, pad + LENGTHS, poly);
+	c->authenticate(tag, in, len, end, pad + LENGTHS, poly);
 	if (sodium_memcmp(tag, in + len, TAG_LEN)) {
 		crypto_wipe(out, len);
 		ret = -EBADMSG;

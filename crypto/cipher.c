@@ -21,20 +21,17 @@ static size_t cover(size_t len)
 	return len % STRIDE <= BLOCK ? len : ROUND_UP(len, (size_t)HALF);
 }
 
-static void stream(const struct cipher *c, uint8_t *out, const uint8_t *in, size_t len,
+static void stream(uint8_t *out, const uint8_t *in, size_t len,
 		   const uint8_t nonce[static NONCE_LEN], const uint8_t key[static KEY_LEN])
 {
-	(void)c;
 	crypto_stream_chacha20_ietf_xor_ic(out, in, len, nonce, 0, key);
 }
 
-static void authenticate(const struct cipher *c, uint8_t tag[static TAG_LEN], const uint8_t *in,
-			 size_t len, const uint8_t *end, size_t end_len,
-			 const uint8_t key[static KEY_LEN])
+static void authenticate(uint8_t tag[static TAG_LEN], const uint8_t *in, size_t len,
+			 const uint8_t *end, size_t end_len, const uint8_t key[static KEY_LEN])
 {
 	crypto_onetimeauth_poly1305_state st;
 
-	(void)c;
 	crypto_onetimeauth_poly1305_init(&st, key);
 	crypto_onetimeauth_poly1305_update(&st, in, len);
 	crypto_onetimeauth_poly1305_update(&st, end, end_len);

@@ -66,22 +66,19 @@ void hex_encode(char *text, const void *data, size_t len);
 enum { NONCE_LEN = 12 };
 
 /*
- * What computes it. Every program has libsodium; faster ones are in chacha/chacha.h and, with OpenSSL,
- * evp/evp.h. The bytes are the same.
+ * What computes it. Every program has libsodium; where it could be built chacha/chacha.h is faster. The
+ * bytes are the same.
  */
 struct cipher {
 	/* How much to run through stream() for `len` bytes, at most AEAD_TAIL more: a partial block or
 	 * vector at the end may cost more than a whole one. */
 	size_t (*cover)(size_t len);
 	/* out = in ^ ChaCha20's key stream from block 0 on. They do not overlap. */
-	void (*stream)(const struct cipher *c, uint8_t *out, const uint8_t *in, size_t len,
+	void (*stream)(uint8_t *out, const uint8_t *in, size_t len,
 		       const uint8_t nonce[static NONCE_LEN], const uint8_t key[static KEY_LEN]);
 	/* Poly1305 of `in` with `end` behind it. */
-	void (*authenticate)(const struct cipher *c, uint8_t tag[static TAG_LEN], const uint8_t *in,
-			     size_t len, const uint8_t *end, size_t end_len,
-			     const uint8_t key[static KEY_LEN]);
-	/* Wipes what it keeps of the key that was used last. NULL = it keeps nothing. */
-	void (*forget)(const struct cipher *c);
+	void (*authenticate)(uint8_t tag[static TAG_LEN], const uint8_t *in, size_t len,
+			     const uint8_t *end, size_t end_len, const uint8_t key[static KEY_LEN]);
 };
 extern const struct cipher cipher_sodium;
 

@@ -15,7 +15,6 @@
 #include "daemon/flows.h"
 #include "daemon/intake.h"
 #include "daemon/tunnel.h"
-#include "evp/evp.h"
 #include "netstack/netstack.h"
 #include "node/node.h"
 #include "tun/tun.h"
@@ -28,7 +27,6 @@ struct tunnel {
 	const struct tunnel_ops *ops;
 	void *arg;
 	struct event_base *base;
-	struct cipher *cipher; /* OpenSSL's, where it is needed */
 	struct node *node;
 	struct netstack *stack;
 	struct intake *intake;
@@ -240,16 +238,9 @@ static int make_node(struct tunnel *t, const struct tunnel_config *cfg, struct e
 		.base = t->base,
 		.identity = *cfg->identity,
 		.last_stamp = cfg->last_stamp,
+		.cipher = cipher_chacha(),
 	};
-	int err = 0;
-
-	nc.cipher = cipher_chacha();
-	if (!nc.cipher) {
-		err = evp_cipher_new(&t->cipher);
-		nc.cipher = t->cipher;
-	}
-	if (err == -ENOMEM)
-		return error_errno(e, err, "tunnel");
+	int err;
 
 	/* The IPv6 wildcard takes both families; a kernel without IPv6 has only the other. */
 	sockaddr_parse(&nc.bind, "[::]:0");
@@ -312,7 +303,6 @@ void tunnel_free(struct tunnel *t)
 	intake_free(t->intake);
 	netstack_free(t->stack);
 	node_free(t->node);
-	evp_cipher_free(t->cipher);
 	free(t);
 }
 

@@ -171,7 +171,6 @@ struct manager {
 	const struct platform *platform;
 	struct event_base *base;
 	struct config *cfg;
-	struct cipher *cipher; /* OpenSSL's, where it is needed */
 	struct node *node;
 	struct netstack *ns;
 	struct exit *exit;

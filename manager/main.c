@@ -10,7 +10,6 @@
 #include "base/memory.h"
 #include "base/program.h"
 #include "chacha/chacha.h"
-#include "evp/evp.h"
 #include "manager/internal.h"
 #include "manager/manager.h"
 
@@ -218,17 +217,12 @@ static int start_node(struct manager *m, struct error *e)
 		.stamp = on_stamp,
 		.writable = on_writable,
 	};
-	struct node_config nc = {.base = m->base, .bind = m->cfg->listen};
-	int r = 0;
-
-	nc.cipher = cipher_chacha();
-	if (!nc.cipher) {
-		r = evp_cipher_new(&m->cipher);
-		nc.cipher = m->cipher;
-	}
-	if (r == -ENOMEM)
-		return error_errno(e, r, "start");
-	r = m->platform->identity(m, &nc.identity, e);
+	struct node_config nc = {
+		.base = m->base,
+		.bind = m->cfg->listen,
+		.cipher = cipher_chacha(),
+	};
+	int r = m->platform->identity(m, &nc.identity, e);
 
 	nc.last_stamp = m->stamp;
 	memcpy(m->pub, nc.identity.pub, KEY_LEN);
@@ -291,7 +285,6 @@ static void manager_stop(struct manager *m)
 			m->node); /* peers hear that their connections end, and look for the next one of us */
 	peers_free(m);
 	node_free(m->node);
-	evp_cipher_free(m->cipher);
 	m->platform->free(m);
 	watch_free(m->watch);
 	if (m->push)

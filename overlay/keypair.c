@@ -35,8 +35,6 @@ void keypair_free(struct overlay_peer *p, struct keypair **kpp)
 	for (unsigned i = 0; i < ARRAY_SIZE(kp->more); i++)
 		free(kp->more[i]);
 	crypto_wipe(kp, sizeof(*kp));
-	if (p->overlay->cipher->forget)
-		p->overlay->cipher->forget(p->overlay->cipher);
 	free(kp);
 }
 
