@@ -501,6 +501,34 @@ static void test_window_opens_again(void **state)
 	assert_int_equal(netstack_stats(p->ns)->memory, 0);
 }
 
+/*
+ * A timeout puts all that was in flight back to be sent again; the window closes, so that it waits for the window; then
+ * it turns out that all of it had come. lwIP's assertion ended the program.
+ */
+static void test_acknowledged_while_window_is_closed(void **state)
+{
+	enum { LEN = 8000, PACKET = 1380 };
+	struct peer *p = *state;
+
+	open_with(p, PACKET);
+	write_some(p, LEN);
+	p->n = 0;
+	for (int i = 0; i < 300 && !p->n; i++) /* the first packet comes again after 1 s at most */
+		run_ms(p, 10);
+	assert_int_equal(p->log[0].len, PACKET);
+	send_ack(p, PACKET, 0);
+	turn(p);
+	send_ack(p, LEN - PACKET, 0);
+	for (int i = 0; i < 30; i++) /* several of lwIP's ticks */
+		run_ms(p, 10);
+	p->n = 0;
+	send_ack(p, 0, 8192);
+	write_some(p, 1000);
+	assert_int_equal(p->n, 1);
+	assert_int_equal(p->log[0].len, 1000);
+	p->s->ops->abort(p->s);
+}
+
 /* Connections of one peer to which data comes in turns, and each reads at once. */
 struct receivers {
 	struct receiver {
@@ -586,6 +614,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_hoarder, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_probes_are_answered, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_window_opens_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_acknowledged_while_window_is_closed, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_busy_ones_share_a_window, setup, teardown),
 	};
 
