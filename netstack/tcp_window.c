@@ -3,9 +3,9 @@
  * How much each connection may be sent: its receive window.
  *
  * It starts small and grows when a connection has shown that it uses it, so that what thousands of idle connections
- * could be sent at once stays bounded. What the busy ones could be sent at once is bounded, too: TCP_WND for all of
- * them. Slow start takes all that is offered, and where the reader is late it lies in the buffer of some socket, which
- * takes 8 MiB at best and loses the rest.
+ * could be sent at once stays bounded. Those that have been busy for a moment share TCP_WND, as far as there is more
+ * than the first window for each of them. Slow start takes all that is offered, and where the reader is late it lies in
+ * the buffer of some socket, which takes 8 MiB at best and loses the rest.
  */
 #include "netstack/tcp.h"
 
@@ -72,12 +72,13 @@ static void count_busy(struct tcp_stream *st, uint32_t len)
 	st->busy_bytes += len;
 }
 
-/* What one of the busy streams may be offered. */
-static uint32_t window_share(const struct tcp_layer *t)
+/* What one of the busy streams may be offered. Without window scaling that is 65,535 at most, whatever we want. */
+static uint32_t window_share(const struct tcp_stream *st)
 {
+	const struct tcp_layer *t = st->ns->tcp;
 	uint32_t busy = MAX(MAX(t->busy, t->busy_before), 1u);
 
-	return MAX((uint32_t)TCP_WINDOW_START, TCP_WND / busy);
+	return MIN(MAX((uint32_t)TCP_WINDOW_START, TCP_WND / busy), TCP_WND_MAX(st->pcb));
 }
 
 /* How much window to give back for `len` bytes consumed. A whole window was used up, promptly: this connection may
@@ -88,7 +89,7 @@ static uint32_t window_for(struct tcp_stream *st, uint32_t len)
 	uint32_t share;
 
 	count_busy(st, len);
-	share = window_share(ns->tcp);
+	share = window_share(st);
 	if (st->wnd_limit > share) {
 		uint32_t less = MIN(len, st->wnd_limit - share);
 		st->wnd_limit -= less;

@@ -27,6 +27,7 @@ struct peer {
 	struct stream *s;
 	struct netstack_syn *syn; /* kept when `hold` */
 	bool hold;
+	bool old; /* it does not scale its window, nor let us */
 	unsigned cancels, opens;
 	int error;
 	uint16_t port;
@@ -155,7 +156,19 @@ static void send_ack(struct peer *p, uint32_t acked, uint16_t wnd)
 
 static void send_syn(struct peer *p, uint16_t mss)
 {
-	const uint8_t options[] = {2, 4, (uint8_t)(mss >> 8), (uint8_t)mss, 3, 3, 7, 1, 4, 2, 1, 1};
+	/* MSS; window scaling, unless the peer is an old one; SACK */
+	const uint8_t options[] = {2,
+				   4,
+				   (uint8_t)(mss >> 8),
+				   (uint8_t)mss,
+				   p->old ? 1 : 3,
+				   p->old ? 1 : 3,
+				   p->old ? 1 : 7,
+				   1,
+				   4,
+				   2,
+				   1,
+				   1};
 
 	send_segment(p, &(struct segment){.flags = TCP_SYN,
 					  .seq = p->seq++,
@@ -600,6 +613,21 @@ static void test_busy_ones_share_a_window(void **state)
 	}
 }
 
+/* A window that was never as large as its share has nothing to give when the share becomes smaller. */
+static void test_share_without_window_scaling(void **state)
+{
+	struct peer *p = *state;
+	struct receivers r = {0};
+
+	p->old = true;
+	add_receiver(p, &r);
+	give_each(p, &r, 8 << 20);
+	add_receiver(p, &r);
+	give_each(p, &r, 1 << 20); /* each byte comes */
+	for (unsigned i = 0; i < r.n; i++)
+		r.conn[i].s->ops->abort(r.conn[i].s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -617,6 +645,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_acknowledged_while_window_is_closed, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_busy_ones_share_a_window, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_share_without_window_scaling, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
