@@ -33,6 +33,8 @@ size_t h2_head_list(const struct h2_head *h, nghttp2_nv nv[static HTTP_FIELDS_MA
 
 /* --- bytes that wait -------------------------------------------------------------------------------------------- */
 
+enum { H2_QUEUE_LARGE = 16 << 10 };
+
 struct h2_queue {
 	TAILQ_ENTRY(h2_queue) age; /* of all that have bytes, by when some left last; if `stream` */
 	struct h2_stream *stream;  /* whose it is */
@@ -49,7 +51,8 @@ void h2_queue_free(struct h2_queue *q);
 /* Would all queues of the program stay within H2_BUFFERED_MAX with so many bytes more in this one? */
 bool h2_queue_fits(const struct h2_queue *q, size_t len);
 size_t h2_queued(void); /* bytes of memory in all queues of the program */
-/* Of which none has left for longest: its stream, or NULL. Of other connections than `h` only those that no call is at work on. */
+/* Of which none has left for longest: its stream, or NULL. Small ones only if there is no other: dozens would have to end for one.
+ * Of other connections than `h` only those that no call is at work on. */
 struct h2_stream *h2_queue_oldest(const struct h2 *h);
 
 /* --- ends and streams --------------------------------------------------------------------------------------------- */

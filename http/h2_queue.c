@@ -17,13 +17,17 @@ size_t h2_queued(void)
 
 struct h2_stream *h2_queue_oldest(const struct h2 *h)
 {
-	const struct h2_queue *q;
+	const struct h2_queue *q, *oldest = NULL;
 
 	for (q = TAILQ_FIRST(&ages); q; q = TAILQ_NEXT(q, age)) {
-		if (q->stream->h == h || !q->stream->h->busy)
+		if (q->stream->h != h && q->stream->h->busy)
+			continue;
+		if (q->size >= H2_QUEUE_LARGE)
 			return q->stream;
+		if (!oldest)
+			oldest = q;
 	}
-	return NULL;
+	return oldest ? oldest->stream : NULL;
 }
 
 static void copy_out(const struct h2_queue *q, uint8_t *buf, size_t n)

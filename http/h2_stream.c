@@ -435,12 +435,13 @@ static void end_both(struct h2_stream *s, uint32_t code)
 	reset_client(s, code);
 }
 
-static void overflow(struct h2_stream *s)
+/* Is an answer worth its room? With a few bytes that wait it would take as much as it leaves. */
+static void overflow(struct h2_stream *s, bool answer)
 {
 	const struct h2_ops *ops = s->h->ops;
 
 	s->h->counts.overflows++;
-	if (s->answered) {
+	if (s->answered || !answer) {
 		end_both(s, NGHTTP2_ENHANCE_YOUR_CALM);
 		return;
 	}
@@ -464,7 +465,7 @@ static bool make_room(struct h2_stream *s, const struct h2_queue *q, size_t len)
 
 		if (!v || v == s)
 			return false;
-		overflow(v);
+		overflow(v, v->up.size >= H2_QUEUE_LARGE);
 		if (v->h != s->h && v->h->ops->disturbed)
 			v->h->ops->disturbed(v->h->arg);
 		if (h2_queued() >= before)
@@ -484,7 +485,7 @@ int h2_on_data(struct h2_end *e, struct h2_stream *s, int32_t id, const uint8_t 
 		return nghttp2_session_consume(e->session, id, len);
 	}
 	if (!make_room(s, q, len)) {
-		overflow(s);
+		overflow(s, true);
 		return nghttp2_session_consume(e->session, id, len);
 	}
 	if (h2_queue_put(q, data, len, owed))

@@ -179,6 +179,40 @@ static void test_who_stands_pays(void **unused)
 	standing_pays(false);
 }
 
+/* Small ones that stand do not pay for large ones that have not stood as long. */
+static void test_small_ones_do_not_pay(void **unused)
+{
+	enum { SMALL = 20, LARGE = 20, MOVERS = 20 };
+	struct h2_queue others[16];
+	unsigned ended = 0;
+
+	(void)unused;
+	world_start(1);
+	server_l.frozen = server_l.silent = true;
+	call_send(call_new('l', 5 << 20), "POST", NULL); /* closes the window for all after it */
+	world_run(60000);
+	for (unsigned i = 0; i < SMALL; i++)
+		call_send(call_new('l', 10), "POST", NULL);
+	world_run(60000);
+	for (unsigned i = 0; i < LARGE; i++)
+		call_send(call_new('l', 5 << 20), "POST", NULL);
+	world_run(60000);
+	fill_up(others, 0);
+	for (unsigned i = 0; i < MOVERS; i++) {
+		call_send(call_new('a', 300000), "POST", NULL);
+		world_run(60000);
+		call_was_good(&calls[1 + SMALL + LARGE + i]);
+	}
+	for (unsigned i = 1; i <= SMALL; i++)
+		assert_false(calls[i].closed);
+	for (unsigned i = SMALL + 1; i <= SMALL + LARGE; i++)
+		ended += calls[i].closed;
+	assert_true(ended > 0);
+	fill_down(others);
+	world_stop();
+	assert_int_equal(h2_queued(), 0);
+}
+
 /* All that is one connection's, while another one has its turn. */
 struct side {
 	struct call calls[CALLS];
@@ -253,6 +287,7 @@ int main(void)
 		cmocka_unit_test(test_much_waits),
 		cmocka_unit_test(test_too_much_waits),
 		cmocka_unit_test(test_who_stands_pays),
+		cmocka_unit_test(test_small_ones_do_not_pay),
 		cmocka_unit_test(test_who_stands_on_another_connection_pays),
 		cmocka_unit_test(test_too_much_waits_within_an_answer),
 	};
