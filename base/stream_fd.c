@@ -28,7 +28,7 @@ struct fd_stream {
 	bool has_write;
 	bool bare;   /* dialled, and without options yet */
 	bool wrote;  /* since then */
-	bool broken; /* STREAM_ERROR was told: no more events */
+	bool broken; /* STREAM_ERROR was told, or is about to be: no more events */
 	bool reset;  /* by the other side: nothing is left to be reset */
 };
 
@@ -130,6 +130,7 @@ static ssize_t fd_writev(struct stream *s, const struct iovec *iov, int n)
 static void cannot_watch(struct fd_stream *f)
 {
 	unwatch(f);
+	f->broken = true;
 	event_assign(&f->read, f->base, f->fd, EV_READ | EV_PERSIST | EV_ET, on_paused, f);
 	f->s.error = -ENOMEM;
 	event_active(&f->read, EV_READ, 1);
