@@ -14,9 +14,9 @@ enum about { ABOUT_NOTHING, ABOUT_WORKLOAD, ABOUT_INTERCEPT };
 static const struct preview_method {
 	const char *name;
 	enum about about;
-	bool once; /* asked for twice it would be two links, one of which nobody knows */
+	bool once; /* it makes a link: asked for twice there would be one that nobody knows */
 } methods[] = {
-	{"ingress", ABOUT_WORKLOAD, false},	    {"preview", ABOUT_INTERCEPT, false},
+	{"ingress", ABOUT_WORKLOAD, false},	    {"preview", ABOUT_INTERCEPT, true},
 	{"preview_remove", ABOUT_INTERCEPT, false}, {"share", ABOUT_INTERCEPT, true},
 	{"unshare", ABOUT_INTERCEPT, false},	    {"dashboard", ABOUT_NOTHING, false},
 };

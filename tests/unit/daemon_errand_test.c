@@ -181,11 +181,13 @@ static void a_question_whose_answer_is_lost(void **unused)
 		answered(json_object(), 0);
 		json_decref(answer);
 
-		call("share", json_pack("{s:s}", "uid", "u-1"), on_refused);
-		until_asked();
-		breaks(i);
-		is_refused(RPC_NOT_CONNECTED);
-		away = false;
+		for (unsigned j = 0; j < 2; j++) {
+			call(j ? "preview" : "share", json_pack("{s:s}", "uid", "u-1"), on_refused);
+			until_asked();
+			breaks(i);
+			is_refused(RPC_NOT_CONNECTED);
+			away = false;
+		}
 	}
 
 	silent = true;
