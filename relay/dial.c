@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A TCP connection to a host, without waiting. Whatever connect(2) says at once is also told later,
- * by the callback.
+ * A TCP connection to a host, without waiting. What connect(2) says at once is told later, by the callback; of
+ * dial_tcp_now() only if it is a failure.
  *
  * To a listener on this machine the handshake is over when connect(2) returns, though it says EINPROGRESS; asked again it says so.
  * Then nobody has to wait for epoll.
