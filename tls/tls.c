@@ -175,6 +175,9 @@ static ssize_t tls_readv(struct stream *s, const struct iovec *iov, int n)
 	}
 	/* An end or an error is said again by the next read. */
 	t->dry = r == -EAGAIN;
+	/* It may have ended the handshake that a write waits for, and nothing more may come that would wake that. */
+	if (SSL_is_init_finished(t->ssl))
+		t->write_needs_read = false;
 	watch(t);
 	if (done)
 		return (ssize_t)done;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <openssl/ssl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -194,6 +195,36 @@ static void test_names(void **unused)
 	}
 }
 
+/* A read may end the handshake that a write waited for; of a server without tickets nothing more comes that would wake it. */
+static void test_read_ends_the_handshake(void **unused)
+{
+	static const char request[] = "GET / HTTP/1.1\r\n\r\n";
+	struct stream *s;
+	char buf[100];
+	SSL *ssl = SSL_new(server);
+	int fd[2], n = -1;
+
+	(void)unused;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
+	assert_int_equal(SSL_set_num_tickets(ssl, 0), 1);
+	assert_int_equal(SSL_set_fd(ssl, fd[0]), 1);
+	assert_int_equal(tls_connect(&s, base, client, fd[1], "kube.test", true), 0);
+	assert_int_equal(stream_write(s, request, sizeof(request)), sizeof(request));
+	s->ops->want(s, STREAM_READABLE);
+	assert_int_equal(SSL_accept(ssl), -1); /* it answers, and waits */
+	assert_int_equal(stream_read(s, buf, sizeof(buf)), -EAGAIN);
+	assert_int_equal(SSL_accept(ssl), 1);
+	for (int turns = 0; turns < 10 && n < 0; turns++) {
+		event_base_loop(base, EVLOOP_NONBLOCK);
+		n = SSL_read(ssl, buf, sizeof(buf));
+	}
+	assert_int_equal(n, sizeof(request));
+	assert_memory_equal(buf, request, sizeof(request));
+	s->ops->abort(s);
+	SSL_free(ssl);
+	close(fd[0]);
+}
+
 /* A stream that ends without TLS's own end is cut off, to a client; who sends no TLS at all is told apart. */
 static void test_cut_and_rubbish(void **unused)
 {
@@ -324,9 +355,12 @@ static void test_s_server(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_both_ways),	cmocka_unit_test(test_names),
-		cmocka_unit_test(test_cut_and_rubbish), cmocka_unit_test(test_s_client),
+		cmocka_unit_test(test_both_ways),
+		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_cut_and_rubbish),
+		cmocka_unit_test(test_s_client),
 		cmocka_unit_test(test_s_server),
+		cmocka_unit_test(test_read_ends_the_handshake),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
