@@ -80,10 +80,13 @@ static inline void stream_set(struct stream *s, void (*cb)(struct stream *, unsi
 	s->arg = arg;
 }
 
+/* TCP_NODELAY, since whole messages are handed over and waiting for more only costs; SO_KEEPALIVE, since a peer that has
+ * vanished must not be held for ever. */
+void stream_tcp_options(int fd);
 /* A stream over a connected, non-blocking stream socket (TCP or Unix). Owns `fd`
  * on success only. */
 int stream_from_fd(struct event_base *base, int fd, struct stream **sp);
 /* The same, and READABLE is wanted from the start: for who reads at once. */
 int stream_from_accepted(struct event_base *base, int fd, struct stream **sp);
-/* Likewise for a TCP connection just made, which gets TCP_NODELAY and SO_KEEPALIVE when it writes more than one segment takes, or again. */
+/* Likewise for a TCP connection just made, which gets stream_tcp_options() when it writes more than one segment takes, or again. */
 int stream_from_dialled(struct event_base *base, int fd, struct stream **sp);

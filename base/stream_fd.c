@@ -73,14 +73,19 @@ static void on_paused(int fd, short what, void *arg)
 		f->s.cb(&f->s, STREAM_ERROR, f->s.arg);
 }
 
-/* What one segment takes goes out at once anyhow, and a connection of one write does not last. */
-static void set_up(struct fd_stream *f)
+void stream_tcp_options(int fd)
 {
 	const int on = 1;
 
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+}
+
+/* What one segment takes goes out at once anyhow, and a connection of one write does not last. */
+static void set_up(struct fd_stream *f)
+{
 	f->bare = false;
-	(void)setsockopt(f->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	(void)setsockopt(f->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	stream_tcp_options(f->fd);
 }
 
 static ssize_t result(struct fd_stream *f, ssize_t r)

@@ -21,10 +21,9 @@ static bool has_room(struct gateway *g, const struct ipaddr *from)
 /* What the kernel finds out alone: a peer that is gone without a word. */
 static void set_options(int fd)
 {
-	int one = 1, idle = 60, interval = 15, count = 4;
+	int idle = 60, interval = 15, count = 4;
 
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	stream_tcp_options(fd);
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));

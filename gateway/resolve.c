@@ -7,7 +7,6 @@
 #include <event2/event_struct.h>
 #include <fcntl.h>
 #include <netdb.h>
-#include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -287,12 +286,11 @@ static void connected(struct caller *c)
 	struct event_base *base = c->r->base;
 	const struct call *call = &c->call;
 	struct stream *s;
-	int one = 1, r;
+	int r;
 
 	if (!call->guarded) /* the one of ours alone */
 		c->r->manager = c->to[c->next - 1];
-	(void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	(void)setsockopt(c->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	stream_tcp_options(c->fd);
 	if (call->tls)
 		r = tls_connect(&s, base, call->tls, c->fd, c->name, call->verify);
 	else

@@ -33,6 +33,7 @@ size_t h2_head_list(const struct h2_head *h, nghttp2_nv nv[static HTTP_FIELDS_MA
 
 /* --- bytes that wait -------------------------------------------------------------------------------------------- */
 
+/* What stands with as many bytes or more pays first when there is no room: one of these gives back as much as dozens of others. */
 enum { H2_QUEUE_LARGE = 16 << 10 };
 
 struct h2_queue {

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
-#include <netinet/tcp.h>
 
 #include "base/addr.h"
 #include "relay/internal.h"
@@ -82,15 +81,6 @@ static int start(int *fd, const union sockaddr_any *to)
 	return errno == EALREADY || errno == EINTR ? -EINPROGRESS : -errno;
 }
 
-/* Whole answers are handed over: waiting for more only costs. A target that vanished must not be held for ever. */
-static void set_up(int fd)
-{
-	const int one = 1;
-
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
-}
-
 /* How it went so far is told by the callback, now or later. Owns `fd` on success only. */
 static int dial_new(struct event_base *base, int fd, int error, nsec_t timeout,
 		    void (*cb)(void *arg, struct stream *s, int error), void *arg, struct dial **dp)
@@ -110,7 +100,7 @@ static int dial_new(struct event_base *base, int fd, int error, nsec_t timeout,
 			   .cb = cb,
 			   .arg = arg};
 	if (fd >= 0)
-		set_up(fd);
+		stream_tcp_options(fd);
 	event_assign(&d->ev, base, d->known ? -1 : d->fd, d->known ? 0 : EV_WRITE, on_result, d);
 	if (!d->known && event_add(&d->ev, timeout ? &tv : NULL) < 0) {
 		d->known = true;

@@ -61,7 +61,7 @@ int dial_tcp(struct event_base *base, const union sockaddr_any *to, nsec_t timeo
 	     void (*cb)(void *arg, struct stream *s, int error), void *arg, struct dial **dp);
 /*
  * The same, but a connection that stands at once, as one to a listener on this machine does, is in *now, and nothing comes later; else
- * *now is NULL. It wants READABLE, and gets TCP_NODELAY and SO_KEEPALIVE when there is more than one short write, or its fd is asked for: many
+ * *now is NULL. It wants READABLE, and gets stream_tcp_options() when there is more than one short write, or its fd is asked for: many
  * have one, and who is on this machine does not vanish without a word.
  */
 int dial_tcp_now(struct event_base *base, const union sockaddr_any *to, nsec_t timeout,
