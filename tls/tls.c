@@ -5,6 +5,7 @@
  * Out: what is written is gathered into records of 16 KiB in `out`; OpenSSL wants a record that it could not send again as it
  * was, so it stays there, and what is in it counts as taken.
  * In: OpenSSL may hold bytes that epoll does not see, so the stream is readable until a read has found nothing (`dry`).
+ * Paused on both sides it watches for a reset alone, edge-triggered, as base/stream_fd.c does and for its reasons.
  * close() sends what is left, for at most LINGER_SECONDS, without an owner.
  */
 #include "tls/tls.h"
@@ -25,6 +26,7 @@ struct tls {
 	SSL *ssl;
 	int fd;
 	struct event read, write, tell;
+	struct event paused; /* while neither read nor write is added */
 	unsigned wanted;
 	bool dry;	       /* the last read found nothing */
 	bool read_needs_write; /* the handshake, or a key update */
@@ -47,6 +49,7 @@ static void destroy(struct tls *t)
 {
 	event_del(&t->read);
 	event_del(&t->write);
+	event_del(&t->paused);
 	event_del(&t->tell);
 	SSL_free(t->ssl);
 	close(t->fd);
@@ -73,14 +76,20 @@ static void watch(struct tls *t)
 	bool out =
 		(t->wanted & STREAM_WRITABLE) || (t->out_len && !t->failed) || t->read_needs_write;
 
-	if (in || t->write_needs_read)
+	in |= t->write_needs_read;
+	out &= !t->write_needs_read;
+	if (in || out)
+		event_del(&t->paused); /* first: libevent refuses both kinds for one descriptor */
+	if (in)
 		event_add(&t->read, NULL);
 	else
 		event_del(&t->read);
-	if (out && !t->write_needs_read)
+	if (out)
 		event_add(&t->write, NULL);
 	else
 		event_del(&t->write);
+	if (!in && !out && !t->told)
+		event_add(&t->paused, NULL);
 	/* In the next turn, by a timer: what is activated comes in this one, again and again, and nobody else would. */
 	if ((t->wanted & STREAM_READABLE) && !t->dry)
 		event_add(&t->tell, &now);
@@ -130,15 +139,18 @@ static int flush(struct tls *t)
 	if (t->out_len) {
 		ERR_clear_error();
 		errno = 0;
-		r = SSL_write_ex(t->ssl, t->out, t->out_len, &n);
-		if (!r) {
-			r = failure(t, r, &needs_write);
-			t->write_needs_read = r == -EAGAIN && !needs_write;
-			if (r != -EAGAIN)
-				t->failed = r ? r : -EPIPE;
-			return r == -EAGAIN ? r : t->failed;
-		}
-		t->out_len = 0;
+		r = 0;
+		if (SSL_write_ex(t->ssl, t->out, t->out_len, &n))
+			t->out_len = 0;
+		else
+			r = failure(t, 0, &needs_write);
+		t->write_needs_read = r == -EAGAIN && !needs_write;
+		if (t->out_len && r != -EAGAIN)
+			return t->failed = r ? r : -EPIPE;
+		if (SSL_has_pending(t->ssl))
+			t->dry = false; /* what came behind a handshake */
+		if (r)
+			return r;
 	}
 	if (t->closing && !t->ended_out) {
 		t->ended_out = true;
@@ -175,8 +187,8 @@ static ssize_t tls_readv(struct stream *s, const struct iovec *iov, int n)
 	}
 	/* An end or an error is said again by the next read. */
 	t->dry = r == -EAGAIN;
-	/* It may have ended the handshake that a write waits for, and nothing more may come that would wake that. */
-	if (SSL_is_init_finished(t->ssl))
+	/* It may have ended the handshake that a write waits for, or have to write itself: nothing more may come that would wake that. */
+	if (SSL_is_init_finished(t->ssl) || t->read_needs_write)
 		t->write_needs_read = false;
 	watch(t);
 	if (done)
@@ -248,6 +260,23 @@ static void on_socket(int fd, short what, void *arg)
 	} else {
 		tell(t, ev);
 	}
+}
+
+static void on_paused(int fd, short what, void *arg)
+{
+	struct tls *t = arg;
+	int error = 0;
+	socklen_t len = sizeof(error);
+
+	(void)what;
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 || !error)
+		return;
+	event_del(&t->paused);
+	t->failed = -error;
+	t->told = true;
+	t->s.error = -error;
+	if (t->s.cb)
+		t->s.cb(&t->s, STREAM_ERROR, t->s.arg);
 }
 
 static void on_tell(int fd, short what, void *arg)
@@ -343,6 +372,7 @@ static int new_stream(struct tls **tp, struct event_base *base, struct ssl_ctx_s
 	if (!t->ssl || !SSL_set_fd(t->ssl, fd) ||
 	    event_assign(&t->read, base, fd, EV_READ | EV_PERSIST, on_socket, t) ||
 	    event_assign(&t->write, base, fd, EV_WRITE | EV_PERSIST, on_socket, t) ||
+	    event_assign(&t->paused, base, fd, EV_READ | EV_PERSIST | EV_ET, on_paused, t) ||
 	    event_assign(&t->tell, base, -1, 0, on_tell, t)) {
 		SSL_free(t->ssl);
 		free(t);

@@ -225,6 +225,87 @@ static void test_read_ends_the_handshake(void **unused)
 	close(fd[0]);
 }
 
+static void on_first(struct stream *s, unsigned ev, void *arg)
+{
+	char buf[100];
+
+	assert_int_equal(ev, STREAM_READABLE);
+	*(ssize_t *)arg = stream_read(s, buf, sizeof(buf));
+}
+
+/* A write that ends the handshake may take in what came behind it. */
+static void test_write_ends_the_handshake(void **unused)
+{
+	struct stream *s;
+	ssize_t got = -EAGAIN;
+	SSL *ssl = SSL_new(server);
+	char buf[100];
+	int fd[2];
+
+	(void)unused;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
+	assert_int_equal(SSL_set_max_proto_version(ssl, TLS1_2_VERSION),
+			 1); /* its server ends it */
+	assert_int_equal(SSL_set_fd(ssl, fd[0]), 1);
+	assert_int_equal(tls_connect(&s, base, client, fd[1], "kube.test", true), 0);
+	stream_set(s, on_first, &got);
+	assert_int_equal(stream_write(s, "a", 1), 1);
+	assert_int_equal(SSL_accept(ssl), -1);
+	s->ops->want(s, 0);
+	event_base_loop(base, EVLOOP_NONBLOCK);
+	assert_int_equal(stream_read(s, buf, sizeof(buf)), -EAGAIN);
+	assert_int_equal(SSL_accept(ssl), 1);
+	assert_int_equal(SSL_write(ssl, "hello", 5), 5);
+	assert_int_equal(stream_write(s, "b", 1), 1);
+	s->ops->want(s, STREAM_READABLE);
+	for (int turns = 0; turns < 10 && got == -EAGAIN; turns++)
+		event_base_loop(base, EVLOOP_NONBLOCK);
+	assert_int_equal(got, 5);
+	s->ops->abort(s);
+	SSL_free(ssl);
+	close(fd[0]);
+}
+
+static void on_reset(struct stream *s, unsigned ev, void *arg)
+{
+	assert_int_equal(ev, STREAM_ERROR);
+	*(int *)arg = s->error;
+}
+
+/* Who reads nothing and writes nothing learns of a reset all the same, once. */
+static void test_reset_while_paused(void **unused)
+{
+	struct end a = {.to_send = 0}, b = {.to_send = 0};
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	socklen_t len = sizeof(sa);
+	int l = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), error = 0, fd, to;
+
+	(void)unused;
+	assert_int_equal(bind(l, (struct sockaddr *)&sa, sizeof(sa)) | listen(l, 1), 0);
+	assert_int_equal(getsockname(l, (struct sockaddr *)&sa, &len), 0);
+	to = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(to, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	fd = accept4(l, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	fcntl(to, F_SETFL, O_NONBLOCK);
+	close(l);
+	assert_int_equal(tls_accept(&a.s, base, server, fd), 0);
+	assert_int_equal(tls_connect(&b.s, base, client, to, "kube.test", true), 0);
+	begin(&a);
+	begin(&b);
+	assert_int_equal(stream_write(b.s, "", 1), 1);
+	while (a.got < 1)
+		event_base_loop(base, EVLOOP_ONCE);
+	stream_set(a.s, on_reset, &error);
+	a.s->ops->want(a.s, STREAM_READABLE);
+	a.s->ops->want(a.s, 0);
+	b.s->ops->abort(b.s);
+	while (!error && !event_base_loop(base, EVLOOP_ONCE))
+		;
+	assert_int_equal(error, -ECONNRESET);
+	assert_int_equal(event_base_loop(base, EVLOOP_NONBLOCK), 1); /* nothing is watched */
+	a.s->ops->abort(a.s);
+}
+
 /* A stream that ends without TLS's own end is cut off, to a client; who sends no TLS at all is told apart. */
 static void test_cut_and_rubbish(void **unused)
 {
@@ -361,6 +442,8 @@ int main(void)
 		cmocka_unit_test(test_s_client),
 		cmocka_unit_test(test_s_server),
 		cmocka_unit_test(test_read_ends_the_handshake),
+		cmocka_unit_test(test_write_ends_the_handshake),
+		cmocka_unit_test(test_reset_while_paused),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
