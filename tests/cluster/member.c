@@ -26,6 +26,8 @@
 #include "node/node.h"
 #include "rpc/rpc.h"
 
+enum { LINE_MAX_HERE = RPC_MAX + 4096 }; /* what no message takes need not be said */
+
 static struct {
 	struct event_base *base;
 	struct node *node;
@@ -92,6 +94,10 @@ static void call(const char *method, const char *text, const char *answer)
 {
 	json_t *params = json_loads(*text ? text : "{}", 0, NULL);
 
+	if (!params) {
+		say(answer, "-1 no JSON");
+		return;
+	}
 	if (!me.rpc || rpc_call(me.rpc, method, params, 20 * NSEC_PER_SEC, on_answer,
 				(void *)(uintptr_t)answer))
 		say(answer, "-1 no connection");
@@ -302,7 +308,8 @@ static void on_upgraded(void *arg, struct stream *s, const struct kube_reply *fa
 
 static void on_line(evutil_socket_t fd, short what, void *arg)
 {
-	char line[4096], *args;
+	static char line[LINE_MAX_HERE];
+	char *args, *end;
 
 	(void)fd;
 	(void)what;
@@ -311,7 +318,13 @@ static void on_line(evutil_socket_t fd, short what, void *arg)
 		event_base_loopbreak(me.base);
 		return;
 	}
-	line[strcspn(line, "\n")] = '\0';
+	end = strchr(line, '\n');
+	if (!end) { /* the rest would be taken for other lines */
+		say("failed", "a line is too long, or is not whole");
+		event_base_loopbreak(me.base);
+		return;
+	}
+	*end = '\0';
 	args = line + strcspn(line, " ");
 	if (*args)
 		*args++ = '\0';

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import time
+from collections import Counter
 
 import installed
 import member
@@ -46,6 +47,10 @@ for source in sources:
         s.sendall(f"GET /gateway HTTP/1.1\\r\\nHost: x\\r\\nAuthorization: Bearer {token}\\r\\n\\r\\n".encode())
         print(s.recv(4096).split()[1].decode())
 """
+
+# How the manager refuses what is told of Ingresses, and a search.
+TOO_MUCH = "'namespace' must be a name, and of a kind at most 32 objects with lists of at most 64 are told"
+BUSY = "The manager looks for ingresses already, for you or for as many others as it can; try again."
 
 
 class Laptop(Member):
@@ -137,8 +142,15 @@ def asks(kube, laptop, uid):
     for what in ("ingresses.networking.k8s.io", "httproutes.gateway.networking.k8s.io", "gateways.gateway.networking.k8s.io"):
         if kube.kubectl("auth", "can-i", "list", what, "-A", "--as=system:serviceaccount:culvert:manager", check=False).stdout.strip() != "no":
             raise Failed(f"the manager may list {what}")
-    laptop.call("ingress", {"namespace": "shop", "workload": "cart", "ingresses": own * 40}, code=-32602)
-    laptop.call("ingress", {"namespace": "shop", "workload": "cart", "ingresses": [{"spec": {"rules": [{}] * 65}}]}, code=-32602)
+    step("it tells of 32 objects of a kind, and of 64 of what is listed in one, and of no more")
+    def told(ingresses, code=0):
+        return laptop.call("ingress", {"namespace": "shop", "workload": "cart", "ingresses": ingresses}, code=code)
+    of_rules = [{"spec": {"rules": [{}] * n}} for n in (64, 65)]
+    told((own * 40)[:32])
+    told(of_rules[:1])
+    for many in ((own * 40)[:33], own * 40, of_rules[1:]):
+        if (said := told(many, code=-32602)) != TOO_MUCH:
+            raise Failed(f"{len(many)} Ingresses were refused with: {said}")
     step("what no ingress is, is refused")
     server = kube.get("-n", "default", "endpointslices", "-l", "kubernetes.io/service-name=kubernetes")["items"][0]
     own = kube.get("-n", "culvert", "service", "culvert")["spec"]["clusterIP"]
@@ -148,27 +160,41 @@ def asks(kube, laptop, uid):
         laptop.call("preview", {"uid": uid, "ingress": {"host": host, "port": port, "tls": False, "l5": "", "verify": True}}, code=2)
 
 
+def stop(kube, pid):
+    """Until then threads that have not heard of the signal may go on, and answer."""
+    kube.on_node("kill", "-STOP", pid)
+    wait_for("the process to stand still", lambda: {
+        line.split()[1] for line in kube.on_node("sh", "-c", f"grep -h ^State: /proc/{pid}/task/*/status").stdout.splitlines()} == {"T"})
+
+
 def crowded_out(kube, laptop, other):
     step("one laptop has two searches under way, and keeps nobody from theirs")
     asked = f"call ingress {json.dumps({'namespace': 'shop', 'workload': 'cart'})}\n"
     seen, theirs = len(laptop.lines), len(other.lines)
 
     def answers(member, since):
-        return [line.split(" ", 2) for line in member.lines[since:] if line.startswith("answer ")]
+        return [line.split(" ", 1)[1] for line in member.lines[since:] if line.startswith("answer ")]
+
+    def until(what, condition):
+        try:
+            wait_for(what, condition)
+        except Failed as e:
+            raise Failed(f"{e}; one laptop was answered {dict(Counter(answers(laptop, seen)))}, the other {answers(other, theirs)}") from None
 
     pid = kube.on_node("pgrep", "-x", "kube-apiserver").stdout.split()[0]
-    kube.on_node("kill", "-STOP", pid)
     try:
+        stop(kube, pid)
         for _ in range(20):
             laptop.process.stdin.write(asked)
-        wait_for("18 refusals", lambda: len(answers(laptop, seen)) == 18)
+        until("18 refusals", lambda: answers(laptop, seen).count(f"1 {BUSY}") == 18)
         other.process.stdin.write(asked)
         other.call("ping", {})  # what it asked before has been looked at by now, and not refused
     finally:
         kube.on_node("kill", "-CONT", pid)
-    wait_for("the answers", lambda: len(answers(laptop, seen)) == 20 and len(answers(other, theirs)) == 2)
-    if [a[1] for a in answers(laptop, seen)] != ["1"] * 18 + ["0"] * 2 or answers(other, theirs)[1][1] != "0":
-        raise Failed(f"one laptop was answered {answers(laptop, seen)}, the other {answers(other, theirs)}")
+    until("the answers", lambda: len(answers(laptop, seen)) == 20 and len(answers(other, theirs)) == 2)
+    found = [a for a in answers(laptop, seen)[18:] + answers(other, theirs)[1:] if a.startswith("0 ")]
+    if answers(laptop, seen)[:18] != [f"1 {BUSY}"] * 18 or len(found) != 3:
+        raise Failed(f"one laptop was answered {dict(Counter(answers(laptop, seen)))}, the other {answers(other, theirs)}")
 
 
 def previewed(kube, laptop, other, link, uid, name):
