@@ -27,8 +27,7 @@ void ingress_drop(struct visitor *v)
 	}
 }
 
-/* As an event tells it, not the pump. */
-static void failed(struct visitor *v, const char *why)
+void ingress_fails(struct visitor *v, const char *why)
 {
 	v->pumping = true;
 	if (ingress_failed(v, why) != GONE)
@@ -41,12 +40,17 @@ static void on_called(void *arg, struct stream *s, const struct error *why)
 
 	v->caller = NULL;
 	if (!s) {
-		failed(v, why->text);
+		ingress_fails(v, why->text);
 		return;
 	}
 	v->up = s;
 	stream_set(s, on_up, v);
 	visitor_pump(v);
+}
+
+bool ingress_begins(const struct visitor *v)
+{
+	return v->up && !tls_is_up(v->up);
 }
 
 static int dial(struct visitor *v)
@@ -212,7 +216,7 @@ static void on_up(struct stream *s, unsigned ev, void *arg)
 	}
 	if (n < 0 && n != -EAGAIN) {
 		snprintf(why, sizeof(why), "%s", broke(s, (int)n));
-		failed(v, why);
+		ingress_fails(v, why);
 		return;
 	}
 	if ((ev & STREAM_READABLE) && n == 0)

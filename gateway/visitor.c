@@ -527,6 +527,8 @@ static enum patience patience_for(const struct visitor *v)
 	case V_DECIDE:
 		return DECISION;
 	case V_PROXY:
+		if (ingress_begins(v))
+			return HANDSHAKE;
 		/* The answer may take as long as somebody looks at it in a debugger. */
 		return sending || (!h1_request_over(v->h) && !v->in_pass) ? TRANSFER : ANY_TIME;
 	case V_OWN:
@@ -546,7 +548,7 @@ static void set_patience(struct visitor *v)
 	static const int seconds[] = {
 		[FIRST_HEAD] = 20, /* with the handshake */
 		[NEXT_HEAD] = 75,  [REST_OF_HEAD] = 30, [DECISION] = 60,
-		[TRANSFER] = 120,  [LINGERING] = 3,
+		[HANDSHAKE] = 20,  [TRANSFER] = 120,	[LINGERING] = 3,
 	};
 	enum patience p = patience_for(v);
 
@@ -641,6 +643,13 @@ static void on_late(int fd, short what, void *arg)
 	if (v->patience == REST_OF_HEAD) {
 		(void)refuse(v, 408, "its head did not come within 30 s");
 		visitor_pump(v);
+		return;
+	}
+	if (v->patience == HANDSHAKE) {
+		if (ingress_begins(v))
+			ingress_fails(v, "TLS's handshake was not over within 20 s");
+		else
+			set_patience(v);
 		return;
 	}
 	visitor_free(v, v->patience == TRANSFER ? v->s->ops->abort : v->s->ops->close);

@@ -28,7 +28,16 @@ enum { PIECE = 16384, DISCARD_MAX = 1 << 20 };
 enum went { STUCK, MOVED, GONE };
 
 /* What is waited for, and how long. */
-enum patience { ANY_TIME, FIRST_HEAD, NEXT_HEAD, REST_OF_HEAD, DECISION, TRANSFER, LINGERING };
+enum patience {
+	ANY_TIME,
+	FIRST_HEAD,
+	NEXT_HEAD,
+	REST_OF_HEAD,
+	DECISION,
+	HANDSHAKE,
+	TRANSFER,
+	LINGERING
+};
 
 struct visitor {
 	struct gateway *g;
@@ -85,5 +94,9 @@ void ingress_watch(struct visitor *v);
 void ingress_drop(struct visitor *v);
 /* It gave no answer, or no whole one. */
 enum went ingress_failed(struct visitor *v, const char *why);
+/* The same as an event tells it, not the pump; `v` may be gone afterwards. */
+void ingress_fails(struct visitor *v, const char *why);
+/* It is connected, and has not done its part of TLS's handshake yet. */
+bool ingress_begins(const struct visitor *v);
 /* The answer's head lies in the first n bytes of `back`. */
 enum went ingress_head(struct visitor *v, size_t n, bool tunnel);

@@ -359,6 +359,11 @@ const char *tls_reason(const struct stream *s)
 	return s->ops == &tls_ops ? self((struct stream *)(uintptr_t)s)->reason : "";
 }
 
+bool tls_is_up(const struct stream *s)
+{
+	return s->ops != &tls_ops || SSL_is_init_finished(self((struct stream *)(uintptr_t)s)->ssl);
+}
+
 static int new_stream(struct tls **tp, struct event_base *base, struct ssl_ctx_st *ctx, int fd)
 {
 	struct tls *t = calloc(1, sizeof(*t));

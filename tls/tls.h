@@ -25,3 +25,5 @@ int tls_connect(struct stream **sp, struct event_base *base, struct ssl_ctx_st *
 		const char *name, bool verify);
 /* Why a stream broke with -EPROTO, in OpenSSL's words, as "certificate has expired"; "" of one that did not, or is none of ours. */
 const char *tls_reason(const struct stream *s);
+/* Is the handshake over? True of what is none of ours. */
+bool tls_is_up(const struct stream *s);

@@ -110,6 +110,16 @@ enum went ingress_failed(struct visitor *v, const char *why)
 	return ingress_write(v);
 }
 
+void ingress_fails(struct visitor *v, const char *why)
+{
+	(void)ingress_failed(v, why);
+}
+
+bool ingress_begins(const struct visitor *v)
+{
+	return v->up;
+}
+
 int tls_accept(struct stream **sp, struct event_base *base, struct ssl_ctx_st *ctx, int fd)
 {
 	(void)ctx;
