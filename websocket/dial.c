@@ -122,17 +122,18 @@ static bool look(struct websocket_dial *d, int ended)
 	return false;
 }
 
-static void read_answer(struct websocket_dial *d)
+/* Likewise. */
+static bool read_answer(struct websocket_dial *d)
 {
 	for (;;) {
 		ssize_t n = stream_read(d->carrier, d->in + d->in_len, IN_MAX - d->in_len);
 
 		if (n == -EAGAIN)
-			return;
+			return true;
 		if (n > 0)
 			d->in_len += (size_t)n;
 		if (!look(d, n > 0 ? 0 : n ? (int)n : -ECONNRESET))
-			return;
+			return false;
 	}
 }
 
@@ -150,7 +151,9 @@ static void on_carrier(struct stream *carrier, unsigned ev, void *arg)
 		if (n == -EAGAIN || n == 0)
 			break;
 		if (n < 0) {
-			(void)look(d, (int)n);
+			/* It may have answered before it closed. */
+			if (read_answer(d))
+				(void)look(d, (int)n);
 			return;
 		}
 		d->out_sent += (size_t)n;
@@ -158,7 +161,7 @@ static void on_carrier(struct stream *carrier, unsigned ev, void *arg)
 	if (d->out_sent == d->out_len)
 		carrier->ops->want(carrier, STREAM_READABLE);
 	if (ev & STREAM_READABLE)
-		read_answer(d);
+		(void)read_answer(d);
 }
 
 static void on_late(int fd, short what, void *arg)
@@ -168,6 +171,10 @@ static void on_late(int fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	if (d->carrier->error) {
+		(void)look(d, d->carrier->error);
+		return;
+	}
 	snprintf(why, sizeof(why), "no answer to the upgrade came within %u s", d->seconds);
 	fail(d, -ETIMEDOUT, why);
 }
@@ -209,6 +216,8 @@ int websocket_dial(struct websocket_dial **dp, struct event_base *base, struct s
 	d->carrier = carrier;
 	stream_set(carrier, on_carrier, d);
 	carrier->ops->want(carrier, STREAM_READABLE | STREAM_WRITABLE);
+	if (carrier->error) /* broken before we heard: it says so once only */
+		event_active(d->late, EV_TIMEOUT, 1);
 	if (dp)
 		*dp = d;
 	return 0;

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/thin_stream.h"
 #include "websocket/internal.h"
 
 static struct event_base *base;
@@ -376,6 +377,45 @@ static void test_dial(void **unused)
 	assert_int_equal(d.error, -ECONNRESET);
 }
 
+/* Its peer has gone, with a reset, before the first byte is written. */
+static struct dialled dial_broken(const char *answer, bool told)
+{
+	const struct websocket_call call = {.host = "h:1", .path = "/", .timeout = NSEC_PER_SEC};
+	const struct linger reset = {.l_onoff = 1};
+	struct dialled d = {.done = false};
+	struct stream *carrier;
+	int fd[2];
+
+	tcp_pair(fd);
+	assert_int_equal(stream_from_fd(base, fd[0], &carrier), 0);
+	assert_int_equal(write(fd[1], answer, strlen(answer)), strlen(answer));
+	assert_int_equal(setsockopt(fd[1], SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)), 0);
+	close(fd[1]);
+	while (told && !carrier->error)
+		event_base_loop(base, EVLOOP_ONCE);
+	assert_int_equal(websocket_dial(NULL, base, carrier, &call, on_dialled, &d), 0);
+	assert_false(d.done);
+	while (!d.done)
+		event_base_loop(base, EVLOOP_ONCE);
+	assert_null(d.s);
+	return d;
+}
+
+static void test_dial_broken(void **unused)
+{
+	struct dialled d;
+
+	(void)unused;
+	d = dial_broken("", true);
+	assert_int_equal(d.error, -ECONNRESET);
+	d = dial_broken("", false);
+	assert_int_equal(d.error, -ECONNRESET);
+	d = dial_broken("HTTP/1.1 413 Oh\r\nContent-Length: 2\r\n\r\nno", false);
+	assert_int_equal(d.error, -ECONNREFUSED);
+	assert_int_equal(d.status, 413);
+	assert_string_equal(d.body, "no");
+}
+
 static int setup(void **unused)
 {
 	(void)unused;
@@ -396,7 +436,7 @@ int main(void)
 		cmocka_unit_test(test_both_ways),      cmocka_unit_test(test_full),
 		cmocka_unit_test(test_close_delivers), cmocka_unit_test(test_messages),
 		cmocka_unit_test(test_forbidden),      cmocka_unit_test(test_handshake),
-		cmocka_unit_test(test_dial),
+		cmocka_unit_test(test_dial),	       cmocka_unit_test(test_dial_broken),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
