@@ -69,12 +69,17 @@ static void drain_and_destroy(struct tls *t)
 	destroy(t);
 }
 
+static bool must_send(const struct tls *t)
+{
+	return t->out_len || (t->closing && !t->ended_out);
+}
+
 static void watch(struct tls *t)
 {
 	static const struct timeval now = {.tv_sec = 0};
 	bool in = (t->wanted & STREAM_READABLE) && t->dry && !t->read_needs_write;
-	bool out =
-		(t->wanted & STREAM_WRITABLE) || (t->out_len && !t->failed) || t->read_needs_write;
+	bool out = (t->wanted & STREAM_WRITABLE) || (must_send(t) && !t->failed) ||
+		   (t->read_needs_write && (t->wanted & STREAM_READABLE));
 
 	in |= t->write_needs_read;
 	out &= !t->write_needs_read;
@@ -119,11 +124,26 @@ static int failure(struct tls *t, int r, bool *other)
 	case SSL_ERROR_ZERO_RETURN:
 		return 0;
 	case SSL_ERROR_SSL:
-		note_reason(t);
+		if (!t->failed)
+			note_reason(t);
 		return -EPROTO;
 	default:
 		return errno ? -errno : -ECONNRESET;
 	}
+}
+
+/* TLS's end, then TCP's; false = the socket is full. */
+static bool end_out(struct tls *t)
+{
+	int r;
+
+	ERR_clear_error();
+	r = SSL_is_init_finished(t->ssl) ? SSL_shutdown(t->ssl) : 0;
+	if (r < 0 && SSL_get_error(t->ssl, r) == SSL_ERROR_WANT_WRITE)
+		return false;
+	t->ended_out = true;
+	(void)shutdown(t->fd, SHUT_WR);
+	return true;
 }
 
 /* Sends the record that waits, then the end if it is time. */
@@ -152,13 +172,8 @@ static int flush(struct tls *t)
 		if (r)
 			return r;
 	}
-	if (t->closing && !t->ended_out) {
-		t->ended_out = true;
-		ERR_clear_error();
-		if (SSL_is_init_finished(t->ssl))
-			(void)SSL_shutdown(t->ssl);
-		(void)shutdown(t->fd, SHUT_WR);
-	}
+	if (t->closing && !t->ended_out && !end_out(t))
+		return -EAGAIN;
 	return 0;
 }
 
@@ -193,6 +208,8 @@ static ssize_t tls_readv(struct stream *s, const struct iovec *iov, int n)
 	watch(t);
 	if (done)
 		return (ssize_t)done;
+	if (r != 1 && t->failed) /* nothing more can come */
+		return t->failed;
 	return r == 1 ? 0 : r;
 }
 
@@ -233,6 +250,12 @@ static void tell(struct tls *t, unsigned ev)
 		t->s.cb(&t->s, ev, t->s.arg);
 }
 
+/* Who has gone may have said why: a reader gets that first, and then the error from its read. */
+static bool is_left_to_read(const struct tls *t)
+{
+	return (t->failed == -EPIPE || t->failed == -ECONNRESET) && (t->wanted & STREAM_READABLE);
+}
+
 static void on_socket(int fd, short what, void *arg)
 {
 	struct tls *t = arg;
@@ -253,7 +276,7 @@ static void on_socket(int fd, short what, void *arg)
 	if (r != -EAGAIN && (what & EV_WRITE))
 		ev |= STREAM_WRITABLE;
 	watch(t);
-	if (t->failed && t->s.cb && !t->told) {
+	if (t->failed && t->s.cb && !t->told && !is_left_to_read(t)) {
 		t->told = true;
 		t->s.error = t->failed;
 		t->s.cb(&t->s, STREAM_ERROR, t->s.arg);

@@ -17,6 +17,7 @@
 
 #include "base/addr.h"
 #include "base/file.h"
+#include "tests/unit/thin_stream.h"
 #include "tls/tls.h"
 
 #define TLS TEST_DATA "/kube/tls"
@@ -266,6 +267,156 @@ static void test_write_ends_the_handshake(void **unused)
 	close(fd[0]);
 }
 
+/* A client's stream whose handshake with `ssl` is over. */
+static struct stream *connected(SSL *ssl, const int fd[2])
+{
+	struct stream *s;
+	char buf[10];
+
+	assert_int_equal(SSL_set_fd(ssl, fd[0]), 1);
+	assert_int_equal(tls_connect(&s, base, client, fd[1], "kube.test", true), 0);
+	assert_int_equal(stream_write(s, "hello", 5), 5);
+	assert_int_equal(SSL_accept(ssl), -1);
+	assert_int_equal(stream_read(s, buf, sizeof(buf)), -EAGAIN);
+	assert_int_equal(SSL_accept(ssl), 1);
+	while (SSL_read(ssl, buf, sizeof(buf)) != 5)
+		event_base_loop(base, EVLOOP_NONBLOCK);
+	while (stream_read(s, buf, sizeof(buf)) != -EAGAIN) /* tickets */
+		;
+	return s;
+}
+
+/* Bytes that went to the socket behind the stream's back, until it was full. */
+static size_t fill(int fd)
+{
+	static const char zeros[4096];
+	size_t done = 0;
+	ssize_t n;
+
+	for (size_t len = sizeof(zeros); len; len /= 2) {
+		while ((n = write(fd, zeros, len)) > 0)
+			done += (size_t)n;
+	}
+	return done;
+}
+
+static void drain(int fd, size_t len)
+{
+	char buf[4096];
+
+	while (len) {
+		ssize_t n = read(fd, buf, MIN(len, sizeof(buf)));
+
+		assert_true(n > 0);
+		len -= (size_t)n;
+	}
+}
+
+/* TLS's end waits until the socket takes it, with an owner or without. */
+static void test_end_on_a_full_socket(void **unused)
+{
+	(void)unused;
+	for (int owned = 0; owned < 2; owned++) {
+		SSL *ssl = SSL_new(server);
+		int fd[2], r = SSL_ERROR_WANT_READ;
+		struct stream *s;
+		size_t len;
+		char c;
+
+		assert_int_equal(
+			socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
+		SSL_clear_options(ssl, SSL_OP_IGNORE_UNEXPECTED_EOF);
+		s = connected(ssl, fd);
+		len = fill(fd[1]);
+		if (owned)
+			s->ops->shutdown(s);
+		else
+			s->ops->close(s);
+		event_base_loop(base, EVLOOP_NONBLOCK);
+		drain(fd[0], len);
+		while (r == SSL_ERROR_WANT_READ) {
+			event_base_loop(base, EVLOOP_NONBLOCK);
+			r = SSL_get_error(ssl, SSL_read(ssl, &c, 1));
+		}
+		assert_int_equal(r, SSL_ERROR_ZERO_RETURN);
+		if (owned)
+			s->ops->abort(s);
+		SSL_free(ssl);
+		close(fd[0]);
+	}
+}
+
+struct heard {
+	char text[100];
+	int error; /* of a read */
+};
+
+static void on_early(struct stream *s, unsigned ev, void *arg)
+{
+	struct heard *h = arg;
+	size_t len = strlen(h->text);
+	ssize_t n;
+
+	assert_int_equal(ev, STREAM_READABLE);
+	n = stream_read(s, h->text + len, sizeof(h->text) - 1 - len);
+	if (n < 0 && n != -EAGAIN)
+		h->error = (int)n;
+}
+
+/* Who refuses may answer and close while the request is being written: the answer comes before the error. */
+static void test_answer_before_a_reset(void **unused)
+{
+	const struct linger reset = {.l_onoff = 1};
+	struct heard h = {.error = 0};
+	SSL *ssl = SSL_new(server);
+	struct stream *s;
+	int fd[2];
+
+	(void)unused;
+	tcp_pair(fd);
+	stream_tcp_options(fd[0]); /* what Nagle holds back is lost by a reset */
+	s = connected(ssl, fd);
+	stream_set(s, on_early, &h);
+	assert_int_equal(SSL_write(ssl, "413", 3), 3);
+	assert_int_equal(setsockopt(fd[0], SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)), 0);
+	close(fd[0]);
+	while (stream_write(s, "more", 4) > 0)
+		;
+	s->ops->want(s, STREAM_READABLE);
+	while (!h.error)
+		event_base_loop(base, EVLOOP_ONCE);
+	assert_string_equal(h.text, "413");
+	assert_true(h.error == -ECONNRESET || h.error == -EPIPE);
+	s->ops->abort(s);
+	SSL_free(ssl);
+}
+
+static int no_write(const struct event_base *b, const struct event *ev, void *arg)
+{
+	(void)b;
+	(void)arg;
+	assert_false(event_get_events(ev) & EV_WRITE);
+	return 0;
+}
+
+/* A read that has to write waits for that as long as somebody wants to read: else the loop would turn round and round. */
+static void test_read_that_writes_while_paused(void **unused)
+{
+	struct stream *s;
+	char c;
+	int fd[2];
+
+	(void)unused;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
+	(void)fill(fd[1]);
+	assert_int_equal(tls_connect(&s, base, client, fd[1], "kube.test", true), 0);
+	assert_int_equal(stream_read(s, &c, 1), -EAGAIN);
+	s->ops->want(s, 0);
+	event_base_foreach_event(base, no_write, NULL);
+	s->ops->abort(s);
+	close(fd[0]);
+}
+
 static void on_reset(struct stream *s, unsigned ev, void *arg)
 {
 	assert_int_equal(ev, STREAM_ERROR);
@@ -444,6 +595,9 @@ int main(void)
 		cmocka_unit_test(test_read_ends_the_handshake),
 		cmocka_unit_test(test_write_ends_the_handshake),
 		cmocka_unit_test(test_reset_while_paused),
+		cmocka_unit_test(test_end_on_a_full_socket),
+		cmocka_unit_test(test_answer_before_a_reset),
+		cmocka_unit_test(test_read_that_writes_while_paused),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
