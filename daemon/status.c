@@ -128,6 +128,15 @@ static json_t *path_json(struct session *s)
 			 "sent_bytes", (json_int_t)st.tx_bytes);
 }
 
+/* What the kernel's connections get in the manager's place. */
+static json_t *held_json(struct session *s)
+{
+	struct tunnel_stats st = tunnel_stats(session_tunnel(s));
+
+	return json_pack("{s:I,s:I,s:I}", "connections", (json_int_t)st.held, "answered",
+			 (json_int_t)st.hold_answered, "left_out", (json_int_t)st.hold_full);
+}
+
 static void cluster_json(struct session *s, json_t *j, json_t *warnings)
 {
 	const struct cluster *c = session_cluster(s);
@@ -291,6 +300,7 @@ static void session_json(struct session *s, nsec_t round_trip, json_t *j, json_t
 	if (dns)
 		json_object_set_new(j, "dns", dns);
 	json_object_set_new(j, "routes", routes_json(s, warnings));
+	json_object_set_new(j, "held", held_json(s));
 	json_object_set_new(j, "intercepts", status_intercepts(s, warnings));
 }
 

@@ -4,7 +4,8 @@
  *
  * The TUN is read level-triggered, at most TUN_BUDGET packets a turn, so that a busy application
  * cannot keep the node's socket from being read. What the node sends in a turn is flushed at its
- * end. While a stream to the manager is full it is not read at all: the kernel's queue tells the applications.
+ * end. While a stream to the manager is full it is not read at all: the kernel's queue tells the applications. While the manager is away
+ * it is read all the same, since the kernel's TCP wants an answer (daemon/hold.h).
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -13,6 +14,7 @@
 #include "base/log.h"
 #include "chacha/chacha.h"
 #include "daemon/flows.h"
+#include "daemon/hold.h"
 #include "daemon/intake.h"
 #include "daemon/tunnel.h"
 #include "netstack/netstack.h"
@@ -36,7 +38,9 @@ struct tunnel {
 	struct ipaddr stack_addr;
 	struct tun *tun;
 	struct event *tun_readable;
-	bool paused;	      /* until writable() */
+	bool paused;	   /* until writable() */
+	struct hold *hold; /* while the manager is away; NULL = it is not */
+	struct event *release;
 	struct ipaddr v4, v6; /* the kernel's; family 0 = none */
 	struct prefixes prefixes;
 	struct tunnel_stats stats;
@@ -46,10 +50,23 @@ struct tunnel {
 
 static bool pause_when_full(struct tunnel *t)
 {
-	if (!t->manager || node_ready(t->node, t->manager))
+	if (!t->manager || t->hold || node_ready(t->node, t->manager))
 		return false;
 	event_del(t->tun_readable);
 	t->paused = true;
+	return true;
+}
+
+/* False: there is nobody to keep it for, or it is not kept. */
+static bool hold_back(struct tunnel *t, const struct pkt *pkt)
+{
+	uint8_t buf[HOLD_ANSWER];
+	struct pkt answer;
+
+	if (likely(!t->hold) || !hold_take(t->hold, pkt, clock_boot(), buf, &answer))
+		return false;
+	if (answer.len)
+		tun_write(t->tun, &answer);
 	return true;
 }
 
@@ -69,7 +86,7 @@ static void on_tun(evutil_socket_t fd, short what, void *arg)
 		if (ip_addrs(pkt.data, pkt.len, &src, &dst) ||
 		    !(ipaddr_equal(&src, &t->v4) || ipaddr_equal(&src, &t->v6)))
 			t->stats.tun_foreign++;
-		else
+		else if (!hold_back(t, &pkt))
 			node_send(t->node, &pkt);
 	}
 	node_flush(t->node);
@@ -110,20 +127,58 @@ static void on_established(void *arg, struct overlay_peer *p, bool fresh)
 	t->ops->established(t->arg, fresh);
 }
 
+static void read_tun_again(struct tunnel *t)
+{
+	if (t->paused && t->tun_readable &&
+	    (!t->manager || t->hold || node_ready(t->node, t->manager)) &&
+	    !event_add(t->tun_readable, NULL))
+		t->paused = false;
+}
+
 static void on_away(void *arg, struct overlay_peer *p)
 {
 	struct tunnel *t = arg;
 
 	(void)p;
+	if (t->hold)
+		event_del(t->release); /* it was back for less than a turn */
+	else if (hold_new(&t->hold, clock_boot()))
+		log_warn("out of memory: connections may end while the manager is away");
+	read_tun_again(t);
 	t->ops->away(t->arg);
 }
 
+/* Its first message is still being taken in: only then is there a session and a path to send on. */
 static void on_back(void *arg, struct overlay_peer *p)
 {
 	struct tunnel *t = arg;
 
 	(void)p;
+	if (t->hold)
+		event_active(t->release, EV_TIMEOUT, 0);
 	t->ops->back(t->arg);
+}
+
+static void to_overlay(void *arg, struct pkt *pkt)
+{
+	struct tunnel *t = arg;
+
+	node_send(t->node, pkt);
+}
+
+static void on_release(evutil_socket_t fd, short what, void *arg)
+{
+	struct tunnel *t = arg;
+	const struct hold_stats *st = hold_stats(t->hold);
+
+	(void)fd;
+	(void)what;
+	t->stats.hold_answered += st->answered;
+	t->stats.hold_full += st->full;
+	hold_release(t->hold, to_overlay, t);
+	hold_free(t->hold);
+	t->hold = NULL;
+	node_flush(t->node);
 }
 
 static void on_stamp(void *arg, nsec_t last)
@@ -147,9 +202,7 @@ static void on_writable(void *arg)
 {
 	struct tunnel *t = arg;
 
-	if (t->paused && t->tun_readable && (!t->manager || node_ready(t->node, t->manager)) &&
-	    !event_add(t->tun_readable, NULL))
-		t->paused = false;
+	read_tun_again(t);
 	if (t->stack)
 		netstack_resume(t->stack);
 }
@@ -165,13 +218,6 @@ static const struct node_ops node_callbacks = {
 };
 
 /* --- the stack's side --- */
-
-static void on_output(void *arg, struct pkt *pkt)
-{
-	struct tunnel *t = arg;
-
-	node_send(t->node, pkt);
-}
 
 /* All go by the manager. */
 static bool on_full(void *arg, const struct ipaddr *dst)
@@ -221,7 +267,7 @@ static void on_echo(void *arg, const struct flow *flow, uint16_t seq, const uint
 }
 
 static const struct netstack_ops stack_callbacks = {
-	.output = on_output,
+	.output = to_overlay,
 	.full = on_full,
 	.tcp_syn = on_syn,
 	.tcp_cancel = on_cancel,
@@ -284,6 +330,9 @@ int tunnel_new(struct tunnel **tp, struct event_base *base, const struct tunnel_
 	t->ops = ops;
 	t->arg = arg;
 	t->stack_addr = overlay_stack_addr(cfg->identity->pub);
+	t->release = event_new(base, -1, 0, on_release, t);
+	if (!t->release)
+		return error_errno(e, -ENOMEM, "tunnel");
 	err = make_node(t, cfg, e);
 	if (!err)
 		err = netstack_new(&t->stack, base, &stack_callbacks, t, NULL, e);
@@ -303,6 +352,9 @@ void tunnel_free(struct tunnel *t)
 	intake_free(t->intake);
 	netstack_free(t->stack);
 	node_free(t->node);
+	hold_free(t->hold);
+	if (t->release)
+		event_free(t->release);
 	free(t);
 }
 
@@ -321,9 +373,16 @@ struct overlay_peer *tunnel_manager(struct tunnel *t)
 	return t->manager;
 }
 
-const struct tunnel_stats *tunnel_stats(const struct tunnel *t)
+struct tunnel_stats tunnel_stats(const struct tunnel *t)
 {
-	return &t->stats;
+	struct tunnel_stats st = t->stats;
+
+	if (t->hold) {
+		st.held = hold_count(t->hold);
+		st.hold_answered += hold_stats(t->hold)->answered;
+		st.hold_full += hold_stats(t->hold)->full;
+	}
+	return st;
 }
 
 void tunnel_set_endpoint(struct tunnel *t, const union sockaddr_any *endpoint)

@@ -42,6 +42,10 @@ struct tunnel_stats {
 	uint64_t tun_foreign;	/* from the TUN with a source that is not ours: the kernel's own
 				   chatter */
 	uint64_t inner_foreign; /* from the overlay for an address that is not ours */
+	/* While the manager is away (daemon/hold.h): */
+	unsigned held;		/* the kernel's connections that something is kept of now */
+	uint64_t hold_answered; /* segments answered in its place */
+	uint64_t hold_full;	/* segments of connections above the bound */
 };
 
 int tunnel_new(struct tunnel **tp, struct event_base *base, const struct tunnel_config *cfg,
@@ -54,7 +58,7 @@ struct node *tunnel_node(struct tunnel *t);
 int tunnel_set_manager(struct tunnel *t, const uint8_t key[static KEY_LEN], const uint8_t *psk,
 		       const struct invite_claim *claim, struct error *e);
 struct overlay_peer *tunnel_manager(struct tunnel *t); /* NULL = not known yet */
-const struct tunnel_stats *tunnel_stats(const struct tunnel *t);
+struct tunnel_stats tunnel_stats(const struct tunnel *t);
 
 /* Handshakes go there from now on, until the manager is heard from elsewhere. Starts one at once.
  */
