@@ -127,6 +127,7 @@ static int take_rules(struct control *c, const json_t *params, struct error *e)
 	if (!json_equal(before, now)) {
 		log_info("rules: %u in force", rules->n);
 		keep_save(c->a);
+		link_laptops(c->a->link);
 		clients_recheck(c->a);
 		udp_recheck(c->a);
 	}

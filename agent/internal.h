@@ -122,6 +122,8 @@ void link_leave(struct link *l); /* the manager is told; it leaves as the loop t
 void link_free(struct link *l);	 /* NULL ok */
 /* NULL while there is no overlay (no invite yet, state folder not writable). */
 struct netstack *link_netstack(const struct link *l);
+/* The rules say who is away: connections with these laptops are suspended, others go on. */
+void link_laptops(struct link *l);
 /* The manager does not answer, whatever the session says: a handshake will tell. */
 void link_doubt(struct link *l);
 /* Is it any use to ask a laptop? The manager is heard, or we have just started. */

@@ -60,11 +60,32 @@ static void on_inner(void *arg, struct overlay_peer *p, struct pkt *pkt)
 	netstack_input(l->ns, pkt, l);
 }
 
+void link_laptops(struct link *l)
+{
+	const struct ipaddr manager = overlay_stack_addr(l->inv.manager);
+	const struct rules *rules = &l->a->rules;
+
+	if (!l->up)
+		return;
+	/* Nothing is sent before the loop's next turn: who is still away is not roused. */
+	netstack_absent(l->ns, NULL, false);
+	for (unsigned i = 0; i < rules->n; i++) {
+		const struct rule *r = &rules->rule[i];
+
+		if (!r->online && !ipaddr_equal(&r->address, &manager)) /* who says so is there */
+			netstack_absent(l->ns, &r->address, true);
+	}
+}
+
 static void answered(struct link *l)
 {
+	bool was_away = !l->up;
+
 	l->up = true;
 	l->unanswered = 0;
 	l->rebind_s = REBIND_S;
+	if (was_away)
+		link_laptops(l);
 }
 
 static void on_established(void *arg, struct overlay_peer *p, bool fresh)
@@ -88,6 +109,7 @@ static void on_away(void *arg, struct overlay_peer *p)
 	l->up = false;
 	if (!l->unanswered)
 		l->unanswered = clock_boot();
+	netstack_absent(l->ns, NULL, true);
 	log_warn("manager: silent for %d s; the rules stay in force", PEER_DEAD_AFTER);
 }
 

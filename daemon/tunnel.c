@@ -145,6 +145,7 @@ static void on_away(void *arg, struct overlay_peer *p)
 	else if (hold_new(&t->hold, clock_boot()))
 		log_warn("out of memory: connections may end while the manager is away");
 	read_tun_again(t);
+	netstack_absent(t->stack, NULL, true);
 	t->ops->away(t->arg);
 }
 
@@ -156,6 +157,7 @@ static void on_back(void *arg, struct overlay_peer *p)
 	(void)p;
 	if (t->hold)
 		event_active(t->release, EV_TIMEOUT, 0);
+	netstack_absent(t->stack, NULL, false);
 	t->ops->back(t->arg);
 }
 

@@ -197,12 +197,24 @@ void peer_set_state(struct peer *p, enum peer_state state)
 	p->since = clock_boot();
 }
 
+/* Its TCP connections with us: the kernel's through the exit, and its stack's. */
+static void suspend(const struct peer *p, bool away)
+{
+	const struct ipaddr addr[] = {p->stack, p->rec.v4, overlay_kernel_addr(p->rec.pub)};
+
+	for (size_t i = 0; i < ARRAY_SIZE(addr); i++) {
+		if (p->m->ns && addr[i].family)
+			netstack_absent(p->m->ns, &addr[i], away);
+	}
+}
+
 static bool set_online(struct peer *p, bool online)
 {
 	if (p->state != PEER_REGISTERED || p->online == online)
 		return false;
 	p->online = online;
 	p->since = clock_boot();
+	suspend(p, !online);
 	p->m->platform->changed(p);
 	rules_changed(p->m, true);
 	return true;

@@ -329,7 +329,10 @@ u32_t netstack_isn(const ip_addr_t *local, u16_t lport, const ip_addr_t *remote,
 static bool pcb_armed(const struct tcp_pcb *pcb)
 {
 	const tcpflags_t due = TF_ACK_DELAY | TF_ACK_NOW | TF_CLOSEPEND | TF_NAGLEMEMERR;
+	const struct tcp_stream *st = tcp_ext_arg_get(pcb, EXT_STREAM);
 
+	if (st && st->absent)
+		return false;
 	if (pcb->state != ESTABLISHED && pcb->state != CLOSE_WAIT &&
 	    (pcb->state != FIN_WAIT_2 || (pcb->flags & TF_RXCLOSED)))
 		return true;

@@ -99,6 +99,11 @@ const struct netstack_stats *netstack_stats(const struct netstack *ns);
 void netstack_input(struct netstack *ns, const struct pkt *pkt, void *peer);
 /* What was full() may have room again: everything that waits asks again. */
 void netstack_resume(struct netstack *ns);
+/* Who is at `addr` (NULL = everybody) went away, or is back. Meanwhile established TCP connections with them are suspended: what is written is
+ * kept, within the bounds, nothing is sent and nothing given up. At their return, and when one of them is heard, they go on at once, whatever
+ * lwIP's timers had backed off to. One that is closed goes on by itself, within
+ * lwIP's limits; where memory is short, those that hold some end. */
+void netstack_absent(struct netstack *ns, const struct ipaddr *addr, bool absent);
 /* The peer token is going away: its SYN records are cancelled, its connections reset. */
 void netstack_forget_peer(struct netstack *ns, void *peer);
 

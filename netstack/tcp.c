@@ -147,6 +147,9 @@ void tcp_packet(struct netstack *ns, const struct ip_info *info, const uint8_t *
 		netstack_drop(ns, NS_DROP_MEMORY);
 		return;
 	}
+	struct tcp_stream *st = pcb ? tcp_ext_arg_get(pcb, EXT_STREAM) : NULL;
+	if (st)
+		tcp_stream_rouse(st);
 	if (lwip_input(ns, &info->src, &info->dst, tcp, len) < 0)
 		netstack_drop(ns, NS_DROP_MEMORY);
 }

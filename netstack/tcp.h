@@ -71,6 +71,7 @@ struct tcp_stream {
 	unsigned want, turn;	    /* turn: of the flush in which it became ready */
 	bool ready, dirty, starved; /* on which lists */
 	bool blocked; /* on that list, by dirty_link: what carries its packets is full */
+	bool absent;  /* its peer is: it waits, on no list of what is to be sent */
 	bool connecting, eof, shut, fin_queued, error_told, orphan;
 	uint8_t idle_polls;
 	uint8_t ticks;	  /* of `timer`, until its time is over */
@@ -181,6 +182,11 @@ void tcp_stream_fail(struct tcp_stream *st, int error);
 int tcp_stream_connecting(struct tcp_stream *st, nsec_t timeout);
 err_t tcp_stream_connected(void *arg, struct tcp_pcb *pcb, err_t err);
 void tcp_kick(struct netstack *ns); /* flush in this turn of the loop */
+
+/* --- tcp_absence.c */
+void tcp_stream_rouse(struct tcp_stream *st); /* its peer was heard, or it has no owner any more */
+void tcp_stream_stop_timers(struct tcp_pcb *pcb);
+void tcp_stream_drop_absent(struct netstack *ns); /* memory is short: those that hold some end */
 
 static inline struct tcp_stream *tcp_stream_of(struct stream *s)
 {

@@ -40,7 +40,7 @@ void tcp_stream_ready(struct tcp_stream *st)
 
 void tcp_stream_dirty(struct tcp_stream *st)
 {
-	if (st->dirty || st->blocked)
+	if (st->dirty || st->blocked || st->absent)
 		return;
 	st->dirty = true;
 	TAILQ_INSERT_TAIL(&st->ns->tcp->dirty, st, dirty_link);
@@ -454,17 +454,24 @@ int netstack_output_later(struct tcp_pcb *pcb)
 
 /* --- life --- */
 
+static void lost_pcb(struct tcp_stream *st)
+{
+	st->pcb = NULL;
+	st->absent = false;
+}
+
 static void on_destroy(u8_t id, void *data)
 {
 	struct tcp_stream *st = data;
 
 	(void)id;
 	if (st)
-		st->pcb = NULL;
+		lost_pcb(st);
 }
 
 void tcp_stream_fail(struct tcp_stream *st, int error)
 {
+	st->absent = false;
 	st->s.error = error;
 	st->connecting = false;
 	if (st->orphan)
@@ -477,7 +484,7 @@ static void on_error(void *arg, err_t err)
 {
 	struct tcp_stream *st = arg;
 
-	st->pcb = NULL;
+	lost_pcb(st);
 	if (err == ERR_RST)
 		tcp_stream_fail(st, st->connecting ? -ECONNREFUSED : -ECONNRESET);
 	else if (err == ERR_ABRT)
@@ -492,6 +499,10 @@ static err_t on_poll(void *arg, struct tcp_pcb *pcb)
 {
 	struct tcp_stream *st = arg;
 
+	if (st->absent) { /* the program read something, and a window update started them */
+		tcp_stream_stop_timers(pcb);
+		return ERR_INPROGRESS; /* lwIP sends nothing then */
+	}
 	if (!st->orphan || st->tx_acked != st->tx_seen) {
 		st->idle_polls = 0;
 		st->tx_seen = st->tx_acked;
@@ -655,6 +666,7 @@ static void op_close(struct stream *s)
 	st->want = 0;
 	op_consume(s, st->rx_bytes);
 	unlist(st);
+	tcp_stream_rouse(st);
 	st->orphan = st->shut = true;
 	tcp_stream_dirty(st);
 }

@@ -19,6 +19,8 @@ static struct tx_chunk *chunk_new(struct tcp_stream *st)
 	struct netstack *ns = st->ns;
 	uint32_t size = CHUNK_SIZE;
 
+	if (tcp_memory_short(ns))
+		tcp_stream_drop_absent(ns);
 	if (tcp_memory_short(ns)) {
 		if (!STAILQ_EMPTY(&st->tx)) {
 			tcp_stream_starved(st);
